@@ -1,0 +1,50 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What was found wrong, said so that the reader can put it right.
+
+A fault is data: the same object serves as an error, when the plan is refused, and as a warning, when it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing found wrong.
+
+    code      short stable identifier, snake case (`heads_not_divisible`): what tests and programs compare
+    where     the place a reader looks at: a recipe key, a file, an object
+    found     what stands there
+    expected  what should stand there; empty where there is nothing to expect
+    remedy    what to do next; empty where nothing needs to be done
+    """
+
+    code: str
+    where: str
+    found: str
+    expected: str = ""
+    remedy: str = ""
+
+    def line(self) -> str:
+        """The fault as one line: `where: found, expected ...; remedy`."""
+        text = f"{self.where}: {self.found}" if self.where else self.found
+        if self.expected:
+            text += f", expected {self.expected}"
+        if self.remedy:
+            text += f"; {self.remedy}"
+        return text
+
+    def as_dict(self) -> dict[str, str]:
+        """The fault as the plan, the result file and the modules carry it."""
+        return asdict(self)
+
+
+class Refused(Exception):
+    """What was asked for cannot be planned. Carries every fault that was found, not only the first."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults: list[Fault] = list(faults)
+        super().__init__("\n".join(fault.line() for fault in self.faults))
