@@ -1,0 +1,175 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Every Kubernetes object of a deployment, in the order in which they are applied, rendered from the plan alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..names import (
+    CHOICES_ANNOTATION,
+    HASH_ANNOTATION,
+    NAME_ANNOTATION,
+    PRICE_ANNOTATION,
+    RECIPE_ANNOTATION,
+    SHAPE_ANNOTATION,
+    common_labels,
+    object_names,
+)
+from .raycluster import raycluster
+
+PROGRAMS_FOLDER = "/opt/multinode"
+
+
+def render(plan: Mapping[str, Any], programs: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the objects of the deployment, Secrets left out: their values are not in the plan.
+
+    programs: the text of each program that runs in the pods, by file name.
+    """
+    runtime = _runtime(plan, programs)
+    objects = [_namespace(plan), runtime, _network_policy(plan), _disruption_budget(plan)]
+    objects.append(raycluster(plan, runtime["metadata"]["name"]))
+    objects.append(_api_service(plan))
+    for item in objects:
+        _mark(item, plan)
+    cluster = objects[-2]
+    cluster["metadata"]["annotations"].update(_record(plan))
+    return objects
+
+
+def secret(plan: Mapping[str, Any], kind: str, values: Mapping[str, str]) -> dict[str, Any]:
+    """Return the Secret `kind` (a key of `object_names`) of the deployment with `values` as its data."""
+    item = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": _metadata(plan, object_names(plan["deployment"]["name"])[kind]),
+        "type": "Opaque",
+        "stringData": dict(values),
+    }
+    _mark(item, plan)
+    return item
+
+
+def group_document(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the programs in the pods read as group.json: all that they know of the plan."""
+    return {
+        "schema": 1,
+        "deployment": plan["deployment"]["name"],
+        "namespace": plan["deployment"]["namespace"],
+        "cluster": plan["deployment"]["name"],
+        "tensor": plan["parallelism"]["tensor"],
+        "pipeline": plan["parallelism"]["pipeline"],
+        "model": {"path": plan["model"]["path"], "served_names": plan["model"]["served_names"]},
+        "staging": {**plan["staging"], "url_file": "/run/secrets/multinode/source/par", "streams": 8},
+        "engine": {"args": plan["engine"]["args"], "port": plan["pod"]["ports"]["api"]},
+        "ports": {**plan["pod"]["ports"], "status": STATUS_PORT},
+        "rebuild": plan["rebuild"],
+    }
+
+
+# Where each pod tells the others how far it is; clear of the ports of Ray, vLLM and the recipe's defaults.
+STATUS_PORT = 8081
+
+
+def _runtime(plan: Mapping[str, Any], programs: Mapping[str, str]) -> dict[str, Any]:
+    """The programs as a ConfigMap named by its content: another version of the collection restarts nothing unasked."""
+    data = {**programs, "group.json": json.dumps(group_document(plan), indent=1, sort_keys=True)}
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:10]
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _metadata(plan, f"{plan['deployment']['name']}-runtime-{digest}"),
+        "immutable": True,
+        "data": data,
+    }
+
+
+def _metadata(plan: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {"name": name, "namespace": plan["deployment"]["namespace"]}
+
+
+def _mark(item: dict[str, Any], plan: Mapping[str, Any]) -> None:
+    """Give the object the labels by which it is found again, and the hash of the plan it follows from."""
+    item["metadata"].setdefault("labels", {}).update(common_labels(plan["deployment"]["name"]))
+    item["metadata"].setdefault("annotations", {})[HASH_ANNOTATION] = plan["deployment"]["hash"]
+
+
+def _record(plan: Mapping[str, Any]) -> dict[str, str]:
+    """What a later run, or `status`, wants to know of the deployment and finds nowhere else."""
+    price = plan["expected"]["usd_per_hour"]
+    return {
+        NAME_ANNOTATION: plan["deployment"]["deployment_name"],
+        RECIPE_ANNOTATION: plan["deployment"]["recipe_name"],
+        SHAPE_ANNOTATION: plan["nodes"]["shape"],
+        PRICE_ANNOTATION: "" if price is None else f"{price:.2f}",
+        CHOICES_ANNOTATION: json.dumps(
+            {choice["field"]: choice["value"] for choice in plan["choices"]}, sort_keys=True
+        ),
+    }
+
+
+def _namespace(plan: Mapping[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": plan["deployment"]["namespace"]}}
+
+
+def _network_policy(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Close the group: its own pods reach each other on every port (NCCL, Gloo and vLLM take ports as they come).
+
+    From elsewhere only the API, and the dashboard where it is exposed; Ray's token guards that one.
+    """
+    name = plan["deployment"]["name"]
+    ports = plan["pod"]["ports"]
+    exposed = plan["endpoint"]["exposure"] != "none"
+    open_ports = [ports["api"], ports["dashboard"]] if exposed else [ports["api"]]
+    outside: dict[str, Any] = {"ports": [{"port": port, "protocol": "TCP"} for port in open_ports]}
+    if not exposed:
+        outside["from"] = [{"namespaceSelector": {}}]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _metadata(plan, object_names(name)["network_policy"]),
+        "spec": {
+            "podSelector": {"matchLabels": {"ray.io/cluster": name}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"podSelector": {"matchLabels": {"ray.io/cluster": name}}}]}, outside],
+        },
+    }
+
+
+def _disruption_budget(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """No pod of the group is evicted: one gone, the engine is gone."""
+    name = plan["deployment"]["name"]
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _metadata(plan, object_names(name)["disruption_budget"]),
+        "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"ray.io/cluster": name}}},
+    }
+
+
+def _api_service(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The endpoint. It selects the head alone, and has no endpoint before a token came back (the head's readiness)."""
+    name = plan["deployment"]["name"]
+    ports = plan["pod"]["ports"]
+    exposed = plan["endpoint"]["exposure"] == "load_balancer"
+    service_ports = [{"name": "api", "port": ports["api"], "targetPort": ports["api"], "protocol": "TCP"}]
+    if exposed:
+        service_ports.append(
+            {"name": "dashboard", "port": ports["dashboard"], "targetPort": ports["dashboard"], "protocol": "TCP"}
+        )
+    metadata = _metadata(plan, object_names(name)["api_service"])
+    if exposed:
+        metadata["annotations"] = dict(plan["endpoint"]["annotations"])
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata,
+        "spec": {
+            "type": "LoadBalancer" if exposed else "ClusterIP",
+            "selector": {"ray.io/cluster": name, "ray.io/node-type": "head"},
+            "ports": service_ports,
+        },
+    }

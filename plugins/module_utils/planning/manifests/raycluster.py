@@ -1,0 +1,178 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The RayCluster: one head and its workers, the same pod but for the program that runs in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..images import RAY_LLM_USER
+from ..names import WORKER_GROUP, common_labels, object_names
+
+# The engine may finish the requests it has; the load balancer needs some seconds to notice as well.
+TERMINATION_GRACE_SECONDS = 60
+_REPLICA_INDEX_LABEL = "ray.io/worker-group-replica-index"
+
+
+def raycluster(plan: Mapping[str, Any], runtime_name: str) -> dict[str, Any]:
+    """Return the RayCluster of the plan (KubeRay 1.7, ray.io/v1); `runtime_name` is the programs' ConfigMap."""
+    name = plan["deployment"]["name"]
+    workers = plan["nodes"]["count"] - 1
+    ray_start = plan["engine"]["ray_start"]
+    worker_groups = []
+    if workers:
+        worker_groups.append(
+            {
+                "groupName": WORKER_GROUP,
+                # Of single pods, not of one unit: a lost pod is replaced alone, and the others keep their files.
+                "numOfHosts": 1,
+                "replicas": workers,
+                "minReplicas": workers,
+                "maxReplicas": workers,
+                "rayStartParams": ray_start["worker"],
+                "template": _pod_template(plan, runtime_name, "worker"),
+            }
+        )
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayCluster",
+        "metadata": {
+            "name": name,
+            "namespace": plan["deployment"]["namespace"],
+            # KubeRay joins its `ray start` to our command otherwise; the programs run it themselves.
+            "annotations": {"ray.io/overwrite-container-cmd": "true"},
+        },
+        "spec": {
+            "rayVersion": plan["pod"]["ray_version"],
+            # Without it a changed template reaches no living pod.
+            "upgradeStrategy": {"type": "Recreate"},
+            "authOptions": {"mode": "token", "secretName": object_names(name)["ray_token_secret"]},
+            "headGroupSpec": {
+                "rayStartParams": ray_start["head"],
+                "template": _pod_template(plan, runtime_name, "head"),
+            },
+            "workerGroupSpecs": worker_groups,
+        },
+    }
+
+
+def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict[str, Any]:
+    name, pod = plan["deployment"]["name"], plan["pod"]
+    names = object_names(name)
+    volumes: list[dict[str, Any]] = [
+        {"name": "programs", "configMap": {"name": runtime_name, "defaultMode": 0o555}},
+        {"name": "state", "emptyDir": {}},
+        {"name": "source", "secret": {"secretName": names["source_secret"], "defaultMode": 0o440}},
+        {
+            "name": "shared-memory",
+            "emptyDir": {"medium": "Memory", "sizeLimit": f"{pod['shared_memory_mib']}Mi"},
+        },
+    ]
+    mounts = [
+        {"name": "programs", "mountPath": "/opt/multinode", "readOnly": True},
+        {"name": "state", "mountPath": "/run/multinode"},
+        {"name": "source", "mountPath": "/run/secrets/multinode/source", "readOnly": True},
+        {"name": "shared-memory", "mountPath": "/dev/shm"},
+    ]
+    for volume in pod["volumes"]:
+        volumes.append({"name": volume["name"], "ephemeral": {"volumeClaimTemplate": _claim(volume, name)}})
+        mounts.append({"name": volume["name"], "mountPath": volume["mount"]})
+    return {
+        "metadata": {
+            "labels": common_labels(name),
+            "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
+        },
+        "spec": {
+            "automountServiceAccountToken": False,
+            # A Service named vllm would set VLLM_PORT, which the engine takes for its own setting.
+            "enableServiceLinks": False,
+            "nodeSelector": dict(pod["node_selector"]),
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+            "securityContext": {"fsGroup": RAY_LLM_USER, "fsGroupChangePolicy": "OnRootMismatch"},
+            "terminationGracePeriodSeconds": TERMINATION_GRACE_SECONDS,
+            "containers": [_container(plan, role, mounts)],
+            "volumes": volumes,
+        },
+    }
+
+
+def _claim(volume: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {
+        "metadata": {"labels": common_labels(name)},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": volume["storage_class"],
+            "resources": {"requests": {"storage": f"{volume['size_gib']}Gi"}},
+        },
+    }
+
+
+def _container(plan: Mapping[str, Any], role: str, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+    pod = plan["pod"]
+    limits = {
+        "memory": f"{pod['memory_gib']}Gi",
+        "nvidia.com/gpu": str(pod["gpus"]),
+        "ephemeral-storage": f"{pod['ephemeral_storage_gib']}Gi",
+    }
+    container: dict[str, Any] = {
+        "name": f"ray-{role}",
+        "image": pod["image"],
+        "command": ["python3", f"/opt/multinode/{role}.py"],
+        "env": _environment(plan, role),
+        # No CPU limit: loading and tokenizing may use what is free.
+        "resources": {"limits": limits, "requests": {"cpu": str(pod["cpu"]), **limits}},
+        "volumeMounts": mounts,
+        "terminationMessagePolicy": "File",
+        # KubeRay gives its own probes to a container that has none, and would decide about the engine by Ray's health.
+        "livenessProbe": {
+            "exec": {"command": ["python3", "/opt/multinode/live.py"]},
+            "periodSeconds": 30,
+            "timeoutSeconds": 20,
+            "failureThreshold": 3,
+        },
+        "readinessProbe": {
+            "exec": {"command": ["python3", "/opt/multinode/ready.py"]},
+            "periodSeconds": 5,
+            "timeoutSeconds": 60,
+            "failureThreshold": 2,
+        },
+    }
+    if role == "head":
+        ports = pod["ports"]
+        # Naming one port drops all that KubeRay would name by itself.
+        container["ports"] = [
+            {"name": port_name, "containerPort": ports[key], "protocol": "TCP"}
+            for port_name, key in (
+                ("gcs-server", "gcs"),
+                ("dashboard", "dashboard"),
+                ("client", "client"),
+                ("metrics", "metrics"),
+                ("api", "api"),
+            )
+        ]
+    return container
+
+
+def _environment(plan: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
+    pod_ip = {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}
+    names = object_names(plan["deployment"]["name"])
+    environment: list[dict[str, Any]] = [
+        {"name": "POD_IP", "valueFrom": pod_ip},
+        {"name": "VLLM_HOST_IP", "valueFrom": pod_ip},
+        {
+            "name": "VLLM_API_KEY",
+            "valueFrom": {"secretKeyRef": {"name": names["api_key_secret"], "key": "api_key"}},
+        },
+    ]
+    if role == "worker":
+        environment.append(
+            {
+                "name": "MULTINODE_REPLICA_INDEX",
+                "valueFrom": {
+                    "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.labels['{_REPLICA_INDEX_LABEL}']"}
+                },
+            }
+        )
+    environment += [{"name": key, "value": value} for key, value in sorted(plan["engine"]["env"].items())]
+    return environment

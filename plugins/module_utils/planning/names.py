@@ -1,0 +1,79 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Names of the things a deployment is made of, all derived from its DNS name."""
+
+from __future__ import annotations
+
+import re
+
+# KubeRay takes RayCluster names of at most 53 characters and builds longer names from them; 40 leaves room for ours.
+LONGEST_DNS_NAME = 40
+
+COLLECTION = "multinode.inference"
+
+# Kubernetes labels and annotations.
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+INSTANCE_LABEL = "app.kubernetes.io/instance"
+NODE_LABEL = "multinode.inference/deployment"
+HASH_ANNOTATION = "multinode.inference/plan-hash"
+NAME_ANNOTATION = "multinode.inference/deployment-name"
+RECIPE_ANNOTATION = "multinode.inference/recipe"
+SHAPE_ANNOTATION = "multinode.inference/shape"
+CHOICES_ANNOTATION = "multinode.inference/choices"
+PRICE_ANNOTATION = "multinode.inference/usd-per-hour"
+SOURCE_ANNOTATION = "multinode.inference/source-hash"
+CREATED_ANNOTATION = "multinode.inference/created"
+
+# OCI freeform tags.
+DEPLOYMENT_TAG = "multinode-inference-deployment"
+CLUSTER_TAG = "multinode-inference-cluster"
+HASH_TAG = "multinode-inference-hash"
+
+WORKER_GROUP = "workers"
+
+
+def dns_name(deployment_name: str) -> str:
+    """Return the DNS name of a deployment: lower case, underscores dropped, spaces to hyphens.
+
+    The rule is that of the recipe's own schema (`raycluster_vm_test` becomes `rayclustervmtest`). The result may
+    still not be a DNS name; ask `dns_name_problem`.
+    """
+    return re.sub(r"\s+", "-", deployment_name.strip().lower()).replace("_", "")
+
+
+def dns_name_problem(name: str) -> str | None:
+    """Say why `name` (made by `dns_name`) cannot name Kubernetes objects, or None when it can.
+
+    A Service name is a DNS label that begins with a letter (RFC 1035), so the deployment's name has to be one too.
+    """
+    if not name:
+        return "nothing is left of it as a DNS name"
+    if len(name) > LONGEST_DNS_NAME:
+        return f"as a DNS name it has {len(name)} characters, at most {LONGEST_DNS_NAME} are possible"
+    if not re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", name):
+        return "as a DNS name it may hold letters, digits and hyphens, begin with a letter and not end with a hyphen"
+    return None
+
+
+def object_names(name: str) -> dict[str, str]:
+    """Return the names of a deployment's Kubernetes objects, keyed by what they are."""
+    return {
+        "raycluster": name,
+        "api_service": f"{name}-api",
+        "head_service": f"{name}-head-svc",
+        "api_key_secret": f"{name}-api-key",
+        "ray_token_secret": f"{name}-ray-token",
+        "source_secret": f"{name}-source",
+        "network_policy": name,
+        "disruption_budget": name,
+    }
+
+
+def common_labels(name: str) -> dict[str, str]:
+    """Return the labels every Kubernetes object of the deployment `name` bears."""
+    return {MANAGED_BY_LABEL: COLLECTION, INSTANCE_LABEL: name}
+
+
+def freeform_tags(name: str, cluster_id: str, plan_hash: str) -> dict[str, str]:
+    """Return the OCI freeform tags by which a deployment's cloud resources are found again."""
+    return {DEPLOYMENT_TAG: name, CLUSTER_TAG: cluster_id, HASH_TAG: plan_hash}

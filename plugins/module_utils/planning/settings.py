@@ -1,0 +1,111 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The platform settings: what a person gives beside the recipe, and every default of the product.
+
+Whatever names something outside this collection (a chart repository, an image, a version) is a setting here and
+nowhere else.
+"""
+
+from __future__ import annotations
+
+from .parameters import Parameter
+
+AUTHENTICATION_TYPES = ("api_key", "security_token", "instance_principal", "resource_principal", "workload_identity")
+
+CLOUD = (
+    Parameter("oke_cluster_id", "string", "OCID of the OKE cluster; it names the region too."),
+    Parameter(
+        "node_provisioner",
+        "string",
+        "oke: make a node pool. none: use the GPU nodes that the cluster has.",
+        default="oke",
+        choices=("oke", "none"),
+    ),
+    Parameter("region", "string", "OCI region; without it, that of the cluster's OCID."),
+    Parameter("compartment_id", "string", "Compartment of the node pool; without it, that of the cluster."),
+    Parameter("auth_type", "string", "How to sign in to OCI.", default="api_key", choices=AUTHENTICATION_TYPES),
+    Parameter("config_file_location", "string", "OCI configuration file; without it OCI_CONFIG_FILE or ~/.oci/config."),
+    Parameter("config_profile_name", "string", "Profile in that file; without it OCI_CONFIG_PROFILE or DEFAULT."),
+    Parameter(
+        "oci_service_endpoint",
+        "endpoint",
+        "URL of the OCI services (private endpoints, other realms): one for all, or a mapping of service to URL.",
+    ),
+)
+
+KUBERNETES = (
+    Parameter("kubeconfig", "string", "Path of a kubeconfig that reaches the cluster; without it KUBECONFIG."),
+    Parameter("kubeconfig_context", "string", "Context in that file; without it its current one."),
+    Parameter("namespace", "string", "Namespace of the deployment; without it one of its own, named like it."),
+    Parameter("image_registry", "string", "Registry that mirrors the images, put in place of their own."),
+    Parameter(
+        "default_image",
+        "string",
+        "Image with Ray and vLLM when the recipe names none.",
+        default="docker.io/rayproject/ray-llm:2.58.0-py312-cu130",
+    ),
+    Parameter("ray_version", "string", "Version of Ray in the image.", default="2.58.0"),
+    Parameter(
+        "model_storage_class",
+        "string",
+        "StorageClass of the volumes that hold the model.",
+        default="oci-bv",
+    ),
+)
+
+KUBERAY = (
+    Parameter(
+        "kuberay_chart_ref",
+        "string",
+        "Chart of the KubeRay operator: a name in kuberay_chart_repository, a folder or a file.",
+        default="kuberay-operator",
+    ),
+    Parameter(
+        "kuberay_chart_repository",
+        "string",
+        "Helm repository of the chart, when kuberay_chart_ref is a name.",
+        default="https://ray-project.github.io/kuberay-helm",
+    ),
+    Parameter("kuberay_chart_version", "string", "Version of the chart that is installed.", default="1.7.0"),
+    Parameter("kuberay_namespace", "string", "Namespace of the operator.", default="kuberay-system"),
+    Parameter("helm_binary", "string", "Path of Helm 3; without it, helm on PATH."),
+)
+
+ENDPOINT = (
+    Parameter(
+        "endpoint_exposure",
+        "string",
+        "none: reachable inside the cluster only. load_balancer: a load balancer for the API and the dashboard.",
+        default="none",
+        choices=("none", "load_balancer"),
+    ),
+    Parameter("service_annotations", "mapping", "Annotations of the load balancer's Service."),
+    Parameter(
+        "wait_timeout_minutes",
+        "integer",
+        "How long deploy waits for the first token.",
+        default=120,
+        minimum=1,
+    ),
+)
+
+ENGINE = (
+    Parameter("rebuild_limit", "integer", "Rebuilds of the group within rebuild_window_minutes.", default=5, minimum=1),
+    Parameter("rebuild_window_minutes", "integer", "See rebuild_limit.", default=60, minimum=1),
+)
+
+OUTPUT = (
+    Parameter("result_file", "string", "File that the playbook writes its result to, as JSON."),
+    Parameter(
+        "logs_component",
+        "string",
+        "What the logs playbook shows.",
+        default="head",
+        choices=("head", "worker", "operator"),
+    ),
+    Parameter("logs_worker", "integer", "Which worker, from 1.", default=1, minimum=1),
+    Parameter("logs_lines", "integer", "How many lines, from the end.", default=200, minimum=1),
+    Parameter("logs_previous", "boolean", "Show the container's former run.", default=False),
+)
+
+SETTINGS = (*CLOUD, *KUBERNETES, *KUBERAY, *ENDPOINT, *ENGINE, *OUTPUT)
