@@ -71,7 +71,7 @@ class Program:
     @property
     def folder_name(self) -> str:
         """The folder in the cache: another one as soon as anything of the build is another."""
-        recipe = json.dumps(dataclasses.astuple(dataclasses.replace(self, minutes="")))
+        recipe = json.dumps((self.module, self.package, self.linker_flags, self.main, self.extra_files))
         return f"{self.name}-{self.version}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
 
 
