@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the parts of one rig agree on: `rig.json` in the rig's folder, written by `up` before any part starts.
 
-Every part is started as `python -m tests.rig.<part> --rig FOLDER`, loads this file, and says with `mark_ready` that it is usable.
+Every part is started as `python -m tests.rig.<part> --rig FOLDER`, loads this file, and says with `mark_ready`
+that it is usable.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class RigError(Exception):
 class Kubernetes:
     """Where the API server is.
 
-    `pki` holds ca.crt/ca.key, kubelet.crt/.key (server certificate of the kubelet API) and kubelet-client.crt/.key (the API
-    server as client of the kubelet API).
+    `pki` holds ca.crt/ca.key, kubelet.crt/.key (server certificate of the kubelet API) and kubelet-client.crt/.key (the
+    API server as client of the kubelet API).
     """
 
     url: str
@@ -36,7 +37,7 @@ class Kubernetes:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """The rig's own bridge and addresses; without root there is no bridge (`bridge` is empty) and the address is loopback."""
+    """The rig's own bridge and addresses; without root `bridge` is empty and the address is loopback."""
 
     bridge: str
     address: str

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The processes of a rig: started with a record of what they are, ended by that record.
 
-A record holds the process id with the time that process started (and the boot it started in), so that an id which the kernel has
-given to another process since is never signalled. Each process also carries its rig's folder in its environment (`RIG_MEMBER`),
-which its children inherit: what a killed part leaves behind is found by it.
+A record holds the process id with the time that process started (and the boot it started in), so that an id which the
+kernel has given to another process since is never signalled. Each process also carries its rig's folder in its
+environment (`RIG_MEMBER`), which its children inherit: what a killed part leaves behind is found by it.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def wait_until(condition: Callable[[], bool], processes: Iterable[Process], time
 
 
 def end(processes: Iterable[Process], grace_s: float) -> list[Process]:
-    """Ask `processes` to end, wait `grace_s` seconds, kill those that did not; returns these. No grace: killed at once."""
+    """Ask `processes` to end, wait `grace_s` seconds, kill those that did not, and return these; 0: kill at once."""
     with contextlib.ExitStack() as stack:
         waiting: dict[int, Process] = {}
         poll = select.poll()

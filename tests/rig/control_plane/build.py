@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The programs of the control plane: taken from KUBEBUILDER_ASSETS or PATH where a good version is there, else built from
-their Go modules, once, into the cache.
+"""The programs of the control plane: taken from KUBEBUILDER_ASSETS or PATH where a good version is there, else built
+from their Go modules, once, into the cache.
 
-Each program has a folder of its own in the cache, named after its version and how it is built, and put there by one rename:
-an interrupted build leaves no half program, and goes on with the next one. Go's own caches stay until all are built.
+Each program has a folder of its own in the cache, named after its version and how it is built, and put there by one
+rename: an interrupted build leaves no half program, and goes on where it was. Go's own caches stay until all are built.
 """
 
 from __future__ import annotations
@@ -41,6 +41,15 @@ func main() { etcdmain.Main(os.Args) }
 """
 """etcd's own main package lies in a module that cannot be required, its program in one that can."""
 
+KWOK_STAGES = (
+    "node/fast/node-initialize.yaml",
+    "node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
+    "pod/fast/pod-ready.yaml",
+    "pod/fast/pod-complete.yaml",
+    "pod/fast/pod-delete.yaml",
+)
+"""Only these: others would play volumes and devices, which are not KWOK's on the rig."""
+
 KUBERNETES_FLAGS = (
     f"-X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
     "-X k8s.io/component-base/version.gitMajor=1",
@@ -61,8 +70,8 @@ class Program:
     linker_flags: tuple[str, ...] = ()
     main: str = ""
     """The text of a main package of our own; empty when `package` is one."""
-    extra_files: str = ""
-    """A folder of the module whose YAML files are joined into `<folder's name>.yaml` beside the program."""
+    stages: tuple[str, ...] = ()
+    """Files of the module that are joined into `stages.yaml` beside the program."""
     version_command: tuple[str, ...] = ("--version",)
     oldest: tuple[int, int] = (0, 0)
     newest: tuple[int, int] = (10**6, 0)
@@ -71,7 +80,7 @@ class Program:
     @property
     def folder_name(self) -> str:
         """The folder in the cache: another one as soon as anything of the build is another."""
-        recipe = json.dumps((self.module, self.package, self.linker_flags, self.main, self.extra_files))
+        recipe = json.dumps((self.module, self.package, self.linker_flags, self.main, self.stages))
         return f"{self.name}-{self.version}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
 
 
@@ -108,7 +117,7 @@ PROGRAMS = (
         package="sigs.k8s.io/kwok/cmd/kwok",
         minutes="1 minute",
         linker_flags=("-X sigs.k8s.io/kwok/pkg/consts.Version=v0.8.0",),
-        extra_files="kustomize/stage",
+        stages=KWOK_STAGES,
         only_built=True,  # its stage files must be of its own version
     ),
     Program(
@@ -143,7 +152,7 @@ def ensure_programs(cache: Path, say: Callable[[str], None] = print) -> dict[str
 
 def stages_file(kwok: Path) -> Path:
     """KWOK's stages (how a node and a pod move on), of the same version as the program `kwok`."""
-    return kwok.parent / "stage.yaml"
+    return kwok.parent / "stages.yaml"
 
 
 def _built(cache: Path, program: Program) -> Path:
@@ -201,10 +210,9 @@ def _build(cache: Path, go: Path, program: Program) -> None:
         work,
         environment,
     )
-    if program.extra_files:
-        source = Path(downloaded["Dir"]) / program.extra_files
-        texts = [path.read_text() for path in sorted(source.rglob("*.yaml")) if path.name != "kustomization.yaml"]
-        (temporary / f"{source.name}.yaml").write_text("\n---\n".join(texts))
+    if program.stages:
+        source = Path(downloaded["Dir"]) / "kustomize" / "stage"
+        (temporary / "stages.yaml").write_text("\n---\n".join((source / name).read_text() for name in program.stages))
     if target.exists():  # of a build that was stopped before the program was in it
         shutil.rmtree(target)
     temporary.rename(target)
@@ -244,7 +252,7 @@ def _lock(cache: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _find_installed(cache: Path, say: Callable[[str], None]) -> dict[str, Path]:
-    """Programs of a good version in KUBEBUILDER_ASSETS, else on PATH; a rig's own links into the cache are not meant."""
+    """Programs of a good version in KUBEBUILDER_ASSETS, else on PATH, save a rig's own links into the cache."""
     assets = os.environ.get("KUBEBUILDER_ASSETS", "")
     found: dict[str, Path] = {}
     versions: dict[str, tuple[int, int]] = {}
@@ -262,7 +270,8 @@ def _find_installed(cache: Path, say: Callable[[str], None]) -> dict[str, Path]:
     if len(trio) > 1:  # a controller manager must not be newer than its API server
         partial = [name for name in KUBERNETES_PROGRAMS if found.pop(name, None)]
         say(
-            f"found   {', '.join(partial)}: not all of {', '.join(KUBERNETES_PROGRAMS)} of one version; building all three"
+            f"found   {', '.join(partial)}: not all of {', '.join(KUBERNETES_PROGRAMS)} of one version; "
+            "building all three"
         )
     for name, path in found.items():
         say(f"found   {name} {'.'.join(map(str, versions[name]))}: {path}")

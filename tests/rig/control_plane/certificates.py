@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The certificates of one rig: an authority of its own and what it signs, all on the curve P-256 (made in milliseconds)."""
+"""The certificates of one rig: an authority of its own and what it signs, all on curve P-256 (made in a moment)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLIENTS = {
 
 
 def write_certificates(folder: Path, domain: str, addresses: list[str]) -> None:
-    """Write ca, apiserver, kubelet and the client certificates with their keys, and the service accounts' key pair `sa`.
+    """Write ca, apiserver, kubelet and client certificates with their keys, and the service accounts' key pair `sa`.
 
     `addresses` are those under which the API server and the kubelet API are reached.
     """

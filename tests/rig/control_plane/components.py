@@ -75,7 +75,7 @@ def etcd(rig: Rig, ports: Ports) -> list[str]:
 
 
 def api_server(rig: Rig, ports: Ports) -> list[str]:
-    """The API server on loopback, RBAC on, service account tokens signed, the kubelet API reached at the nodes' own addresses."""
+    """The API server on loopback: RBAC, signed service account tokens, kubelets reached at the nodes' own addresses."""
     pki = rig.kubernetes.pki
     return [
         str(rig.binaries / "kube-apiserver"),

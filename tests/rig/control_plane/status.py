@@ -15,9 +15,8 @@ def show(directory: Path, say: Callable[[str], None]) -> int:
     """Say one line per process; 0 if the rig is whole, 1 if something of it ended or it never came up."""
     rig = Rig.load(directory)
     processes = recorded(directory)
-    say(
-        f"rig {rig.name} in {directory}: API server {rig.kubernetes.url}, OCI {rig.oci.endpoint}, control {rig.oci.control}"
-    )
+    addresses = f"API server {rig.kubernetes.url}, OCI {rig.oci.endpoint}, control {rig.oci.control}"
+    say(f"rig {rig.name} in {directory}: {addresses}")
     if not rig.root:
         say("no process nodes (not started as root): KWOK's only")
     say(f"{'PART':26}{'PROCESS':>9}  {'STATE':8}{'AGE':>8}{'MEMORY':>10}  LOG")

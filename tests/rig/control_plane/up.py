@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starting a rig: what needs nothing of another part starts beside it, and each part's readiness is watched with its life."""
+"""Starting a rig: what needs nothing of another part starts beside it; each part's readiness and life are watched."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.rig.configuration import (
 from tests.rig.control_plane import components, down, network
 from tests.rig.control_plane.build import ensure_programs
 from tests.rig.control_plane.certificates import write_certificates
-from tests.rig.processes import PartEnded, Process, recorded, start, wait_until
+from tests.rig.processes import PartEnded, recorded, start, wait_until
 
 START_SECONDS = 120
 """Far above what any part takes: on an idle machine of two cores all are ready within 20 s."""
@@ -57,7 +57,7 @@ STORAGE_CLASS = {
     "allowVolumeExpansion": True,
     "reclaimPolicy": "Delete",
 }
-"""As every OKE cluster has it, the default among its classes (OKE documentation, "Setting Up Storage for Kubernetes Clusters")."""
+"""The default class of OKE clusters (OKE documentation, "Setting Up Storage for Kubernetes Clusters")."""
 
 
 def up(directory: Path, say: Callable[[str], None]) -> None:
@@ -165,7 +165,8 @@ def _is_up(directory: Path, say: Callable[[str], None]) -> bool:
     if ended:
         logs = "\n".join(f"  {process.name}: {process.log}" for process in ended)
         raise RigError(
-            f"the rig in {directory} is up, but parts of it have ended:\n{logs}\nRun `python -m tests.rig down`, then `up`."
+            f"the rig in {directory} is up, but parts of it have ended:\n{logs}\n"
+            "Run `python -m tests.rig down`, then `up`."
         )
     say(f"up      {directory}: is up since {processes[0].started_seconds_ago():.0f} s; source {directory / 'env'}")
     return True
