@@ -1,0 +1,346 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Signing in to Oracle Cloud, and one client per service.
+
+The SDK's circuit breaker is off: it answers in the service's place once ten calls have failed, and then the user reads
+of an open circuit instead of the fault. Each call here ends after a bounded number of tries anyway.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..planning.fault import Fault, Refused
+from .errors import explained
+from .retry import Retry
+
+try:
+    import oci
+except ImportError:  # reported by the module (module.py) before a connection is made
+    oci = None  # type: ignore[assignment]
+
+AUTHENTICATION_TYPES = ("api_key", "security_token", "instance_principal", "resource_principal", "workload_identity")
+DEFAULT_CONFIG_FILE = "~/.oci/config"
+
+# service -> (module, class) of the SDK; the names are the keys of oci_service_endpoint too.
+SERVICES = {
+    "container_engine": ("container_engine", "ContainerEngineClient"),
+    "identity": ("identity", "IdentityClient"),
+    "compute": ("core", "ComputeClient"),
+    "virtual_network": ("core", "VirtualNetworkClient"),
+    "block_storage": ("core", "BlockstorageClient"),
+    "limits": ("limits", "LimitsClient"),
+    "object_storage": ("object_storage", "ObjectStorageClient"),
+    "load_balancer": ("load_balancer", "LoadBalancerClient"),
+}
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """How to sign in. Empty means not given; option and environment names are those of the oracle.oci collection."""
+
+    auth_type: str = "api_key"
+    config_file_location: str = ""
+    config_profile_name: str = ""
+    api_user: str = ""
+    api_user_fingerprint: str = ""
+    api_user_key_file: str = ""
+    api_user_key_pass_phrase: str = field(default="", repr=False)
+    tenancy: str = ""
+    region: str = ""
+    cert_bundle: str = ""
+    service_endpoint: str | dict[str, str] = ""
+
+
+def region_of_ocid(ocid: str) -> str:
+    """Return the region that an OCID names, or "" when it names none.
+
+    An OCID is ocid1.<type>.<realm>.<region>.<unique id>; the region is its key (iad) or its name (us-ashburn-1).
+    """
+    parts = ocid.split(".")
+    if len(parts) < 5 or parts[0] != "ocid1" or not parts[3]:
+        return ""
+    return oci.regions.get_region_from_short_name(parts[3].lower())
+
+
+class Connection:
+    """The signed-in account: a client per service, made when first asked for.
+
+    resource_ocid  an OCID whose region counts when no region is given
+    """
+
+    def __init__(self, sign_in: SignIn, resource_ocid: str = "", retry: Retry | None = None) -> None:
+        self.sign_in = sign_in
+        self.retry = retry or Retry()
+        self.config, self.signer = _signed_in(sign_in)
+        self.region = (
+            sign_in.region
+            or region_of_ocid(resource_ocid)
+            or os.environ.get("OCI_REGION", "")
+            or self.config.get("region")
+            or getattr(self.signer, "region", None)
+            or ""
+        )
+        if not self.region:
+            raise Refused([Fault("oci_region_missing", "region", "not given, and nothing names it", "", "set region")])
+        self.config["region"] = self.region
+        self._clients: dict[str, Any] = {}
+
+    @property
+    def tenancy(self) -> str:
+        """The tenancy's OCID as the sign-in names it, "" where it does not."""
+        return self.config.get("tenancy") or getattr(self.signer, "tenancy_id", None) or ""
+
+    def endpoint(self, service: str) -> str:
+        """Return the URL given for `service`, "" for the region's own."""
+        given = self.sign_in.service_endpoint
+        return (given.get(service) or "") if isinstance(given, dict) else given
+
+    def client(self, service: str) -> Any:
+        """Return the SDK's client of `service` (a key of `SERVICES`)."""
+        if service not in self._clients:
+            module_name, class_name = SERVICES[service]
+            arguments: dict[str, Any] = {
+                "retry_strategy": self.retry,
+                "circuit_breaker_strategy": oci.circuit_breaker.NoCircuitBreakerStrategy(),
+                "timeout": (10, 60),
+                "signer": self.signer,
+            }
+            if self.endpoint(service):
+                arguments["service_endpoint"] = self.endpoint(service)
+            client = getattr(getattr(oci, module_name), class_name)(self.config, **arguments)
+            if self.sign_in.cert_bundle:
+                client.base_client.session.verify = os.path.expanduser(self.sign_in.cert_bundle)
+            self._clients[service] = client
+        return self._clients[service]
+
+    def asking(
+        self, service: str, doing: str, where: str, policy: str = "", ambiguous_remedy: str = ""
+    ) -> AbstractContextManager[None]:
+        """Explain what goes wrong inside the `with` block; see `errors.service_fault` for the words."""
+        return explained(
+            doing,
+            where,
+            policy=policy,
+            endpoint=self.client(service).base_client.endpoint,
+            sign_in=self._sign_in_words(),
+            ambiguous_remedy=ambiguous_remedy,
+        )
+
+    def _sign_in_words(self) -> str:
+        if self.sign_in.auth_type == "security_token":
+            return "a session token ends after an hour: run oci session authenticate or oci session refresh"
+        if self.sign_in.auth_type != "api_key":
+            return f"signed in by {self.sign_in.auth_type}"
+        own = _key_fingerprint(self.signer)
+        given = self.config.get("fingerprint", "")
+        if own and given and own != given:
+            return f"the key {self.config.get('key_file')} has fingerprint {own}, the sign-in names {given}"
+        return f"signed in as {self.config.get('user')} with key {given}"
+
+
+def all_pages(call: Callable[..., Any], **arguments: Any) -> Iterator[Any]:
+    """Yield the items of all pages of a list call; a page may be empty and still have a next one."""
+    page = None
+    while True:
+        response = call(**arguments, **({"page": page} if page else {}))
+        yield from response.data
+        page = response.headers.get("opc-next-page")
+        if not page:
+            return
+
+
+def _key_fingerprint(signer: Any) -> str:
+    """The fingerprint OCI knows an API key by: MD5 of the public key in DER form."""
+    import hashlib
+
+    from cryptography.hazmat.primitives import serialization
+
+    key = getattr(signer, "private_key", None)
+    if key is None:
+        return ""
+    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    digest = hashlib.md5(public, usedforsecurity=False).hexdigest()
+    return ":".join(digest[start : start + 2] for start in range(0, len(digest), 2))
+
+
+def _signed_in(sign_in: SignIn) -> tuple[dict[str, Any], Any]:
+    """Return the SDK's configuration and signer, or refuse with what is wrong with the sign-in."""
+    try:
+        if sign_in.auth_type in ("api_key", "security_token"):
+            return _signed_in_by_file(sign_in)
+        return {}, _principal_signer(sign_in.auth_type)
+    except Refused:
+        raise
+    except oci.exceptions.ConfigFileNotFound as error:
+        raise _refused(
+            "oci_config_missing",
+            _config_file(sign_in),
+            "there is no such file",
+            "an OCI configuration file",
+            "set config_file_location or OCI_CONFIG_FILE, or make one with `oci setup config`",
+        ) from error
+    except oci.exceptions.ProfileNotFound as error:
+        raise _refused(
+            "oci_profile_missing",
+            _config_file(sign_in),
+            f"it has no profile {_profile(sign_in)}",
+            "",
+            "set config_profile_name or OCI_CONFIG_PROFILE",
+        ) from error
+
+
+def _signed_in_by_file(sign_in: SignIn) -> tuple[dict[str, Any], Any]:
+    config = _configuration(sign_in)
+    source = _config_file(sign_in)
+    key_file = os.path.expanduser(config.get("key_file") or "")
+    if not config.get("key_content"):
+        if not key_file:
+            raise _refused("oci_config_invalid", source, "key_file is missing", "the path of the API key", "")
+        if not os.path.isfile(key_file):
+            raise _refused(
+                "oci_key_missing",
+                key_file,
+                "there is no such file",
+                "the private key named by key_file",
+                f"correct key_file in {source}",
+            )
+    try:
+        if sign_in.auth_type == "security_token":
+            return config, _session_signer(config, source, key_file)
+        _check_api_key_configuration(config, source)
+        signer = oci.signer.Signer(
+            tenancy=config["tenancy"],
+            user=config["user"],
+            fingerprint=config["fingerprint"],
+            private_key_file_location=key_file,
+            pass_phrase=config.get("pass_phrase"),
+            private_key_content=config.get("key_content"),
+        )
+    except (oci.exceptions.InvalidPrivateKey, ValueError, TypeError) as error:
+        raise _refused(
+            "oci_key_broken",
+            key_file or source,
+            f"not usable as a private key: {error}",
+            "a PEM private key",
+            "name the right key file; give its pass phrase if it has one",
+        ) from error
+    except OSError as error:
+        raise _refused(
+            "oci_key_missing", key_file, f"cannot be read: {error.strerror}", "a readable private key", ""
+        ) from error
+    return config, signer
+
+
+def _configuration(sign_in: SignIn) -> dict[str, Any]:
+    """The profile of the configuration file with what is given over it; no file is needed when all is given."""
+    given = {
+        "user": sign_in.api_user,
+        "fingerprint": sign_in.api_user_fingerprint,
+        "key_file": sign_in.api_user_key_file,
+        "pass_phrase": sign_in.api_user_key_pass_phrase,
+        "tenancy": sign_in.tenancy,
+    }
+    given = {key: value for key, value in given.items() if value}
+    if {"user", "fingerprint", "key_file", "tenancy"} <= given.keys():
+        return {**oci.config.DEFAULT_CONFIG, **given}
+    location = os.path.expanduser(_config_file(sign_in))
+    try:
+        return {**oci.config.from_file(location, _profile(sign_in)), **given}
+    except oci.exceptions.InvalidKeyFilePath as error:
+        if "key_file" in given:  # the profile's own key is not the one that is used
+            profile = {key: value for key, value in _raw_profile(location, _profile(sign_in)).items() if value}
+            return {**oci.config.DEFAULT_CONFIG, **profile, **given}
+        key_file = os.path.expanduser(_raw_profile(location, _profile(sign_in)).get("key_file", ""))
+        raise _refused(
+            "oci_key_missing",
+            key_file,
+            "there is no such file",
+            "the private key named by key_file",
+            f"correct key_file in {location}",
+        ) from error
+    except oci.exceptions.ClientError:
+        raise
+    except Exception as error:  # configparser and the SDK's ValueErrors on odd lines
+        raise _refused(
+            "oci_config_invalid", location, f"cannot be read: {error}", "an OCI configuration file", ""
+        ) from error
+
+
+def _raw_profile(location: str, profile: str) -> dict[str, str]:
+    import configparser
+
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(location)
+    return dict(parser[profile])
+
+
+def _check_api_key_configuration(config: dict[str, Any], source: str) -> None:
+    try:
+        # The region is not part of the sign-in here: a cluster's OCID may name it.
+        oci.config.validate_config({"region": "us-ashburn-1", **{k: v for k, v in config.items() if v is not None}})
+    except oci.exceptions.InvalidConfig as error:
+        wrong = error.args[0] if error.args and isinstance(error.args[0], dict) else {"": str(error)}
+        found = ", ".join(f"{key} is {what}" for key, what in sorted(wrong.items()))
+        remedy = "correct it"
+        if wrong.get("user") == "missing" and config.get("security_token_file"):
+            remedy = "this profile is one of `oci session authenticate`: set auth_type to security_token"
+        raise _refused(
+            "oci_config_invalid", source, found, "OCIDs of user and tenancy, fingerprint as aa:bb:..", remedy
+        ) from error
+
+
+def _session_signer(config: dict[str, Any], source: str, key_file: str) -> Any:
+    token_file = os.path.expanduser(config.get("security_token_file") or "")
+    if not os.path.isfile(token_file):
+        raise _refused(
+            "oci_token_missing",
+            token_file or source,
+            "there is no such file" if token_file else "security_token_file is missing",
+            "the token of `oci session authenticate`",
+            "run it, or choose another auth_type",
+        )
+    with open(token_file, encoding="utf-8") as stream:
+        token = stream.read().strip()
+    key = oci.signer.load_private_key_from_file(key_file, config.get("pass_phrase"))
+    return oci.auth.signers.SecurityTokenSigner(token, key)
+
+
+def _principal_signer(auth_type: str) -> Any:
+    signers = oci.auth.signers
+    try:
+        if auth_type == "instance_principal":
+            return signers.InstancePrincipalsSecurityTokenSigner()
+        if auth_type == "resource_principal":
+            return signers.get_resource_principals_signer()
+        return signers.get_oke_workload_identity_resource_principal_signer()
+    except Exception as error:  # the SDK raises many kinds here, from EnvironmentError to its own
+        where = {
+            "instance_principal": "an OCI compute instance in a dynamic group",
+            "resource_principal": "an OCI resource with OCI_RESOURCE_PRINCIPAL_VERSION set",
+            "workload_identity": "a pod of an enhanced OKE cluster",
+        }[auth_type]
+        first_line = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        raise _refused(
+            "oci_principal_unavailable",
+            "auth_type",
+            f"{auth_type} gave no sign-in: {first_line}",
+            f"to run on {where}",
+            "choose another auth_type",
+        ) from error
+
+
+def _config_file(sign_in: SignIn) -> str:
+    return sign_in.config_file_location or os.environ.get("OCI_CONFIG_FILE") or DEFAULT_CONFIG_FILE
+
+
+def _profile(sign_in: SignIn) -> str:
+    return sign_in.config_profile_name or os.environ.get("OCI_CONFIG_PROFILE") or "DEFAULT"
+
+
+def _refused(code: str, where: str, found: str, expected: str, remedy: str) -> Refused:
+    return Refused([Fault(code, where, found, expected, remedy)])

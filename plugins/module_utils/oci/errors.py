@@ -1,0 +1,172 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What Oracle Cloud or its SDK answered, said as a fault.
+
+No traceback reaches the user for anything that the cloud, the network or a configuration file can do.
+The error codes are those of https://docs.oracle.com/iaas/Content/API/References/apierrors.htm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ..planning.fault import Fault, Refused
+
+try:
+    from oci import exceptions as sdk_exceptions
+except ImportError:  # the module reports the missing library before anything here is used
+    sdk_exceptions = None  # type: ignore[assignment]
+
+CAPACITY_WORDS = ("out of host capacity", "out of capacity")
+LIMIT_CODES = ("LimitExceeded", "QuotaExceeded")
+
+
+@dataclass(frozen=True)
+class CloudFault(Fault):
+    """A fault that the cloud reported; what Oracle's support asks for is carried beside it."""
+
+    service: str = ""
+    status: int | None = None
+    request_id: str = ""
+    work_request: str = ""
+
+    def line(self) -> str:
+        """The fault as one line, with the request id where there is one."""
+        text = super().line()
+        return f"{text} (opc-request-id {self.request_id})" if self.request_id else text
+
+
+def is_out_of_capacity(code: str | None, message: str | None) -> bool:
+    """Tell whether an error says that no host is free.
+
+    There is no code of its own for it: a launch fails with 500 InternalError or, in some regions, 400 LimitExceeded,
+    and only the text says "Out of host capacity".
+    """
+    text = (message or "").lower()
+    return code in ("InternalError", *LIMIT_CODES, None, "") and any(words in text for words in CAPACITY_WORDS)
+
+
+def is_service_error(error: BaseException, *statuses: int) -> bool:
+    """Tell whether `error` is an answer of a service, with one of `statuses` where any are given."""
+    if sdk_exceptions is None or not isinstance(error, sdk_exceptions.ServiceError):
+        return False
+    return not statuses or error.status in statuses
+
+
+def is_connection_error(error: BaseException) -> bool:
+    """Tell whether no answer came: refused, unreachable, timed out, cut."""
+    return (
+        sdk_exceptions is not None
+        and isinstance(error, (sdk_exceptions.RequestException, sdk_exceptions.ConnectTimeout))
+    ) or isinstance(error, (ConnectionError, TimeoutError))
+
+
+def is_ambiguous(error: BaseException) -> bool:
+    """Tell whether a request that failed so may still have been carried out."""
+    return is_connection_error(error) or (is_service_error(error) and (error.status >= 500 or error.status == -1))
+
+
+def service_fault(error: Any, doing: str, where: str, policy: str = "", sign_in: str = "") -> CloudFault:
+    """The fault of a `ServiceError`.
+
+    doing    what was asked, as a participle: "reading the cluster"
+    where    the resource or setting concerned
+    policy   the IAM statement's verb and resource type that this call needs, such as "use clusters"
+    sign_in  what is known of the sign-in, said when it was not accepted
+    """
+    found = f"{doing}: HTTP {error.status} {error.code or ''}".rstrip() + f": {error.message or 'no message'}"
+    expected, remedy, code = "", "", "cloud_error"
+    needed = f"allow the caller to {policy} in the compartment" if policy else "check the caller's policies"
+    if error.status == 401:
+        code = "cloud_not_authenticated"
+        expected = "a signature that OCI accepts"
+        remedy = "check user, key, fingerprint, tenancy and the clock (it may be off by 5 minutes at most)"
+        remedy += f"; {sign_in}" if sign_in else ""
+    elif error.status == 404:
+        code = "cloud_not_found_or_not_authorized"
+        remedy = (
+            f"OCI says the same for what is absent and what is forbidden: check the OCID and its region, or {needed}"
+        )
+    elif error.status == 403:
+        code = "cloud_not_authorized"
+        remedy = needed
+    elif is_out_of_capacity(error.code, error.message):
+        code = "cloud_out_of_host_capacity"
+        remedy = "try another availability domain or shape, or later"
+    elif error.code in LIMIT_CODES:
+        code = "cloud_limit_exceeded"
+        remedy = "ask for a higher service limit or quota, or use fewer nodes"
+    elif error.status in (409, 412):
+        code = "cloud_conflict"
+        remedy = "another change of the resource is running: run again when it has ended"
+    elif error.status == 429:
+        code = "cloud_too_many_requests"
+        remedy = "run again in some minutes"
+    elif error.status >= 500:
+        code = "cloud_unavailable"
+        remedy = "run again later; with the request id Oracle's support can find the call"
+    elif error.status == 400:
+        code = "cloud_invalid_request"
+    return CloudFault(
+        code=code,
+        where=where,
+        found=found,
+        expected=expected,
+        remedy=remedy,
+        service=error.target_service or "",
+        status=error.status,
+        request_id=error.request_id or "",
+    )
+
+
+def connection_fault(error: BaseException, doing: str, endpoint: str) -> CloudFault:
+    """The fault of a request that got no answer; it names the address that was asked."""
+    return CloudFault(
+        code="cloud_unreachable",
+        where=endpoint,
+        found=f"{doing}: no answer ({_innermost_reason(error)})",
+        expected="an OCI endpoint that answers",
+        remedy="check the region, oci_service_endpoint, proxy and network of this machine",
+    )
+
+
+def _innermost_reason(error: BaseException) -> str:
+    """The shortest true reason of a nested connection error: the text of the operating system."""
+    seen: BaseException | None = error
+    reason = str(error)
+    while seen is not None:
+        reason = str(seen)
+        inner = getattr(seen, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = next((item for item in seen.args if isinstance(item, BaseException)), None)
+        seen = inner or seen.__cause__
+    # urllib3 puts its own object in front: "<...object at 0x7f..>: Failed to establish ... [Errno 111] ..."
+    return reason.rpartition(">: ")[2] or type(error).__name__
+
+
+@contextmanager
+def explained(
+    doing: str, where: str, *, policy: str = "", endpoint: str = "", sign_in: str = "", ambiguous_remedy: str = ""
+) -> Iterator[None]:
+    """Turn what the SDK raises into `Refused`; see `service_fault` for the words.
+
+    endpoint          the address asked, named when nothing answers
+    ambiguous_remedy  what to do when nobody knows whether the request was carried out
+    """
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:
+        if is_service_error(error):
+            fault = service_fault(error, doing, where, policy, sign_in)
+        elif is_connection_error(error):
+            fault = connection_fault(error, doing, endpoint or where)
+        else:
+            raise
+        if ambiguous_remedy and is_ambiguous(error):
+            fault = CloudFault(**{**fault.as_dict(), "remedy": ambiguous_remedy})  # type: ignore[arg-type]
+        raise Refused([fault]) from error

@@ -1,0 +1,105 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the modules that speak to Oracle Cloud share: sign-in options, and how they end."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
+
+from ..planning.fault import Refused
+from .client import AUTHENTICATION_TYPES, SERVICES, Connection, SignIn
+
+try:
+    import oci  # noqa: F401  # pylint: disable=unused-import
+
+    OCI_IMPORT_ERROR = None
+except ImportError:
+    OCI_IMPORT_ERROR = traceback.format_exc()
+
+
+def sign_in_argument_spec() -> dict[str, dict[str, Any]]:
+    """The options of the documentation fragment `oci_authentication`, as users of oracle.oci know them."""
+
+    def from_environment(name: str) -> tuple[Any, list[str]]:
+        return (env_fallback, [name])
+
+    return {
+        "auth_type": {
+            "type": "str",
+            "choices": list(AUTHENTICATION_TYPES),
+            "default": "api_key",
+            "fallback": from_environment("OCI_ANSIBLE_AUTH_TYPE"),
+        },
+        "config_file_location": {"type": "path", "fallback": from_environment("OCI_CONFIG_FILE")},
+        "config_profile_name": {"type": "str", "fallback": from_environment("OCI_CONFIG_PROFILE")},
+        "api_user": {"type": "str", "fallback": from_environment("OCI_USER_ID")},
+        "api_user_fingerprint": {"type": "str", "fallback": from_environment("OCI_USER_FINGERPRINT")},
+        "api_user_key_file": {"type": "path", "no_log": False, "fallback": from_environment("OCI_USER_KEY_FILE")},
+        "api_user_key_pass_phrase": {
+            "type": "str",
+            "no_log": True,
+            "fallback": from_environment("OCI_USER_KEY_PASS_PHRASE"),
+        },
+        "tenancy": {"type": "str", "fallback": from_environment("OCI_TENANCY")},
+        "region": {"type": "str"},
+        "cert_bundle": {"type": "path", "fallback": from_environment("OCI_ANSIBLE_CERT_BUNDLE")},
+        "oci_service_endpoint": {"type": "raw"},
+    }
+
+
+def sign_in_of(module: AnsibleModule) -> SignIn:
+    """Return the sign-in that the module's options ask for."""
+    given = {name: module.params[name] or "" for name in sign_in_argument_spec() if name != "oci_service_endpoint"}
+    return SignIn(**given, service_endpoint=service_endpoint_of(module))
+
+
+def service_endpoint_of(module: AnsibleModule) -> str | dict[str, str]:
+    """Return O(oci_service_endpoint) checked: a URL, or a mapping of service to URL."""
+    endpoint = module.params.get("oci_service_endpoint") or ""
+    urls = endpoint.values() if isinstance(endpoint, dict) else [endpoint] if endpoint else []
+    unknown = sorted(set(endpoint) - set(SERVICES)) if isinstance(endpoint, dict) else []
+    if unknown:
+        module.fail_json(
+            msg=f"oci_service_endpoint: unknown service {', '.join(unknown)}, expected {', '.join(sorted(SERVICES))}"
+        )
+    for url in urls:
+        if not isinstance(url, str) or not url.startswith(("https://", "http://")):
+            module.fail_json(msg=f"oci_service_endpoint: {url}, expected a URL that begins with https:// or http://")
+    return (
+        {name: url.rstrip("/") for name, url in endpoint.items()}
+        if isinstance(endpoint, dict)
+        else endpoint.rstrip("/")
+    )
+
+
+def connect(module: AnsibleModule, resource_ocid: str = "") -> Connection:
+    """Sign in, with the region of `resource_ocid` where none is given."""
+    return Connection(sign_in_of(module), resource_ocid)
+
+
+def require_sdk(module: AnsibleModule) -> None:
+    """End with a clear message when the `oci` library is missing."""
+    if OCI_IMPORT_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("oci"), exception=OCI_IMPORT_ERROR)
+
+
+def run(module: AnsibleModule, body: Callable[[AnsibleModule], dict[str, Any]]) -> None:
+    """Run `body` and end the module with its result, or with the faults it was refused for."""
+    try:
+        result = body(module)
+    except Refused as refused:
+        fail(module, refused)
+    module.exit_json(**result)
+
+
+def fail(module: AnsibleModule, refused: Refused, **result: Any) -> None:
+    """End the module with a line for each fault, and the faults as data."""
+    module.fail_json(
+        msg="\n".join(fault.line() for fault in refused.faults),
+        faults=[fault.as_dict() for fault in refused.faults],
+        **result,
+    )

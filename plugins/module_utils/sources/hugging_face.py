@@ -1,0 +1,139 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Model files in a repository of the Hugging Face Hub, or of a service that speaks its protocol.
+
+Two requests of its public API: /api/models/<repository>/revision/<revision>?blobs=true lists the files with sizes, and
+/<repository>/resolve/<revision>/<file> reads one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+
+from ..planning.fault import Fault, Refused
+from .http import Answer, TooLarge, Unreachable, get
+from .source import ModelFile
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+REPOSITORY = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
+REDIRECTS = (301, 302, 303, 307, 308)
+MOST_REDIRECTS = 5
+LIST_BYTES = 32 * 1024 * 1024
+
+
+class HuggingFaceSource:
+    """The files of `repository` at `revision`. The commit found when listing is the one that is read from."""
+
+    prefix = ""
+
+    def __init__(
+        self, repository: str, revision: str = "main", token: str = "", endpoint: str = DEFAULT_ENDPOINT
+    ) -> None:
+        self.repository = repository.strip("/")
+        self.revision = revision or "main"
+        self.endpoint = (endpoint or DEFAULT_ENDPOINT).rstrip("/")
+        self.place = f"{self.endpoint}/{self.repository}"
+        self.commit = ""
+        self._token = token
+        if not REPOSITORY.match(self.repository):
+            raise self._refused("repository_malformed", f"{repository!r}", "organization/name", "")
+        if not self.endpoint.startswith(("https://", "http://")):
+            raise self._refused("endpoint_malformed", f"{endpoint!r}", "a URL that begins with https://", "")
+        if token and not self.endpoint.startswith("https://"):
+            raise self._refused(
+                "token_without_tls", "the token would travel in clear", "https://", "use an https endpoint"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the source is, without the token."""
+        return {
+            "kind": "hugging_face",
+            "place": self.place,
+            "endpoint": self.endpoint,
+            "repository": self.repository,
+            "revision": self.revision,
+            "commit": self.commit,
+        }
+
+    def files(self) -> list[ModelFile]:
+        """List the repository's files with sizes, and the SHA-256 of those in large file storage."""
+        path = f"/api/models/{self.repository}/revision/{quote(self.revision, safe='')}?blobs=true"
+        answer = self._get(self.endpoint + path, LIST_BYTES, "the list of files")
+        if answer.status != 200:
+            raise Refused([self._fault(answer, "listing the files")])
+        try:
+            listing = json.loads(answer.body)
+            self.commit = listing.get("sha") or ""
+            return [self._file(item) for item in listing["siblings"]]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise self._refused(
+                "answer_malformed",
+                "the answer is no list of a repository",
+                "the Hugging Face protocol",
+                "check the endpoint",
+            ) from None
+
+    @staticmethod
+    def _file(item: dict[str, Any]) -> ModelFile:
+        large = item.get("lfs") or {}
+        return ModelFile(item["rfilename"], int(item.get("size") or large.get("size") or 0), None, large.get("sha256"))
+
+    def nearby(self) -> list[str]:
+        """A repository has no surroundings of interest."""
+        return []
+
+    def read(self, name: str, limit: int) -> bytes:
+        """Return the content of one small file at the commit that was listed."""
+        path = f"/{self.repository}/resolve/{quote(self.commit or self.revision, safe='')}/{quote(name)}"
+        answer = self._get(self.endpoint + path, limit, name)
+        if answer.status != 200:
+            raise Refused([self._fault(answer, f"reading {name}")])
+        return answer.body
+
+    def _get(self, url: str, limit: int, what: str) -> Answer:
+        """Follow redirects, with the token only to the host that it was given for."""
+        try:
+            for _redirect in range(MOST_REDIRECTS):
+                own = urlsplit(url)[:2] == urlsplit(self.endpoint)[:2]
+                answer = get(url, limit, {"Authorization": f"Bearer {self._token}"} if self._token and own else {})
+                if answer.status not in REDIRECTS or "location" not in answer.headers:
+                    return answer
+                url = urljoin(url, answer.headers["location"])
+            raise self._refused(
+                "redirected_too_often", f"more than {MOST_REDIRECTS} redirects for {what}", "a file", ""
+            )
+        except Unreachable as error:
+            raise self._refused(
+                "repository_unreachable",
+                f"no answer ({error})",
+                "the Hugging Face Hub",
+                "check endpoint, network and proxy",
+            ) from None
+        except TooLarge as error:
+            raise self._refused("file_too_large", f"{what} has {error}", "a small file", "") from None
+
+    def _fault(self, answer: Answer, doing: str) -> Fault:
+        kind = answer.headers.get("x-error-code", "")
+        found = f"{doing}: HTTP {answer.status} {kind}".rstrip()
+        if kind == "GatedRepo" or (answer.status == 403 and self._token):
+            return Fault(
+                "repository_gated",
+                self.place,
+                found,
+                "a repository that this token may read",
+                "accept the model's terms with the token's account",
+            )
+        if kind == "RevisionNotFound":
+            return Fault("revision_missing", self.place, f"{found}: {self.revision}", "a branch, tag or commit")
+        if answer.status in (401, 403, 404):
+            token = "check the token's rights" if self._token else "a private repository needs a token"
+            return Fault(
+                "repository_missing", self.place, found, "a repository that exists", f"check the name; {token}"
+            )
+        return Fault("repository_unavailable", self.place, found, "HTTP 200", "run again later")
+
+    def _refused(self, code: str, found: str, expected: str, remedy: str) -> Refused:
+        return Refused([Fault(code, self.place, found, expected, remedy)])
