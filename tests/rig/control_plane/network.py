@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.rig.configuration import Network, RigError
 from tests.rig.processes import by_id, end
 
+MOUNTS = Path("/proc/self/mountinfo")
 LOOPBACK = Network(bridge="", address="127.0.0.1", subnet="127.0.0.0/8", pods="", node_prefix="10.0.2.")
 """Without root: no bridge; the nodes' names are only names."""
 SECOND_OCTETS = range(60, 96)
@@ -93,25 +94,25 @@ def remove_mounts(directory: Path) -> None:
 
 def mounts_below(directory: Path) -> list[str]:
     """The mount points below a folder, as this process sees them, outermost first."""
-    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    points = [line.split()[4] for line in MOUNTS.read_text().splitlines()]
     points = [re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), point) for point in points]
     return [point for point in points if point.startswith(f"{directory}/")]
 
 
 def _namespaces(name: str) -> list[str]:
     folder = Path("/run/netns")
-    return sorted(path.name for path in folder.iterdir() if _is_ours(path.name, name)) if folder.is_dir() else []
+    return sorted(path.name for path in folder.iterdir() if is_ours(path.name, name)) if folder.is_dir() else []
 
 
 def _links(name: str) -> list[str]:
     bridge = bridge_name(name)
     links = [(link["ifname"], link.get("master")) for link in json.loads(_ip("-json", "link", "show") or "[]")]
-    return [link for link, master in links if link != bridge and (master == bridge or _is_ours(link, name))] + [
+    return [link for link, master in links if link != bridge and (master == bridge or is_ours(link, name))] + [
         link for link, _ in links if link == bridge
     ]
 
 
-def _is_ours(name: str, rig: str) -> bool:
+def is_ours(name: str, rig: str) -> bool:
     """Names of namespaces and interfaces start with `mi`, a letter for the kind, and the rig's name."""
     return name.startswith("mi") and name[3:9] == rig
 

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One rig for the whole session, and a tenancy for each test that asks for one.
+
+The rig is the one of RIG_DIR (else `.rig`). One that is up already is used and left up; else it is started by the first test
+that needs it, and ended with the session, also when pytest-xdist runs the session in several processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.rig.configuration import REPOSITORY, Rig, rig_directory
+
+STARTED_BY_TESTS = "started-by-tests"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunningRig:
+    """A rig that is up."""
+
+    directory: Path
+    json: dict[str, Any]
+    control: str
+    kubeconfig: Path
+    configuration: Rig
+
+    def steer(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """One request to the control address; the decoded answer. urllib's HTTPError where it is refused."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.control}{path}", data=data, headers=headers, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """The standard output of kubectl as the cluster's administrator; fails the test with its errors."""
+        command = [str(self.directory / "bin" / "kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments]
+        result = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+        if result.returncode:
+            pytest.fail(f"kubectl {' '.join(arguments)}: {result.stderr.strip()}")
+        return result.stdout
+
+    def environment(self) -> dict[str, str]:
+        """This process's environment with what `env` of the rig sets."""
+        script = f'. "{self.directory / "env"}" && env -0'
+        result = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+        return dict(entry.split("=", 1) for entry in result.stdout.split("\0") if "=" in entry)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tenancy:
+    """A compartment and a cluster of a test's own, on the rig's one API server."""
+
+    compartment_id: str
+    oke_cluster_id: str
+    settings: dict[str, Any]
+
+
+def rig_command(command: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run `python -m tests.rig COMMAND` for the rig in `directory`."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.rig", command],
+        cwd=REPOSITORY,
+        env=os.environ | {"RIG_DIR": str(directory)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def rig() -> RunningRig:
+    """The session's rig, up."""
+    directory = rig_directory()
+    was_up = (directory / "env").exists()
+    result = rig_command("up", directory)  # started at the same time by two workers: the second waits for the first
+    if result.returncode:
+        pytest.fail(f"the rig did not come up:\n{result.stdout}{result.stderr}", pytrace=False)
+    if not was_up:
+        (directory / STARTED_BY_TESTS).touch()
+    configuration = Rig.load(directory)
+    return RunningRig(
+        directory=directory,
+        json=configuration.as_json(),
+        control=configuration.oci.control,
+        kubeconfig=configuration.kubernetes.kubeconfig,
+        configuration=configuration,
+    )
+
+
+@pytest.fixture
+def tenancy(rig: RunningRig) -> Tenancy:
+    """A tenancy of the test's own."""
+    return Tenancy(**rig.steer("POST", "/tenancies", {}))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the rig if this session's tests started it; with pytest-xdist only the process that leads does."""
+    directory = rig_directory()
+    if hasattr(session.config, "workerinput") or not (directory / STARTED_BY_TESTS).exists():
+        return
+    result = rig_command("down", directory)
+    if result.returncode:
+        print(f"\nthe rig did not end:\n{result.stdout}{result.stderr}", file=sys.stderr)
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
