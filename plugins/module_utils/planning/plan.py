@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -32,16 +32,29 @@ SHARED_MEMORY_MIB = 16 * 1024
 
 
 @dataclass
+class Cloud:
+    """What was found out for the node pool: its fields in the SDK's names, and why each has its value.
+
+    drift names the fields that would be chosen otherwise today: {field, value, today, why}.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    choices: Sequence[Mapping[str, Any]] = ()
+    drift: Sequence[Mapping[str, Any]] = ()
+    faults: Sequence[Fault] = ()
+
+
+@dataclass
 class Facts:
     """What was found out before planning, all of it plain data.
 
-    cluster     of `oci_cluster_info`; None when the nodes are not ours to make
+    cloud       what the cluster's surroundings give to a node pool; None when the nodes are not ours to make
     model       of `model_info`: {config, index, files, left_out, source, prefix}
     deployment  of `group_info`: what stands on the objects of this deployment already; empty when there is none
     """
 
     model: Mapping[str, Any]
-    cluster: Mapping[str, Any] | None = None
+    cloud: Cloud | None = None
     deployment: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -65,6 +78,14 @@ class _Choices:
         if today is not None and kept != today:
             self.warnings.append(Fault("newer_choice", name, f"{kept}, kept", f"{today} for a new deployment"))
         return kept
+
+    def add(self, cloud: Cloud) -> None:
+        """Take over what was chosen for the node pool; there the pool itself remembers it."""
+        self.made.extend(dict(choice) for choice in cloud.choices if choice["why"] != "given")
+        for entry in cloud.drift:
+            self.warnings.append(
+                Fault("newer_choice", entry["field"], f"{entry['value']}, kept", f"{entry['today']} for a new deployment")
+            )
 
 
 def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
@@ -95,8 +116,10 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     staging = _staging(facts.model, model, per_stage, params["model_path_in_container"])
     engine = _engine(inputs, model, memory, tensor, pipeline)
     node_pool = None
-    if settings["node_provisioner"] == "oke":
-        node_pool = _node_pool(inputs, facts, choices, faults)
+    if facts.cloud is not None:
+        faults.extend(facts.cloud.faults)
+        choices.add(facts.cloud)
+        node_pool = _node_pool(inputs, facts.cloud)
     if faults:
         raise Refused(faults)
     assert shape is not None
@@ -234,7 +257,7 @@ def _pod(inputs: Inputs, choices: _Choices, shape: Shape | None) -> dict[str, An
         "image": full_image_name(image, settings["image_registry"]),
         "ray_version": ray_version,
         # A Kubernetes CPU is a vCPU: two per OCPU on x86, one on Arm (OCI Compute, shapes).
-        "cpu": params["head_node_num_cpus"] * (1 if shape and shape.architecture == "aarch64" else 2),
+        "cpu": params["head_node_num_cpus"] * (1 if shape and shape.architecture == "arm64" else 2),
         "memory_gib": memory,
         "shared_memory_mib": shared or min(SHARED_MEMORY_MIB, memory * 1024 // 4),
         "ephemeral_storage_gib": recipe["recipe_ephemeral_storage_size"],
@@ -327,52 +350,29 @@ def _engine(inputs: Inputs, model: ModelFacts, memory: MemoryPlan | None, tensor
     }
 
 
-def _node_pool(inputs: Inputs, facts: Facts, choices: _Choices, faults: list[Fault]) -> dict[str, Any]:
+def _node_pool(inputs: Inputs, cloud: Cloud) -> dict[str, Any]:
     """Return the node pool in the field names of the OCI SDK's CreateNodePoolDetails."""
-    recipe, cluster = inputs.recipe, facts.cluster or {}
-    discovered = cluster.get("discovered") or {}
-
-    def found(name: str, given: Any, place: str, what: str) -> Any:
-        entry = discovered.get(name) or {}
-        value = choices.choose(name, given, entry.get("value"), entry.get("why", ""))
-        if value is None:
-            faults.append(
-                Fault("not_found_out", place, entry.get("why") or "nothing that could be chosen", what, f"give {place}")
-            )
-        return value
-
-    image = found(
-        "image_id",
-        recipe["recipe_node_image_ocid"],
-        "recipe_node_image_ocid",
-        "an OKE GPU image of the cluster's version",
-    )
-    domain = found(
-        "availability_domain",
-        recipe["recipe_availability_domain"],
-        "recipe_availability_domain",
-        "an availability domain that has the shape",
-    )
-    subnet = found("subnet_id", None, "oke_cluster_id", "a node pool whose worker subnet can be taken")
-    version = found("kubernetes_version", None, "oke_cluster_id", "the cluster's Kubernetes version")
-    network = found("pod_network", None, "oke_cluster_id", "the cluster's pod network")
-    cluster_id = inputs.settings["oke_cluster_id"]
+    recipe, cluster_id = inputs.recipe, inputs.settings["oke_cluster_id"]
+    values = cloud.values
+    config: dict[str, Any] = {
+        "size": recipe["recipe_node_pool_size"],
+        "placement_configs": values.get("placement_configs"),
+    }
+    for name in ("nsg_ids", "node_pool_pod_network_option_details"):
+        if values.get(name):
+            config[name] = values[name]
     pool: dict[str, Any] = {
         "name": inputs.name,
-        "compartment_id": inputs.settings["compartment_id"] or cluster.get("compartment_id"),
+        "compartment_id": values.get("compartment_id"),
         "cluster_id": cluster_id,
         "node_shape": recipe["recipe_node_shape"],
-        "kubernetes_version": version,
+        "kubernetes_version": values.get("kubernetes_version"),
         "node_source_details": {
             "source_type": "IMAGE",
-            "image_id": image,
+            "image_id": values.get("image_id"),
             "boot_volume_size_in_gbs": recipe["recipe_node_boot_volume_size_in_gbs"],
         },
-        "node_config_details": {
-            "size": recipe["recipe_node_pool_size"],
-            "placement_configs": [{"availability_domain": domain, "subnet_id": subnet}],
-            "node_pool_pod_network_option_details": network,
-        },
+        "node_config_details": config,
         "initial_node_labels": [{"key": NODE_LABEL, "value": inputs.name}],
         "node_metadata": {"user_data": user_data()},
         # The default of OCI is to wait an hour for pods that have nowhere else to go.
@@ -384,7 +384,7 @@ def _node_pool(inputs: Inputs, facts: Facts, choices: _Choices, faults: list[Fau
     tags = freeform_tags(inputs.name, cluster_id, short_hash(pool))
     pool["freeform_tags"] = tags
     # Instances bear the same tags but for the hash: it follows the pool, and a change of it must not touch a node.
-    pool["node_config_details"]["freeform_tags"] = {key: value for key, value in tags.items() if key != HASH_TAG}
+    config["freeform_tags"] = {key: value for key, value in tags.items() if key != HASH_TAG}
     return pool
 
 

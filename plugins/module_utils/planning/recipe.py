@@ -283,6 +283,13 @@ def par_problem(par: str | None, service_endpoint: Any) -> str | None:
     return None
 
 
+def model_prefix(recipe: Mapping[str, Any]) -> str:
+    """Return the prefix of the model's objects: its path in the container without the mount's."""
+    mount = recipe["input_object_storage"][0]["mount_location"].rstrip("/")
+    path: str = recipe["recipe_raycluster_params"]["model_path_in_container"]
+    return path[len(mount) :].strip("/") + "/"
+
+
 def _take_secrets(recipe: dict[str, Any]) -> dict[str, str]:
     """Take the secrets out of the recipe, so that the rest may be shown, and return them by name."""
     secrets = {}

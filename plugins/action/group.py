@@ -1,0 +1,90 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Makes a deployment's Kubernetes objects; see the module of the same name."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from ..module_utils.kube.client import Kubernetes
+from ..module_utils.kube.group import read_secret
+from ..module_utils.planning.manifests.objects import render, secret
+from ..module_utils.planning.names import COLLECTION, object_names
+from ..plugin_utils.action import Action, connect_by_settings
+from ..plugin_utils.inputs import given_inputs
+
+PROGRAMS = Path(__file__).parents[2] / "roles" / "raycluster" / "files"
+_RAYCLUSTER_CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayclusters.ray.io"
+
+
+class ActionModule(Action):
+    """Writes go through kubernetes.core.k8s; the Secrets' values pass through memory only."""
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        plan = arguments["plan"]
+        inputs = given_inputs(self._loader)
+        kubernetes = connect_by_settings(inputs.settings)
+        programs = {path.name: path.read_text(encoding="utf-8") for path in sorted(PROGRAMS.glob("*.py"))}
+        objects = render(plan, programs)
+        namespace_exists = kubernetes.get(f"/api/v1/namespaces/{plan['deployment']['namespace']}") is not None
+        # A Secret that a pod mounts has to be there before the pod; the first object is the namespace.
+        objects[1:1] = self._secrets(kubernetes, plan, inputs.secrets)
+        summary = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
+        if self._task.check_mode and not (namespace_exists and kubernetes.get(_RAYCLUSTER_CRD)):
+            # The API server can dry-run only into a namespace, and of a kind, that it knows.
+            return {"changed": True, "objects": [{"object": name, "change": "would be made"} for name in summary]}
+        result = self.run_module(
+            "kubernetes.core.k8s",
+            {
+                "state": "present",
+                "apply": True,
+                "server_side_apply": {"field_manager": COLLECTION, "force_conflicts": True},
+                "resource_definition": objects,
+                "kubeconfig": inputs.settings["kubeconfig"],
+                "context": inputs.settings["kubeconfig_context"],
+            },
+            task_vars,
+        )
+        changes = _changes(result)
+        return {
+            "changed": bool(changes),
+            "objects": changes,
+            "diff": [entry["diff"] for entry in changes if entry.get("diff")],
+        }
+
+    def _secrets(self, kubernetes: Kubernetes, plan: dict[str, Any], given: dict[str, str]) -> list[dict[str, Any]]:
+        """Return the Secrets that are missing or hold something else than was given.
+
+        Keys and tokens are made once and kept: another run must not lock anybody out.
+        """
+        wanted = []
+        for kind, key in (("api_key_secret", "api_key"), ("ray_token_secret", "auth_token")):
+            if not (self._read(kubernetes, plan, kind) or {}).get(key):
+                wanted.append(secret(plan, kind, {key: secrets.token_urlsafe(32)}))
+        if given.get("par") and (self._read(kubernetes, plan, "source_secret") or {}).get("par") != given["par"]:
+            wanted.append(secret(plan, "source_secret", {"par": given["par"]}))
+        return wanted
+
+    @staticmethod
+    def _read(kubernetes: Kubernetes, plan: dict[str, Any], kind: str) -> dict[str, str] | None:
+        return read_secret(
+            kubernetes, plan["deployment"]["namespace"], object_names(plan["deployment"]["name"])[kind]
+        )
+
+
+def _changes(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what kubernetes.core.k8s changed, Secrets without their values."""
+    entries = (result.get("result") or {}).get("results") or [result]
+    changes = []
+    for entry in entries:
+        if not entry.get("changed"):
+            continue
+        item = entry.get("result") or {}
+        kind = item.get("kind", "")
+        change = {"object": f"{kind}/{item.get('metadata', {}).get('name', '')}", "change": entry.get("method") or "apply"}
+        if kind != "Secret" and entry.get("diff"):
+            change["diff"] = entry["diff"]
+        changes.append(change)
+    return changes

@@ -1,0 +1,71 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Says how a playbook ended, and writes its result; see the module of the same name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+
+from ..module_utils.planning import release
+from ..module_utils.planning.fault import Fault, Refused
+from ..plugin_utils.action import Action, moment
+from ..plugin_utils.inputs import given_variables
+from ..plugin_utils.results import OF_PLAYBOOK, timeline
+
+SCHEMA = 1
+
+
+class ActionModule(Action):
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        playbook, results = arguments["playbook"], arguments.get("results") or {}
+        failed = arguments.get("failure") or None
+        faults = _faults_of(failed)
+        recipe = results.get("recipe") or {}
+        plan = (results.get("preflight") or {}).get("plan") or {}
+        result: dict[str, Any] = {
+            "schema": SCHEMA,
+            "playbook": playbook,
+            "version": release.VERSION,
+            "ok": failed is None,
+            "changed": any(entry.get("changed") for entry in results.values() if isinstance(entry, dict)),
+            "deployment": recipe.get("name"),
+            "namespace": (plan.get("deployment") or {}).get("namespace"),
+            "started": recipe.get("started") or moment(),
+            "ended": moment(),
+            "faults": faults,
+            "warnings": plan.get("warnings") or [],
+        }
+        if playbook == "deploy":
+            result["timeline"] = timeline(results)
+        details, lines = OF_PLAYBOOK[playbook](results)
+        result.update(details)
+        self._write(result)
+        if failed is not None:
+            task = str(arguments.get("failed_task") or "").rpartition(" : ")[2]
+            first = faults[0]["where"] + ": " + faults[0]["found"] if faults else "see above"
+            raise Refused([Fault("failed", playbook, f"stopped at `{task}` with {len(faults)} faults ({first})")])
+        if lines:
+            self._display.display("\n" + "\n".join(lines) + "\n")
+        return {"changed": False, "result": result}
+
+    def _write(self, result: dict[str, Any]) -> None:
+        path = given_variables(self._loader).get("result_file")
+        if not isinstance(path, str) or not path.strip():
+            return
+        try:
+            Path(path.strip()).expanduser().write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise AnsibleError(f"result_file: {path} cannot be written: {error.strerror}") from error
+
+
+def _faults_of(failed: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the faults of a failed task; of one that is not ours, one fault with its message."""
+    if failed is None:
+        return []
+    if failed.get("faults"):
+        return list(failed["faults"])
+    return [Fault("task", "", str(failed.get("msg") or "no message")).as_dict()]

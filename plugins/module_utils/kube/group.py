@@ -1,0 +1,153 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Reading what stands in the cluster of a deployment."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import quote
+
+from ..planning.names import (
+    CHOICES_ANNOTATION,
+    COLLECTION,
+    HASH_ANNOTATION,
+    INSTANCE_LABEL,
+    MANAGED_BY_LABEL,
+    NAME_ANNOTATION,
+    NODE_LABEL,
+    PRICE_ANNOTATION,
+    RECIPE_ANNOTATION,
+    SHAPE_ANNOTATION,
+)
+from ..planning.observation import Observation, judge, progress_lines
+from .client import Kubernetes
+
+RAYCLUSTERS = "/apis/ray.io/v1/rayclusters"
+_OURS = f"{MANAGED_BY_LABEL}={COLLECTION}"
+
+
+def list_deployments(kubernetes: Kubernetes, name: str | None = None) -> list[dict[str, Any]]:
+    """Return what each deployment's RayCluster says of it, judged now; `name` picks one."""
+    selector = _OURS if name is None else f"{_OURS},{INSTANCE_LABEL}={name}"
+    return [_describe(kubernetes, item) for item in kubernetes.items(RAYCLUSTERS, labelSelector=selector)]
+
+
+def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = cluster["metadata"]
+    annotations = metadata.get("annotations") or {}
+    groups = cluster["spec"].get("workerGroupSpecs") or []
+    head = cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    gpus = int((head.get("resources", {}).get("limits") or {}).get("nvidia.com/gpu", 0))
+    nodes = 1 + sum(group.get("replicas", 0) * group.get("numOfHosts", 1) for group in groups)
+    judgement = judge(Observer(kubernetes, metadata["name"], metadata["namespace"]).look(cluster), nodes, gpus)
+    created = datetime.fromisoformat(metadata["creationTimestamp"].replace("Z", "+00:00"))
+    price = annotations.get(PRICE_ANNOTATION)
+    return {
+        "name": metadata["name"],
+        "namespace": metadata["namespace"],
+        "deployment_name": annotations.get(NAME_ANNOTATION, metadata["name"]),
+        "recipe_name": annotations.get(RECIPE_ANNOTATION, ""),
+        "state": judgement.state,
+        "ready": judgement.ready,
+        "shape": annotations.get(SHAPE_ANNOTATION, ""),
+        "nodes": nodes,
+        "gpus": gpus,
+        "usd_per_hour": float(price) if price else None,
+        "age_seconds": int((datetime.now(timezone.utc) - created).total_seconds()),
+        "hash": annotations.get(HASH_ANNOTATION, ""),
+        "choices": _json(annotations.get(CHOICES_ANNOTATION)),
+        "phases": {step.phase: step.text for step in judgement.steps},
+        "failure": judgement.failure.as_dict() if judgement.failure else None,
+    }
+
+
+def _json(text: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+class Observer:
+    """Looks at one deployment again and again, and reads of each pod's log only what is new."""
+
+    def __init__(self, kubernetes: Kubernetes, name: str, namespace: str) -> None:
+        self._kubernetes = kubernetes
+        self._name = name
+        self._namespace = namespace
+        self._progress: dict[str, dict[str, dict[str, Any]]] = {}
+        self._read: dict[str, tuple[str, datetime]] = {}
+
+    def look(self, raycluster: Mapping[str, Any] | None = None) -> Observation:
+        """Return what is to be seen now."""
+        namespace = quote(self._namespace)
+        if raycluster is None:
+            raycluster = self._kubernetes.get(f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters/{quote(self._name)}")
+        pods = self._kubernetes.items(
+            f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"ray.io/cluster={self._name}"
+        )
+        return Observation(
+            raycluster=raycluster,
+            pods=pods,
+            nodes=self._nodes(raycluster),
+            progress=self._all_progress(pods),
+            warnings=self._warnings(),
+        )
+
+    def _nodes(self, raycluster: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        """The nodes that the head's node selector picks: those of the pool, or those that were there already."""
+        selector = f"{NODE_LABEL}={self._name}"
+        if raycluster:
+            wanted = raycluster["spec"]["headGroupSpec"]["template"]["spec"].get("nodeSelector") or {}
+            selector = ",".join(f"{key}={value}" for key, value in wanted.items())
+        return self._kubernetes.items("/api/v1/nodes", labelSelector=selector)
+
+    def _warnings(self) -> list[dict[str, Any]]:
+        path = f"/api/v1/namespaces/{quote(self._namespace)}/events"
+        return self._kubernetes.items(path, fieldSelector=f"type=Warning,involvedObject.name={self._name}")
+
+    def _all_progress(self, pods: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+        for pod in pods:
+            self._read_log(pod)
+        names = {pod["metadata"]["name"] for pod in pods}
+        self._progress = {name: phases for name, phases in self._progress.items() if name in names}
+        return self._progress
+
+    def _read_log(self, pod: Mapping[str, Any]) -> None:
+        name = pod["metadata"]["name"]
+        statuses = (pod.get("status") or {}).get("containerStatuses") or []
+        running = (statuses[0].get("state") or {}).get("running") if statuses else None
+        if not running:
+            return
+        # Another run of the container begins its phases anew.
+        run = statuses[0].get("containerID", "") + str(running.get("startedAt"))
+        last_run, last_time = self._read.get(name, ("", None))
+        now = datetime.now(timezone.utc)
+        since = None
+        if run == last_run and last_time is not None:
+            since = int((now - last_time).total_seconds()) + 2
+        else:
+            self._progress[name] = {}
+        log = self._kubernetes.read(
+            f"/api/v1/namespaces/{quote(self._namespace)}/pods/{quote(name)}/log",
+            container=statuses[0]["name"],
+            sinceSeconds=since,
+            tailLines=None if since else 5000,
+            limitBytes=4_000_000,
+        )
+        if log is not None:
+            self._progress.setdefault(name, {}).update(progress_lines(log.decode(errors="replace")))
+            self._read[name] = (run, now)
+
+
+def read_secret(kubernetes: Kubernetes, namespace: str, name: str) -> dict[str, str] | None:
+    """Return the decoded values of a Secret, or None where there is none."""
+    item = kubernetes.get(f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}")
+    if item is None:
+        return None
+    return {key: base64.b64decode(value).decode() for key, value in (item.get("data") or {}).items()}

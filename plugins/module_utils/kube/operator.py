@@ -1,0 +1,108 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Is there a KubeRay operator that serves, and if not, a Helm that can install one?"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import Any
+
+from ..planning.fault import Fault, Refused
+from .client import Kubernetes
+
+# Token authentication (spec.authOptions) came with KubeRay 1.5.1 (release notes).
+OLDEST = (1, 5, 1)
+_NAME = "app.kubernetes.io/name=kuberay-operator"
+_CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayclusters.ray.io"
+
+
+def find_operator(kubernetes: Kubernetes) -> dict[str, Any]:
+    """Return {installed, usable, version, namespace, available, crd, fields}.
+
+    fields: the keys of RayCluster's spec that the installed CRD knows.
+    Raises Refused where an operator is installed that cannot serve: it is somebody's, so it is left alone.
+    """
+    crd = kubernetes.get(_CRD)
+    deployments = kubernetes.items("/apis/apps/v1/deployments", labelSelector=_NAME)
+    found: dict[str, Any] = {
+        "installed": bool(deployments),
+        "usable": False,
+        "version": None,
+        "namespace": None,
+        "available": False,
+        "crd": crd is not None,
+        "fields": _spec_fields(crd) if crd else [],
+    }
+    if not deployments:
+        return found
+    deployment = deployments[0]
+    metadata = deployment["metadata"]
+    image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+    version = read_version(image.rpartition(":")[2]) or read_version(
+        (metadata.get("labels") or {}).get("app.kubernetes.io/version", "")
+    )
+    found["namespace"] = metadata["namespace"]
+    found["version"] = ".".join(map(str, version)) if version else None
+    found["available"] = (deployment.get("status") or {}).get("availableReplicas", 0) > 0
+    if version and version < OLDEST:
+        raise Refused(
+            [
+                Fault(
+                    "kuberay_too_old",
+                    f"KubeRay operator in namespace {metadata['namespace']}",
+                    found["version"],
+                    f"{'.'.join(map(str, OLDEST))} or newer",
+                    "upgrade it (helm upgrade), or remove it so that deploy installs its own",
+                )
+            ]
+        )
+    found["usable"] = crd is not None and "authOptions" in found["fields"]
+    return found
+
+
+def _spec_fields(crd: dict[str, Any]) -> list[str]:
+    for version in crd["spec"]["versions"]:
+        if version["name"] == "v1":
+            schema = version["schema"]["openAPIV3Schema"]["properties"].get("spec", {})
+            return sorted(schema.get("properties", {}))
+    return []
+
+
+def read_version(text: str) -> tuple[int, int, int] | None:
+    """Return the three numbers of a version such as v1.7.0, or None."""
+    match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
+def find_helm(binary: str | None) -> dict[str, str]:
+    """Return {path, version} of Helm 3. Raises Refused where there is none."""
+    ways_out = (
+        "install Helm 3 on the controller or give `helm_binary`; or install the KubeRay operator yourself "
+        "(then Helm is not needed)"
+    )
+    path = shutil.which(binary or "helm")
+    if path is None:
+        raise Refused([Fault("no_helm", "helm_binary", f"{binary or 'helm'} is not there", "Helm 3", ways_out)])
+    try:
+        run = subprocess.run(
+            [path, "version", "--template", "{{.Version}}"], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Refused([Fault("no_helm", "helm_binary", f"{path} does not run: {error}", "Helm 3", ways_out)]) from None
+    version = run.stdout.strip()
+    numbers = read_version(version)
+    if numbers is None or numbers[0] != 3:
+        raise Refused(
+            [
+                Fault(
+                    "helm_version",
+                    "helm_binary",
+                    f"{path} is Helm {version}",
+                    "Helm 3: kubernetes.core calls `helm list --all`, which Helm 4 no longer has",
+                    ways_out,
+                )
+            ]
+        )
+    return {"path": path, "version": version}

@@ -1,0 +1,85 @@
+#!/usr/bin/python
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: group
+short_description: Make the Kubernetes objects of a deployment
+version_added: 0.1.0
+description:
+  - Renders all objects of a plan and applies them through M(kubernetes.core.k8s), or removes them.
+  - The API key and the Ray token are made once and kept. The source's secret is taken from the recipe.
+  - The cluster is that of the platform settings.
+author:
+  - multinode.inference contributors (@multinode-inference)
+options:
+  plan:
+    description: The plan, as M(multinode.inference.plan) returns it. Needed for O(state=present).
+    type: dict
+  name:
+    description: DNS name of the deployment. Needed for O(state=absent).
+    type: str
+  state:
+    description: Whether the objects are to be there.
+    type: str
+    choices: [present, absent]
+    default: present
+attributes:
+  check_mode:
+    description: Says what would change; the API server is asked where it can tell.
+    support: full
+  diff_mode:
+    description: Shows what changes, but for Secrets.
+    support: full
+  idempotent:
+    description: Running it again changes nothing.
+    support: full
+  action:
+    description: Runs as an action plugin on the controller, where the extra variables are.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Apply the deployment's objects
+  multinode.inference.group:
+    plan: "{{ made.plan }}"
+"""
+
+RETURN = r"""
+objects:
+  description: What was changed, each with C(object) and C(change).
+  returned: when O(state=present)
+  type: list
+  elements: dict
+  sample: [{object: RayCluster/llama, change: apply}]
+removed:
+  description: What was removed.
+  returned: when O(state=absent)
+  type: list
+  elements: str
+  sample: [RayCluster/llama]
+kept:
+  description: What was left, each with the reason.
+  returned: when O(state=absent)
+  type: list
+  elements: str
+  sample: []
+started:
+  description: When the work began, UTC.
+  returned: always
+  type: str
+  sample: 2026-01-01T00:00:00.000Z
+ended:
+  description: When the work ended, UTC.
+  returned: always
+  type: str
+  sample: 2026-01-01T00:00:01.000Z
+faults:
+  description: What was found wrong, each with C(code), C(where), C(found), C(expected) and C(remedy).
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
+"""

@@ -1,0 +1,118 @@
+#!/usr/bin/python
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: group_info
+short_description: Find the deployments of a cluster and judge their state
+version_added: 0.1.0
+description:
+  - Lists the deployments that this collection made in a cluster, each with its state as it is now.
+  - The state is judged by nodes, pods and the progress that the pods report. A deployment is ready when its head
+    answered a completion and every pod of the group runs.
+author:
+  - multinode.inference contributors (@multinode-inference)
+options:
+  name:
+    description: DNS name of the one deployment that is wanted. Without it, all are listed.
+    type: str
+extends_documentation_fragment:
+  - multinode.inference.kubernetes_connection
+  - multinode.inference.reading
+"""
+
+EXAMPLES = r"""
+- name: List the deployments
+  multinode.inference.group_info:
+  register: groups
+"""
+
+RETURN = r"""
+deployments:
+  description: The deployments, in the order of their names.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: DNS name of the deployment.
+      type: str
+      sample: llama
+    namespace:
+      description: Namespace of its objects.
+      type: str
+      sample: llama
+    deployment_name:
+      description: Name as the recipe has it.
+      type: str
+      sample: llama
+    recipe_name:
+      description: The recipe's own name.
+      type: str
+      sample: vllm_multinode_inference
+    state:
+      description: One of Deploying, Staging, Starting, Ready, Rebuilding, Failed and Removing.
+      type: str
+      sample: Ready
+    ready:
+      description: Whether it serves.
+      type: bool
+      sample: true
+    shape:
+      description: OCI shape of its nodes.
+      type: str
+      sample: BM.GPU.H100.8
+    nodes:
+      description: Number of its nodes.
+      type: int
+      sample: 2
+    gpus:
+      description: GPUs of each node.
+      type: int
+      sample: 8
+    usd_per_hour:
+      description: List price of its nodes, in US dollars per hour.
+      type: float
+      sample: 160.0
+    age_seconds:
+      description: Seconds since it was made.
+      type: int
+      sample: 3600
+    hash:
+      description: Hash of the plan that it follows.
+      type: str
+      sample: 0123456789ab
+    choices:
+      description: Values that nobody gave, found out or defaulted when it was made.
+      type: dict
+      sample: {ray_version: 2.58.0}
+    phases:
+      description: How far each phase is.
+      type: dict
+      sample: {nodes: 2/2 nodes with 8 GPUs}
+    failure:
+      description: Why it cannot become ready by waiting, where that is known.
+      type: dict
+      sample: {}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.kube.client import argument_spec, connect_as_asked
+from ..module_utils.kube.group import list_deployments
+from ..module_utils.planning.fault import Refused
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={**argument_spec(), "name": {"type": "str"}}, supports_check_mode=True)
+    try:
+        deployments = list_deployments(connect_as_asked(module.params), module.params["name"])
+    except Refused as refused:
+        module.fail_json(msg=str(refused), faults=[fault.as_dict() for fault in refused.faults])
+    module.exit_json(changed=False, deployments=sorted(deployments, key=lambda entry: entry["name"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+#!/usr/bin/python
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: group_ready
+short_description: Wait until a deployment serves
+version_added: 0.1.0
+description:
+  - Waits until the head answered a completion and every pod runs, then until the endpoint answers one too.
+  - Prints a line when something changes, or every 30 seconds, that says what is awaited, how far it is and since when.
+  - Fails early, with the cause, when waiting cannot help.
+author:
+  - multinode.inference contributors (@multinode-inference)
+options:
+  plan:
+    description: The plan, as M(multinode.inference.plan) returns it.
+    type: dict
+    required: true
+  node_pool_query:
+    description: Options of M(multinode.inference.oci_node_pool_info) by which the cloud is asked why nodes are missing.
+    type: dict
+attributes:
+  check_mode:
+    description: Waits for nothing.
+    support: full
+  diff_mode:
+    description: Has nothing to show.
+    support: none
+  idempotent:
+    description: Running it again changes nothing.
+    support: full
+  action:
+    description: Runs as an action plugin on the controller, where the extra variables are.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Wait for a token
+  multinode.inference.group_ready:
+    plan: "{{ made.plan }}"
+"""
+
+RETURN = r"""
+state:
+  description: State of the deployment.
+  returned: success
+  type: str
+  sample: Ready
+model:
+  description: Name under which the model is served.
+  returned: success
+  type: str
+  sample: Meta-Llama-3.1-8B-Instruct
+completion:
+  description: Text of the completion that came back.
+  returned: success
+  type: str
+  sample: " Paris"
+recipes:
+  description: URLs by their labels.
+  returned: success
+  type: dict
+  sample: {llama-raycluster-app: "http://192.0.2.10:8000"}
+key_command:
+  description: Command that prints the API key.
+  returned: success
+  type: str
+  sample: kubectl get secret llama-api-key
+timeline:
+  description: When each phase ended.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+started:
+  description: When the work began, UTC.
+  returned: always
+  type: str
+  sample: 2026-01-01T00:00:00.000Z
+ended:
+  description: When the work ended, UTC.
+  returned: always
+  type: str
+  sample: 2026-01-01T00:00:01.000Z
+faults:
+  description: What was found wrong, each with C(code), C(where), C(found), C(expected) and C(remedy).
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
+"""

@@ -1,0 +1,87 @@
+#!/usr/bin/python
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: recipe_info
+short_description: Read the recipe and the platform settings
+version_added: 0.1.0
+description:
+  - Reads what was given as extra variables, the recipe's keys at top level or below C(recipe), as data. No value of it
+    is ever taken for a template.
+  - Checks it, and fails with every fault that it finds.
+  - Secrets of the recipe are not returned; P(multinode.inference.recipe_secret#lookup) gives them to a module's option.
+author:
+  - multinode.inference contributors (@multinode-inference)
+options:
+  name_only:
+    description:
+      - Only find out which deployment is meant. The rest of the recipe is not looked at, and there may be none.
+    type: bool
+    default: false
+attributes:
+  check_mode:
+    description: Changes nothing in any mode.
+    support: full
+  diff_mode:
+    description: Has nothing to show.
+    support: none
+  idempotent:
+    description: Running it again changes nothing.
+    support: full
+  action:
+    description: Runs as an action plugin on the controller, where the extra variables are.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Read the recipe and the platform settings
+  multinode.inference.recipe_info:
+  register: recipe_result
+"""
+
+RETURN = r"""
+name:
+  description: DNS name of the deployment.
+  returned: success
+  type: str
+  sample: rayclustervmtest
+deployment_name:
+  description: Name as it was given.
+  returned: success
+  type: str
+  sample: raycluster_vm_test
+model_prefix:
+  description: Prefix of the names of the model's objects.
+  returned: when the whole recipe was read
+  type: str
+  sample: NousResearch/Meta-Llama-3.1-8B-Instruct/
+recipe:
+  description: The recipe, typed and complete, without its secrets.
+  returned: success
+  type: dict
+  sample: {recipe_mode: raycluster}
+settings:
+  description: The platform settings, typed and complete.
+  returned: success
+  type: dict
+  sample: {node_provisioner: oke}
+started:
+  description: When the work began, UTC.
+  returned: always
+  type: str
+  sample: 2026-01-01T00:00:00.000Z
+ended:
+  description: When the work ended, UTC.
+  returned: always
+  type: str
+  sample: 2026-01-01T00:00:01.000Z
+faults:
+  description: What was found wrong, each with C(code), C(where), C(found), C(expected) and C(remedy).
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
+"""

@@ -1,0 +1,77 @@
+#!/usr/bin/python
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: report
+short_description: Say how a playbook ended
+version_added: 0.1.0
+description:
+  - Prints the end of a playbook for a person, and writes its result to the file that the setting C(result_file) names.
+  - Fails where it is given a failure, after the result was written.
+author:
+  - multinode.inference contributors (@multinode-inference)
+options:
+  playbook:
+    description: The playbook that ends.
+    type: str
+    choices: [deploy, plan, status, logs, undeploy]
+    required: true
+  results:
+    description: The roles' results, by the roles' names.
+    type: dict
+    default: {}
+  failure:
+    description: Result of the task that failed.
+    type: dict
+  failed_task:
+    description: Name of the task that failed.
+    type: str
+attributes:
+  check_mode:
+    description: Changes nothing in any mode.
+    support: full
+  diff_mode:
+    description: Has nothing to show.
+    support: none
+  idempotent:
+    description: Running it again changes nothing.
+    support: full
+  action:
+    description: Runs as an action plugin on the controller, where the extra variables are.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Say how to reach it
+  multinode.inference.report:
+    playbook: deploy
+    results:
+      recipe: "{{ recipe_result }}"
+"""
+
+RETURN = r"""
+result:
+  description: The result, as it was written.
+  returned: success
+  type: dict
+  sample: {ok: true}
+started:
+  description: When the work began, UTC.
+  returned: always
+  type: str
+  sample: 2026-01-01T00:00:00.000Z
+ended:
+  description: When the work ended, UTC.
+  returned: always
+  type: str
+  sample: 2026-01-01T00:00:01.000Z
+faults:
+  description: What was found wrong, each with C(code), C(where), C(found), C(expected) and C(remedy).
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
+"""

@@ -1,0 +1,175 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What each playbook adds to its result, and the lines it prints at its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+Details = tuple[dict[str, Any], list[str]]
+Results = Mapping[str, Mapping[str, Any]]
+
+
+def deploy(results: Results) -> Details:
+    """Endpoints, completion and how to reach them."""
+    endpoint = results.get("endpoint") or {}
+    plan = (results.get("preflight") or {}).get("plan")
+    recipes = endpoint.get("recipes") or {}
+    details: dict[str, Any] = {
+        "recipes": recipes,
+        "plan": plan,
+        "model": endpoint.get("model"),
+        "completion": endpoint.get("completion"),
+        "key_command": endpoint.get("key_command"),
+        "curl": None,
+    }
+    if not plan or not endpoint.get("state"):
+        return details, []
+    lines = [json.dumps({"recipes": recipes}, indent=2)] if recipes else [_reached_from_inside(plan)]
+    url = next(iter(recipes.values()), None)
+    if url:
+        body = json.dumps({"model": endpoint["model"], "prompt": "The capital of France is", "max_tokens": 8})
+        details["curl"] = (
+            f'curl --header "Authorization: Bearer $({endpoint["key_command"]})" '
+            f"--header 'Content-Type: application/json' --data '{body}' {url}/v1/completions"
+        )
+        lines += ["", "Ask it for a completion:", f"  {details['curl']}"]
+    else:
+        lines += ["", "Its API key:", f"  {endpoint['key_command']}"]
+    lines += ["", f"{endpoint['model']} answered: {endpoint.get('completion')!r}"]
+    price = plan["expected"]["usd_per_hour"]
+    if price is not None:
+        count, shape = plan["nodes"]["count"], plan["nodes"]["shape"]
+        lines += [f"{count} x {shape} cost {price:.2f} US dollars an hour until undeploy (list price)."]
+    return details, lines
+
+
+def _reached_from_inside(plan: Mapping[str, Any]) -> str:
+    name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
+    return f"Inside the cluster: http://{name}-api.{namespace}:{plan['pod']['ports']['api']} (endpoint_exposure: none)"
+
+
+def plan_only(results: Results) -> Details:
+    """The plan, in words."""
+    plan = (results.get("preflight") or {}).get("plan")
+    return {"plan": plan}, describe_plan(plan) if plan else []
+
+
+def status(results: Results) -> Details:
+    """A table of the deployments."""
+    deployments = list((results.get("status") or {}).get("deployments") or [])
+    keys = ("name", "namespace", "state", "ready", "shape", "nodes", "usd_per_hour", "age_seconds")
+    details = [{**{key: entry[key] for key in keys}, "drift": []} for entry in deployments]
+    header = ("NAME", "NAMESPACE", "STATE", "NODES", "SHAPE", "USD/H", "AGE", "WHAT IS AWAITED")
+    rows = [header]
+    for entry in deployments:
+        awaited = "" if entry["ready"] else _awaited(entry)
+        price = "-" if entry["usd_per_hour"] is None else f"{entry['usd_per_hour']:.2f}"
+        rows.append(
+            (
+                entry["name"],
+                entry["namespace"],
+                entry["state"],
+                str(entry["nodes"]),
+                entry["shape"],
+                price,
+                _age(entry["age_seconds"]),
+                awaited,
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return {"deployments": details, "orphans": []}, lines if deployments else ["No deployments."]
+
+
+def _awaited(entry: Mapping[str, Any]) -> str:
+    failure = entry.get("failure")
+    if failure:
+        return f"{failure['where']}: {failure['found']}"
+    return "; ".join(f"{phase}: {text}" for phase, text in entry["phases"].items())
+
+
+def _age(seconds: int) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def undeploy(results: Results) -> Details:
+    """What was removed, and what was left."""
+    result = results.get("undeploy") or {}
+    removed, kept = list(result.get("removed") or []), list(result.get("kept") or [])
+    pool = (results.get("node_pool") or {}).get("removed")
+    if pool:
+        removed.append(f"node pool {pool}")
+    lines = [f"removed  {item}" for item in removed] or ["Nothing was there to remove."]
+    return {"removed": removed, "kept": kept}, lines + [f"kept     {item}" for item in kept]
+
+
+def logs(results: Results) -> Details:
+    """The lines that were asked for."""
+    result = results.get("logs") or {}
+    lines = list(result.get("lines") or [])
+    return {"source": result.get("source"), "lines": lines}, lines
+
+
+def describe_plan(plan: Mapping[str, Any]) -> list[str]:
+    """Return the plan as a person reads it."""
+    nodes, parallelism, memory = plan["nodes"], plan["parallelism"], plan["memory"]
+    price = plan["expected"]["usd_per_hour"]
+    lines = [
+        f"Deployment   {plan['deployment']['name']} in namespace {plan['deployment']['namespace']}",
+        f"Model        {plan['model']['architecture']}, {plan['model']['bytes'] / 1e9:.1f} GB, at {plan['model']['path']}",
+        f"Nodes        {nodes['count']} x {nodes['shape']}" + (f", {price:.2f} USD an hour" if price else ""),
+        f"Parallelism  tensor {parallelism['tensor']}, pipeline {parallelism['pipeline']}; "
+        f"layers per stage {', '.join(map(str, parallelism['layers_per_stage']))}",
+    ]
+    if memory:
+        for stage in memory["per_gpu"]:
+            weights, usable = stage["weights_bytes"] / 2**30, stage["usable_bytes"] / 2**30
+            lines.append(
+                f"Stage {stage['stage']:<6} layers {stage['first_layer']}-{stage['first_layer'] + stage['layers'] - 1}, "
+                f"{weights:.1f} of {usable:.1f} GiB per GPU for weights"
+            )
+        lines.append(f"KV cache     {memory['kv_tokens']} tokens; longest context {memory['max_context']}")
+    lines.append(f"Image        {plan['pod']['image']}")
+    for choice in plan["choices"]:
+        lines.append(f"Chosen       {choice['field']}: {choice['value']} ({choice['why']})")
+    return lines
+
+
+def timeline(results: Results) -> list[dict[str, Any]]:
+    """Return when each phase began and ended; what the wait saw stands after the roles."""
+    entries = []
+    ended = (results.get("recipe") or {}).get("started")
+    following = ("preflight", "node_pool", "kuberay", "raycluster", "endpoint")
+    for number, phase in enumerate(("recipe", *following)):
+        result = results.get(phase) or {}
+        if phase == "endpoint" or not result or result.get("skipped"):
+            continue
+        # A module of another collection says no times: its phase ends where the next begins.
+        later = [results.get(name) or {} for name in following[number:]]
+        end = result.get("ended") or next((entry["started"] for entry in later if entry.get("started")), None)
+        if ended and end:
+            entries.append({"phase": phase, "start": ended, "end": end})
+            ended = end
+    entries += (results.get("endpoint") or {}).get("timeline") or []
+    return [{**entry, "seconds": _seconds(entry["start"], entry["end"])} for entry in entries]
+
+
+def _seconds(start: str, end: str) -> float:
+    first, last = (datetime.fromisoformat(text.replace("Z", "+00:00")) for text in (start, end))
+    return round((last - first).total_seconds(), 3)
+
+
+OF_PLAYBOOK: dict[str, Callable[[Results], Details]] = {
+    "deploy": deploy,
+    "plan": plan_only,
+    "status": status,
+    "undeploy": undeploy,
+    "logs": logs,
+}
