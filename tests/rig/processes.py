@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from tests.rig.configuration import RigError, write_whole
+from tests.rig.configuration import REPOSITORY, RigError, write_whole
 
 MEMBER = "RIG_MEMBER"
 BOOT = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -54,18 +54,22 @@ class Process:
 
 
 def start(directory: Path, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> Process:
-    """Start `command` in a session of its own, its output to `logs/<name>.log`, and record it."""
+    """Start `command` in a session of its own, its output to `logs/<name>.log`, and record it; RigError if that fails."""
     log = directory / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env={**(os.environ if environment is None else environment), MEMBER: str(directory)},
-            start_new_session=True,
-        )
+        try:
+            child = subprocess.Popen(
+                command,
+                cwd=REPOSITORY,  # from where `python -m tests.rig.<part>` finds itself
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env={**(os.environ if environment is None else environment), MEMBER: str(directory)},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise RigError(f"cannot start {name}: {error}") from error
     child.returncode = 0  # it outlives us: nobody waits for it here, and Python need not say so
     process = Process(name, child.pid, start_time(child.pid, ended_too=True) or 0, BOOT, str(log))
     write_whole(_record(directory, name), json.dumps(dataclasses.asdict(process)))

