@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.multinode.inference.plugins.module_utils.oci.errors import explained, is_out_of_capacity
+from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
+
+from tests.unit.oci.fakes import service_error
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "expected"),
+    [
+        (400, "InvalidParameter", "no", "cloud_invalid_request"),
+        (400, "LimitExceeded", "The following service limits were exceeded: gpu-a10-count.", "cloud_limit_exceeded"),
+        (400, "QuotaExceeded", "no", "cloud_limit_exceeded"),
+        (400, "LimitExceeded", "Out of host capacity.", "cloud_out_of_host_capacity"),
+        (401, "NotAuthenticated", "no", "cloud_not_authenticated"),
+        (403, "NotAuthorized", "no", "cloud_not_authorized"),
+        (404, "NotAuthorizedOrNotFound", "no", "cloud_not_found_or_not_authorized"),
+        (409, "IncorrectState", "no", "cloud_conflict"),
+        (412, "NoEtagMatch", "no", "cloud_conflict"),
+        (429, "TooManyRequests", "no", "cloud_too_many_requests"),
+        (500, "InternalError", "Out of Host Capacity", "cloud_out_of_host_capacity"),
+        (500, "InternalError", "no", "cloud_unavailable"),
+        (503, None, "", "cloud_unavailable"),
+        (418, "Teapot", "no", "cloud_error"),
+    ],
+)
+def test_codes(status: int, code: str | None, message: str, expected: str) -> None:
+    with pytest.raises(Refused) as refused:
+        with explained("asking", "there", policy="use clusters"):
+            raise service_error(status, code, message)  # type: ignore[arg-type]
+    (fault,) = refused.value.faults
+    assert fault.code == expected
+    data = fault.as_dict()
+    assert data["status"] == status and data["request_id"] == "REQUEST/1" and data["service"] == "container_engine"
+    assert fault.line().startswith("there: asking: HTTP") and fault.line().endswith("(opc-request-id REQUEST/1)")
+
+
+def test_what_is_no_clouds_fault_passes() -> None:
+    with pytest.raises(ZeroDivisionError):
+        with explained("asking", "there"):
+            raise ZeroDivisionError
+    first = Refused([])
+    with pytest.raises(Refused) as refused:
+        with explained("asking", "there"):
+            raise first
+    assert refused.value is first
+
+
+def test_capacity_words_of_other_errors_do_not_count() -> None:
+    assert is_out_of_capacity("InternalError", "… (500, InternalError, false) Out of host capacity.")
+    assert not is_out_of_capacity("InvalidParameter", "Out of host capacity")
+    assert not is_out_of_capacity("InternalError", None)

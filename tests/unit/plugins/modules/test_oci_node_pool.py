@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import functools
+import hashlib
+from typing import Any
+
+import oci
+import pytest
+from ansible_collections.multinode.inference.plugins.module_utils.oci import node_pools
+from ansible_collections.multinode.inference.plugins.module_utils.oci.waiting import Wait
+from ansible_collections.multinode.inference.plugins.modules import oci_node_pool, oci_node_pool_info
+
+from tests.unit.oci.fakes import CLUSTER, COMPARTMENT, Clock, Connection, ContainerEngine, service_error
+from tests.unit.plugins.modules.module_runner import run_module
+
+TAGS = {"multinode-inference-deployment": "llama", "multinode-inference-cluster": CLUSTER}
+
+
+def definition(size: int = 2, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "llama",
+        "compartment_id": COMPARTMENT,
+        "cluster_id": CLUSTER,
+        "node_shape": "VM.GPU.A10.1",
+        "kubernetes_version": "v1.34.1",
+        "node_source_details": {
+            "source_type": "IMAGE",
+            "image_id": "ocid1.image.oc1.iad.gpu",
+            "boot_volume_size_in_gbs": 200,
+        },
+        "node_config_details": {
+            "size": size,
+            "placement_configs": [{"availability_domain": "Uocm:IAD-AD-1", "subnet_id": "ocid1.subnet.oc1.iad.a"}],
+            "node_pool_pod_network_option_details": {"cni_type": "FLANNEL_OVERLAY"},
+        },
+        "initial_node_labels": [{"key": "multinode.inference/deployment", "value": "llama"}],
+        "node_metadata": {"user_data": "Y2xvdWQ="},
+        "freeform_tags": {"multinode-inference-hash": "abc"},
+        "node_eviction_node_pool_settings": {"eviction_grace_duration": "PT60M"},
+        **changes,
+    }
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def engine(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> ContainerEngine:
+    fake = ContainerEngine(clock)
+    connection = Connection(container_engine=fake)
+    quick = functools.partial(Wait, clock=clock, sleep=clock.sleep)
+    for module in (oci_node_pool, oci_node_pool_info):
+        monkeypatch.setattr(module, "connect", lambda module, ocid: connection)
+    monkeypatch.setattr(oci_node_pool, "Wait", quick)
+    monkeypatch.setattr(node_pools, "Wait", quick)
+    return fake
+
+
+def present(size: int = 2, wait: bool = False, changes: dict[str, Any] | None = None, **how: Any) -> dict[str, Any]:
+    return run_module(oci_node_pool, {"definition": definition(size, **(changes or {})), "wait": wait}, **how)
+
+
+def absent(wait: bool = False, **how: Any) -> dict[str, Any]:
+    options = {"name": "llama", "cluster_id": CLUSTER, "state": "absent", "wait": wait}
+    return run_module(oci_node_pool, options, **how)
+
+
+def codes(result: dict[str, Any]) -> list[str]:
+    return [fault["code"] for fault in result["faults"]]
+
+
+def test_life_of_a_pool(engine: ContainerEngine, clock: Clock) -> None:
+    created = present()
+    assert created["changed"]
+    assert created["node_pool"]["lifecycle_state"] == "CREATING"
+    assert created["node_pool"]["freeform_tags"] == {**TAGS, "multinode-inference-hash": "abc"}
+    assert created["work_request_id"] in engine.requests
+
+    assert not present()["changed"], "while it is being created"
+    clock.sleep(100)
+    again = present(wait=True)
+    assert not again["changed"] and again["node_pool"]["lifecycle_state"] == "ACTIVE"
+
+    scaled = present(3, wait=True)
+    assert scaled["changed"]
+    assert scaled["changes"] == [{"field": "node_config_details.size", "before": 2, "after": 3, "effect": "live"}]
+    assert engine.made("update_node_pool") == [{"node_config_details": {"size": 3}}]
+    assert not present(3)["changed"]
+
+    deleted = absent(wait=True)
+    assert deleted["changed"] and deleted["node_pool"] == {}
+    assert engine.made("delete_node_pool")[0][1] == "PT0M"
+    assert not absent(wait=True)["changed"]
+    assert len(engine.pools) == 1
+
+
+def test_check_mode_writes_nothing(engine: ContainerEngine, clock: Clock) -> None:
+    would = present(check=True, diff=True)
+    assert would["changed"] and would["diff"]["before"] == {}
+    user_data = would["diff"]["after"]["node_metadata"]["user_data"]
+    assert user_data == "sha256:" + hashlib.sha256(b"Y2xvdWQ=").hexdigest()
+    assert engine.writes() == 0
+    present(wait=True)
+    assert present(4, check=True)["changed"]
+    assert absent(check=True)["changed"]
+    assert engine.writes() == 1
+
+
+def test_each_attempt_has_its_own_retry_token(engine: ContainerEngine) -> None:
+    present(wait=True)
+    absent(wait=True)
+    present(wait=True)
+    tokens = [call["token"] for call in engine.made("create_node_pool")]
+    assert len(set(tokens)) == 2 and all(len(token) == 30 for token in tokens)
+
+
+def test_lost_answer_of_a_create_is_found_again(engine: ContainerEngine) -> None:
+    engine.lose_answer.add("create_node_pool")
+    engine.visible_seconds = 5
+    result = present()
+    assert result["changed"] and result["adopted"]
+    assert result["node_pool"]["id"] in engine.pools
+    assert len(engine.pools) == 1
+    assert not present()["changed"]
+
+
+def test_create_that_surely_failed_is_reported(engine: ContainerEngine) -> None:
+    engine.faults["create_node_pool"] = [oci.exceptions.RequestException("connection aborted")]
+    result = present()
+    assert codes(result) == ["cloud_unreachable"]
+    assert "run again" in result["faults"][0]["remedy"]
+    assert not engine.pools
+
+
+def test_pool_of_a_run_killed_just_now_is_adopted(engine: ContainerEngine) -> None:
+    present()
+    for pool in engine.pools.values():
+        pool["_visible"] = 8  # asked for, not listed yet
+    result = present()
+    assert not result["changed"] and result["adopted"]
+    assert len(engine.pools) == 1
+
+
+def test_limit_is_an_answer_not_a_guess(engine: ContainerEngine) -> None:
+    engine.faults["create_node_pool"] = [service_error(400, "LimitExceeded", "gpu-a10-count")]
+    result = present()
+    assert codes(result) == ["cloud_limit_exceeded"]
+    assert result["faults"][0]["request_id"] == "REQUEST/1"
+    assert "gpu-a10-count" in result["msg"]
+
+
+def test_listing_forbidden_is_not_absence(engine: ContainerEngine) -> None:
+    engine.faults["list_node_pools"] = [service_error(404, "NotAuthorizedOrNotFound")]
+    result = present()
+    assert codes(result) == ["cloud_not_found_or_not_authorized"]
+    assert "inspect cluster-node-pools" in result["msg"]
+    assert engine.writes() == 0
+
+
+def test_two_pools_are_refused_with_both_ids(engine: ContainerEngine) -> None:
+    first = engine.add_pool(name="llama", freeform_tags=TAGS)
+    engine.add_pool(name="other")
+    second = engine.add_pool(name="llama", freeform_tags=TAGS, lifecycle_state="NEEDS_ATTENTION")
+    for result in (present(), absent()):
+        assert codes(result) == ["node_pool_doubled"]
+        assert first in result["msg"] and second in result["msg"]
+    assert engine.writes() == 0
+
+
+def test_foreign_pool_of_the_name_is_left_alone(engine: ContainerEngine) -> None:
+    engine.add_pool(name="llama", freeform_tags={"multinode-inference-deployment": "llama"})
+    for result in (present(), absent()):
+        assert codes(result) == ["node_pool_not_ours"]
+    assert engine.writes() == 0
+
+
+def test_deleted_pools_do_not_count(engine: ContainerEngine) -> None:
+    engine.add_pool(name="llama", freeform_tags=TAGS, lifecycle_state="DELETED")
+    engine.add_pool(name="llama", freeform_tags=TAGS, lifecycle_state="DELETING")
+    assert present()["changed"]
+    assert len(engine.made("create_node_pool")) == 1
+
+
+def test_what_needs_another_pool_is_refused(engine: ContainerEngine) -> None:
+    present(wait=True)
+    result = present(changes={"node_shape": "VM.GPU.A10.2"})
+    assert codes(result) == ["new_node_pool_needed"]
+    assert result["faults"][0]["found"] == "is VM.GPU.A10.1"
+    assert engine.made("update_node_pool") == []
+
+
+def test_new_image_is_for_new_nodes(engine: ContainerEngine) -> None:
+    present(wait=True)
+    newer = {"source_type": "IMAGE", "image_id": "ocid1.image.oc1.iad.newer", "boot_volume_size_in_gbs": 200}
+    result = present(changes={"node_source_details": newer}, wait=True)
+    assert [change["effect"] for change in result["changes"]] == ["new_nodes"]
+    assert "from now on" in str(result["warnings"][0])
+    assert engine.made("update_node_pool") == [{"node_source_details": newer}]
+
+
+def test_tags_of_others_stay(engine: ContainerEngine) -> None:
+    present(wait=True)
+    pool = next(iter(engine.pools.values()))
+    pool["freeform_tags"]["owner"] = "somebody"
+    assert not present()["changed"]
+    present(changes={"freeform_tags": {"multinode-inference-hash": "def"}}, wait=True)
+    assert pool["freeform_tags"] == {**TAGS, "multinode-inference-hash": "def", "owner": "somebody"}
+
+
+def test_equal_durations_and_orders_are_no_change(engine: ContainerEngine) -> None:
+    placements = [
+        {"availability_domain": f"Uocm:IAD-AD-{number}", "subnet_id": "ocid1.subnet.oc1.iad.a"} for number in (1, 2)
+    ]
+    config = {"size": 2, "placement_configs": placements, "nsg_ids": ["b", "a"]}
+    present(changes={"node_config_details": config}, wait=True)
+    pool = next(iter(engine.pools.values()))
+    pool["node_eviction_node_pool_settings"] = {"eviction_grace_duration": "PT1H"}
+    config = {"size": 2, "placement_configs": placements[::-1], "nsg_ids": ["a", "b"]}
+    assert not present(changes={"node_config_details": config})["changed"]
+
+
+def test_failed_launch_speaks_the_work_requests_words(engine: ContainerEngine) -> None:
+    words = "2 node(s) launch failure. Reason for failure on one of the nodes : Out of host capacity."
+    engine.fail_work["NODEPOOL_CREATE"] = [words]
+    result = present(wait=True)
+    assert codes(result) == ["node_pool_work_request_failed"]
+    assert words in result["msg"]
+    assert result["faults"][0]["work_request"] in engine.requests
+    assert result["changed"], "the pool is there and bills"
+    # The next run adopts it.
+    assert not present()["changed"]
+
+
+def test_wait_ends(engine: ContainerEngine) -> None:
+    engine.work_seconds = 10_000
+    result = run_module(oci_node_pool, {"definition": definition(), "wait": True, "wait_timeout": 600})
+    assert codes(result) == ["node_pool_wait_timeout"]
+    assert "CREATING after 600 s" in result["msg"]
+    looks = len(engine.made("get_work_request"))
+    assert looks <= 61, "a work request is looked at every ten seconds at most"
+
+
+def test_delete_of_a_busy_pool(engine: ContainerEngine) -> None:
+    present()
+    assert codes(absent()) == ["cloud_conflict"]
+    assert absent(wait=True)["changed"]
+    assert next(iter(engine.pools.values()))["lifecycle_state"] == "DELETED"
+
+
+def test_delete_waits_for_the_deletion_of_a_killed_run(engine: ContainerEngine) -> None:
+    present(wait=True)
+    absent()
+    result = absent(wait=True)
+    assert not result["changed"]
+    assert next(iter(engine.pools.values()))["lifecycle_state"] == "DELETED"
+
+
+def test_failed_drain_is_reported(engine: ContainerEngine) -> None:
+    present(wait=True)
+    engine.fail_work["NODEPOOL_DELETE"] = ["Pod(s) {a} of Node n could not be evicted."]
+    result = absent(wait=True)
+    assert codes(result) == ["node_pool_work_request_failed"]
+    assert "could not be evicted" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "where"),
+    [
+        ({"node_shap": "x"}, "unknown_field", "definition.node_shap"),
+        ({"node_source_details": {"source_type": "IMAGE", "image": "x"}}, "unknown_field", "definition.node_source_details.image"),
+        ({"node_config_details": {"size": "two"}}, "wrong_type", "definition.node_config_details.size"),
+        ({"initial_node_labels": {"a": "b"}}, "wrong_type", "definition.initial_node_labels"),
+    ],
+)
+def test_wrong_definition(engine: ContainerEngine, changes: dict[str, Any], code: str, where: str) -> None:
+    result = present(changes=changes)
+    assert [(fault["code"], fault["where"]) for fault in result["faults"]] == [(code, where)]
+    assert engine.writes() == 0
+
+
+def test_identity_given_twice_must_agree(engine: ContainerEngine) -> None:
+    result = run_module(oci_node_pool, {"name": "mistral", "definition": definition()})
+    assert result["failed"] and "definition.name is llama" in result["msg"]
+    result = run_module(oci_node_pool, {"definition": {"name": "llama"}})
+    assert result["failed"] and result["msg"].startswith("cluster_id is missing")
+
+
+def test_info_shows_nodes_and_errors(engine: ContainerEngine) -> None:
+    engine.fail_work["NODEPOOL_CREATE"] = ["Out of host capacity."]
+    present()
+    engine.add_pool(name="workers")
+    pool = next(iter(engine.pools.values()))
+    pool["nodes"] = [
+        {
+            "id": "ocid1.instance.oc1.iad.a",
+            "private_ip": "10.0.0.5",
+            "node_error": {"code": "InternalError", "message": "Out of host capacity.", "opc_request_id": "R"},
+        }
+    ]
+    engine.clock.sleep(100)
+    result = run_module(oci_node_pool_info, {"cluster_id": CLUSTER})
+    (shown,) = result["node_pools"]
+    assert shown["deployment"] == "llama"
+    assert shown["nodes"][0]["node_error"]["message"] == "Out of host capacity."
+    assert shown["work_request"]["errors"][0]["message"] == "Out of host capacity."
+    assert run_module(oci_node_pool_info, {"cluster_id": CLUSTER, "deployment": "x"})["node_pools"] == []
