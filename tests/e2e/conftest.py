@@ -58,11 +58,12 @@ class RunningRig:
 
 @dataclasses.dataclass(frozen=True)
 class Tenancy:
-    """A compartment and a cluster of a test's own, on the rig's one API server."""
+    """A compartment and a cluster of a test's own, on the rig's one API server; `json` is the control address's answer."""
 
     compartment_id: str
     oke_cluster_id: str
     settings: dict[str, Any]
+    json: dict[str, Any]
 
 
 def rig_command(command: str, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -100,7 +101,8 @@ def rig() -> RunningRig:
 @pytest.fixture
 def tenancy(rig: RunningRig) -> Tenancy:
     """A tenancy of the test's own."""
-    return Tenancy(**rig.steer("POST", "/tenancies", {}))
+    answer = rig.steer("POST", "/tenancies", {})
+    return Tenancy(answer["compartment_id"], answer["oke_cluster_id"], answer["settings"], answer)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -247,7 +247,10 @@ def _write_for_users(rig: Rig, oci: bool) -> None:
 
 def _write_settings(rig: Rig) -> None:
     request = urllib.request.Request(
-        f"{rig.oci.control}/tenancies", data=b"{}", headers={"Content-Type": "application/json"}, method="POST"
+        f"{rig.oci.control}/tenancies",
+        data=b'{"name": "default"}',
+        headers={"Content-Type": "application/json"},
+        method="POST",
     )
     with urllib.request.urlopen(request, timeout=20) as answer:
         tenancy: dict[str, Any] = json.load(answer)
