@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Core services, version 20160918: shapes, images and instances of Compute, subnets and VCNs, block volumes.
+
+Facts imitated:
+- ListShapes with an availability domain names what that domain offers: none for a shape it does not have;
+- a node's instance bears the OCID of the node entry; one that failed to launch does not exist;
+- a subnet without an availability domain is regional; block volumes lie in one availability domain.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from tests.rig.oci import errors
+from tests.rig.oci.identifiers import REGION_KEY
+from tests.rig.oci.service import Answer, Call, Operations, page
+from tests.rig.oci.shapes import SHAPES
+from tests.rig.oci.state import Node, Subnet, Tenancy, Volume, timestamp
+
+PREFIX = "/20160918"
+INSTANCE_STATES = {"CREATING": "STARTING", "ACTIVE": "RUNNING", "UPDATING": "RUNNING", "DELETING": "TERMINATING"}
+
+
+def register(operations: Operations) -> None:
+    for name, path, handler in (
+        ("ListShapes", "/shapes", list_shapes),
+        ("ListImages", "/images", list_images),
+        ("GetImage", "/images/{image_id}", get_image),
+        ("ListInstances", "/instances", list_instances),
+        ("GetInstance", "/instances/{instance_id}", get_instance),
+        ("ListSubnets", "/subnets", list_subnets),
+        ("GetSubnet", "/subnets/{subnet_id}", get_subnet),
+        ("ListVcns", "/vcns", list_vcns),
+        ("GetVcn", "/vcns/{vcn_id}", get_vcn),
+        ("ListVolumes", "/volumes", list_volumes),
+        ("GetVolume", "/volumes/{volume_id}", get_volume),
+    ):
+        operations.add("core", name, "GET", PREFIX + path, handler)
+
+
+async def list_shapes(call: Call) -> Answer:
+    call.compartment(root=True)
+    number = _domain_number(call)
+    wanted = call.query("shape")
+    found, headers = page(
+        call,
+        SHAPES.values(),
+        lambda shape: (number is None or number in shape.domains) and (not wanted or shape.name == wanted),
+    )
+    return Answer([shape.as_json() for shape in found], headers=headers)
+
+
+def _domain_number(call: Call) -> int | None:
+    domain = call.query("availabilityDomain")
+    if not domain:
+        return None
+    if domain not in call.tenancy.domains:
+        raise errors.invalid_parameter(f"availabilityDomain {domain} does not exist")
+    return call.tenancy.domains.index(domain) + 1
+
+
+# --- images ---------------------------------------------------------------------------------------------------------
+
+
+async def list_images(call: Call) -> Answer:
+    call.compartment(root=True)
+    name = call.query("displayName")
+    found, headers = page(call, call.tenancy.images.items(), lambda item: not name or item[1] == name)
+    return Answer([_image(call.tenancy, ocid, name) for ocid, name in found], headers=headers)
+
+
+async def get_image(call: Call) -> Answer:
+    ocid = call.parameters["image_id"]
+    if ocid not in call.tenancy.images:
+        raise errors.not_found()
+    return Answer(_image(call.tenancy, ocid, call.tenancy.images[ocid]))
+
+
+def _image(tenancy: Tenancy, ocid: str, name: str) -> dict[str, Any]:
+    return {
+        "id": ocid,
+        "compartmentId": None,
+        "displayName": name,
+        "createImageAllowed": True,
+        "lifecycleState": "AVAILABLE",
+        "operatingSystem": "Oracle Linux",
+        "operatingSystemVersion": name.split("-")[2].split(".")[0],
+        "listingType": "NONE",
+        "sizeInMBs": 47694,
+        "timeCreated": timestamp(tenancy.created),
+        "freeformTags": {},
+        "definedTags": {},
+    }
+
+
+# --- instances ------------------------------------------------------------------------------------------------------
+
+
+def _machines(tenancy: Tenancy) -> list[Node]:
+    return [node for pool in tenancy.pools.values() for node in pool.nodes if node.error is None]
+
+
+async def list_instances(call: Call) -> Answer:
+    call.compartment()
+    name, domain = call.query("displayName"), call.query("availabilityDomain")
+    states = call.request.query.getall("lifecycleState", [])
+    found, headers = page(
+        call,
+        _machines(call.tenancy),
+        lambda node: (
+            (not name or node.name == name)
+            and (not domain or node.availability_domain == domain)
+            and (not states or INSTANCE_STATES[node.state] in states)
+        ),
+    )
+    return Answer([_instance(call.tenancy, node) for node in found], headers=headers)
+
+
+async def get_instance(call: Call) -> Answer:
+    for node in _machines(call.tenancy):
+        if node.id == call.parameters["instance_id"]:
+            return Answer(_instance(call.tenancy, node))
+    raise errors.not_found()
+
+
+def _instance(tenancy: Tenancy, node: Node) -> dict[str, Any]:
+    shape = SHAPES[node.pool["nodeShape"]]
+    config = node.pool.get("nodeShapeConfig") or {}
+    return {
+        "id": node.id,
+        "availabilityDomain": node.availability_domain,
+        "compartmentId": tenancy.compartment_id,
+        "displayName": node.name,
+        "faultDomain": node.fault_domain,
+        "imageId": node.pool["nodeSourceDetails"]["imageId"],
+        "lifecycleState": INSTANCE_STATES[node.state],
+        "metadata": node.pool.get("nodeMetadata") or {},
+        "region": REGION_KEY,
+        "shape": shape.name,
+        "shapeConfig": {
+            "ocpus": config.get("ocpus", shape.ocpus),
+            "memoryInGBs": config.get("memoryInGBs", shape.memory_gb),
+            "gpus": shape.gpus,
+        },
+        "timeCreated": timestamp(node.launched),
+        "freeformTags": node.pool["nodeConfigDetails"].get("freeformTags") or {},
+        "definedTags": {"Oracle-Tags": {"CreatedBy": node.pool["id"]}},
+    }
+
+
+# --- network --------------------------------------------------------------------------------------------------------
+
+
+async def list_subnets(call: Call) -> Answer:
+    call.compartment()
+    name, vcn = call.query("displayName"), call.query("vcnId")
+    found, headers = page(
+        call,
+        call.tenancy.subnets.values(),
+        lambda subnet: (not name or subnet.name == name) and (not vcn or vcn == call.tenancy.vcn_id),
+    )
+    return Answer([_subnet(call.tenancy, subnet) for subnet in found], headers=headers)
+
+
+async def get_subnet(call: Call) -> Answer:
+    subnet = call.tenancy.subnet(call.parameters["subnet_id"])
+    if subnet is None:
+        raise errors.not_found()
+    return Answer(_subnet(call.tenancy, subnet))
+
+
+def _subnet(tenancy: Tenancy, subnet: Subnet) -> dict[str, Any]:
+    return {
+        "id": subnet.id,
+        "compartmentId": tenancy.compartment_id,
+        "vcnId": tenancy.vcn_id,
+        "displayName": subnet.name,
+        "availabilityDomain": None,
+        "cidrBlock": subnet.cidr,
+        "ipv4CidrBlocks": [subnet.cidr],
+        "lifecycleState": "AVAILABLE",
+        "prohibitInternetIngress": subnet.private,
+        "prohibitPublicIpOnVnic": subnet.private,
+        "routeTableId": tenancy.vcn_id.replace("vcn", "routetable"),
+        "securityListIds": [],
+        "virtualRouterIp": str(ipaddress.ip_network(subnet.cidr)[1]),
+        "virtualRouterMac": "00:00:17:00:00:01",
+        "timeCreated": timestamp(tenancy.created),
+        "freeformTags": {},
+        "definedTags": {},
+    }
+
+
+async def list_vcns(call: Call) -> Answer:
+    call.compartment()
+    found, headers = page(call, [call.tenancy])
+    return Answer([_vcn(tenancy) for tenancy in found], headers=headers)
+
+
+async def get_vcn(call: Call) -> Answer:
+    if call.parameters["vcn_id"] != call.tenancy.vcn_id:
+        raise errors.not_found()
+    return Answer(_vcn(call.tenancy))
+
+
+def _vcn(tenancy: Tenancy) -> dict[str, Any]:
+    return {
+        "id": tenancy.vcn_id,
+        "compartmentId": tenancy.compartment_id,
+        "cidrBlock": "10.0.0.0/16",
+        "cidrBlocks": ["10.0.0.0/16"],
+        "displayName": f"vcn-{tenancy.name}",
+        "lifecycleState": "AVAILABLE",
+        "timeCreated": timestamp(tenancy.created),
+        "freeformTags": {},
+        "definedTags": {},
+    }
+
+
+# --- block volumes --------------------------------------------------------------------------------------------------
+
+
+async def list_volumes(call: Call) -> Answer:
+    call.compartment()
+    name, domain = call.query("displayName"), call.query("availabilityDomain")
+    found, headers = page(
+        call,
+        call.tenancy.volumes.values(),
+        lambda volume: (not name or volume.name == name) and (not domain or volume.availability_domain == domain),
+    )
+    return Answer([_volume(call.tenancy, volume) for volume in found], headers=headers)
+
+
+async def get_volume(call: Call) -> Answer:
+    volume = call.tenancy.volumes.get(call.parameters["volume_id"])
+    if volume is None:
+        raise errors.not_found()
+    return Answer(_volume(call.tenancy, volume))
+
+
+def _volume(tenancy: Tenancy, volume: Volume) -> dict[str, Any]:
+    return {
+        "id": volume.id,
+        "availabilityDomain": volume.availability_domain,
+        "compartmentId": tenancy.compartment_id,
+        "displayName": volume.name,
+        "lifecycleState": "AVAILABLE",
+        "sizeInGBs": volume.size_gb,
+        "sizeInMBs": volume.size_gb * 1024,
+        "vpusPerGB": 10,
+        "isHydrated": True,
+        "timeCreated": timestamp(volume.created),
+        "freeformTags": {},
+        "definedTags": {},
+    }

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The control address: what tests ask of the cloud, beside its APIs. No signature; loopback only.
+
+POST   /tenancies {name?, node_kind?: process|kwok, cni?, timings?{...}, system_pool?}
+                                    a new account (or that of this name) -> {compartment_id, oke_cluster_id, settings,
+                                    ...}
+GET    /tenancies                   all of them
+POST   /scenarios {match, do}       a fault (see scenarios.py) -> {id, ...}
+GET    /scenarios, DELETE /scenarios[/id][?tenancy=]
+GET    /calls?tenancy=&since=&operation=   the call log, oldest first; `since` in seconds since 1970
+POST   /nodes/<private IP, name or OCID>/{die,never_join,no_gpu}
+PUT    /objects/<namespace>/<bucket>/<name>[?size=bytes][?part_size=bytes]   store an object
+POST   /rig/volumes {id?, name?, size_gb, namespace, claim, tenancy?, node?}, DELETE /rig/volumes/<id>
+GET    /state                       everything there is
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from tests.rig.oci.accounts import Accounts
+from tests.rig.oci.cloud import Cloud
+from tests.rig.oci.errors import ServiceError, invalid_parameter, missing_parameter
+from tests.rig.oci.identifiers import new_ocid
+from tests.rig.oci.node_pools import NodePools
+from tests.rig.oci.object_storage import CHUNK, no_bucket
+from tests.rig.oci.objects import Store
+from tests.rig.oci.preauthenticated_requests import PreauthenticatedRequests
+from tests.rig.oci.state import NodePool, Tenancy, Volume, timestamp
+
+
+class Control:
+    """Answers the control address."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        accounts: Accounts,
+        node_pools: NodePools,
+        store: Store,
+        pars: PreauthenticatedRequests,
+    ) -> None:
+        self._cloud = cloud
+        self._accounts = accounts
+        self._node_pools = node_pools
+        self._store = store
+        self._pars = pars
+
+    def application(self) -> web.Application:
+        application = web.Application(middlewares=[_errors_as_json], client_max_size=64 * 1024 * 1024)
+        application.router.add_routes(
+            [
+                web.post("/tenancies", self.create_tenancy),
+                web.get("/tenancies", self.list_tenancies),
+                web.post("/scenarios", self.create_scenario),
+                web.get("/scenarios", self.list_scenarios),
+                web.delete("/scenarios", self.delete_scenarios),
+                web.delete("/scenarios/{id}", self.delete_scenarios),
+                web.get("/calls", self.list_calls),
+                web.post("/nodes/{name}/{what}", self.steer_node),
+                web.put("/objects/{path:.+}", self.put_object),
+                web.post("/rig/volumes", self.add_volume),
+                web.delete("/rig/volumes/{id}", self.remove_volume),
+                web.get("/state", self.state),
+            ]
+        )
+        return application
+
+    # --- tenancies ------------------------------------------------------------------------------------------------
+
+    async def create_tenancy(self, request: web.Request) -> web.Response:
+        tenancy = self._accounts.create(await _body(request))
+        return web.json_response(self._accounts.describe(tenancy))
+
+    async def list_tenancies(self, request: web.Request) -> web.Response:
+        return web.json_response([self._accounts.describe(tenancy) for tenancy in self._cloud.tenancies])
+
+    # --- scenarios ------------------------------------------------------------------------------------------------
+
+    async def create_scenario(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        named = (body.get("match") or {}).get("tenancy")
+        if named:
+            self._cloud.tenancy(named)
+        return web.json_response(self._cloud.scenarios.add(body).as_json())
+
+    async def list_scenarios(self, request: web.Request) -> web.Response:
+        return web.json_response([scenario.as_json() for scenario in self._cloud.scenarios.all()])
+
+    async def delete_scenarios(self, request: web.Request) -> web.Response:
+        tenancy = request.query.get("tenancy")
+        if tenancy:
+            for scenario in self._cloud.scenarios.of(self._cloud.tenancy(tenancy)):
+                self._cloud.scenarios.remove(scenario.id)
+        else:
+            self._cloud.scenarios.remove(request.match_info.get("id"))
+        return web.json_response({})
+
+    # --- calls ----------------------------------------------------------------------------------------------------
+
+    async def list_calls(self, request: web.Request) -> web.Response:
+        query = request.query
+        compartment = self._cloud.tenancy(query["tenancy"]).compartment_id if query.get("tenancy") else None
+        since = float(query.get("since") or 0)
+        found = [
+            call
+            for call in self._cloud.calls
+            if call["time"] >= since
+            and (compartment is None or call["tenancy"] == compartment)
+            and query.get("operation") in (None, "", call["operation"])
+        ]
+        return web.json_response(found)
+
+    # --- nodes ----------------------------------------------------------------------------------------------------
+
+    async def steer_node(self, request: web.Request) -> web.Response:
+        what = request.match_info["what"]
+        _, _, node = self._node_pools.find(request.match_info["name"])
+        if what == "die":
+            await self._node_pools.die(node)
+        elif what == "never_join":
+            await self._node_pools.never_join(node)
+        elif what == "no_gpu":
+            await self._node_pools.no_gpu(node)
+        else:
+            raise invalid_parameter(f"{what} is not known; known are die, never_join, no_gpu")
+        return web.json_response({"id": node.id, "name": node.name, "private_ip": node.private_ip})
+
+    # --- objects --------------------------------------------------------------------------------------------------
+
+    async def put_object(self, request: web.Request) -> web.Response:
+        raw = request.raw_path.partition("?")[0].removeprefix("/objects/")
+        parts = [unquote(part) for part in raw.split("/", 2)]
+        if len(parts) < 3 or not parts[2]:
+            raise invalid_parameter("the path is /objects/<namespace>/<bucket>/<name>")
+        namespace, bucket_name, name = parts
+        bucket = self._store.find(namespace, bucket_name)
+        if bucket is None:
+            raise no_bucket(bucket_name, namespace)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            async for chunk in request.content.iter_chunked(CHUNK):
+                yield chunk
+
+        stored = await bucket.put(name, chunks(), size=_whole(request, "size"), part_size=_whole(request, "part_size"))
+        return web.json_response({"name": stored.name, "size": stored.size, "md5": stored.md5, "etag": stored.etag})
+
+    # --- block volumes --------------------------------------------------------------------------------------------
+
+    async def add_volume(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        for name in ("size_gb", "namespace", "claim"):
+            if name not in body:
+                raise missing_parameter(name)
+        tenancy, domain = self._place(body)
+        ocid = body.get("id") or new_ocid("volume")
+        tenancy.volumes[ocid] = Volume(
+            id=ocid,
+            name=body.get("name") or f"csi-{body['claim']}",
+            size_gb=int(body["size_gb"]),
+            namespace=body["namespace"],
+            claim=body["claim"],
+            availability_domain=domain,
+        )
+        return web.json_response({"id": ocid, "availability_domain": domain})
+
+    def _place(self, body: dict[str, Any]) -> tuple[Tenancy, str]:
+        """Whose volume it is and where: by the node it goes to, else by the tenancy named, else the default one's."""
+        if body.get("node"):
+            try:
+                tenancy, _, node = self._node_pools.find(body["node"])
+                return tenancy, node.availability_domain
+            except ServiceError:
+                if not body.get("tenancy"):
+                    raise
+        tenancy = self._cloud.tenancy(body["tenancy"]) if body.get("tenancy") else self._cloud.tenancies[0]
+        return tenancy, tenancy.domains[0]
+
+    async def remove_volume(self, request: web.Request) -> web.Response:
+        for tenancy in self._cloud.tenancies:
+            if tenancy.volumes.pop(request.match_info["id"], None):
+                return web.json_response({})
+        raise ServiceError(404, "NotFound", f"there is no volume {request.match_info['id']}")
+
+    # --- state ----------------------------------------------------------------------------------------------------
+
+    async def state(self, request: web.Request) -> web.Response:
+        wanted = request.query.get("tenancy")
+        tenancies = [self._cloud.tenancy(wanted)] if wanted else self._cloud.tenancies
+        return web.json_response(
+            {
+                "tenancies": [self._tenancy_state(tenancy) for tenancy in tenancies],
+                "scenarios": [scenario.as_json() for scenario in self._cloud.scenarios.all()],
+                "calls": len(self._cloud.calls),
+            }
+        )
+
+    def _tenancy_state(self, tenancy: Tenancy) -> dict[str, Any]:
+        buckets = self._store.of(tenancy)
+        return self._accounts.describe(tenancy) | {
+            "node_pools": [_pool_state(pool) for pool in tenancy.pools.values()],
+            "work_requests": [
+                {
+                    "id": one.id,
+                    "operation": one.operation,
+                    "status": one.status,
+                    "resource": one.resource_id,
+                    "errors": one.errors,
+                }
+                for one in tenancy.work_requests.values()
+            ],
+            "buckets": [
+                {
+                    "namespace": bucket.namespace,
+                    "name": bucket.name,
+                    "objects": [{"name": one.name, "size": one.size} for one in bucket.objects.values()],
+                    "pars": [one.as_json() for one in self._pars.of(bucket)],
+                }
+                for bucket in buckets
+            ],
+            "volumes": [
+                {"id": volume.id, "size_gb": volume.size_gb, "namespace": volume.namespace, "claim": volume.claim}
+                for volume in tenancy.volumes.values()
+            ],
+        }
+
+
+def _pool_state(pool: NodePool) -> dict[str, Any]:
+    return {
+        "id": pool.id,
+        "name": pool.details["name"],
+        "state": pool.state,
+        "created": timestamp(pool.created),
+        "shape": pool.details["nodeShape"],
+        "size": pool.details["nodeConfigDetails"]["size"],
+        "freeform_tags": pool.details.get("freeformTags") or {},
+        "details": pool.details,
+        "nodes": [
+            {
+                "id": node.id,
+                "name": node.name,
+                "state": node.state,
+                "private_ip": node.private_ip,
+                "availability_domain": node.availability_domain,
+                "error": node.error,
+                "joined": node.joined,
+                "gpu_advertised": node.gpu_advertised,
+            }
+            for node in pool.nodes
+        ],
+    }
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    text = await request.text()
+    try:
+        body = json.loads(text or "{}")
+    except ValueError as error:
+        raise invalid_parameter(f"the body is no JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise invalid_parameter("the body is no JSON object")
+    return body
+
+
+def _whole(request: web.Request, name: str) -> int | None:
+    value = request.query.get(name)
+    if value is None:
+        return None
+    if not value.isdigit() or int(value) == 0:
+        raise invalid_parameter(f"{name} is {value!r}; expected a number of bytes")
+    return int(value)
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Any) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ServiceError as error:
+        return web.json_response({"code": error.code, "message": error.message}, status=error.status)
