@@ -5,17 +5,21 @@
 from __future__ import annotations
 
 import secrets
+import time
 from pathlib import Path
 from typing import Any
 
 from ..module_utils.kube.client import Kubernetes
 from ..module_utils.kube.group import read_secret
+from ..module_utils.kube.removal import namespace_of, objects_of, own_namespace, pods_of
 from ..module_utils.planning.manifests.objects import render, secret
 from ..module_utils.planning.names import COLLECTION, object_names
+from ..module_utils.planning.observation import readable_seconds
 from ..plugin_utils.action import Action, connect_by_settings
 from ..plugin_utils.inputs import given_inputs
 
 PROGRAMS = Path(__file__).parents[2] / "roles" / "raycluster" / "files"
+REMOVAL_SECONDS = 300
 _RAYCLUSTER_CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayclusters.ray.io"
 
 
@@ -23,7 +27,11 @@ class ActionModule(Action):
     """Writes go through kubernetes.core.k8s; the Secrets' values pass through memory only."""
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        plan = arguments["plan"]
+        if arguments.get("state") == "absent":
+            return self._absent(arguments["name"], task_vars)
+        return self._present(arguments["plan"], task_vars)
+
+    def _present(self, plan: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         inputs = given_inputs(self._loader)
         kubernetes = connect_by_settings(inputs.settings)
         programs = {path.name: path.read_text(encoding="utf-8") for path in sorted(PROGRAMS.glob("*.py"))}
@@ -35,24 +43,60 @@ class ActionModule(Action):
         if self._task.check_mode and not (namespace_exists and kubernetes.get(_RAYCLUSTER_CRD)):
             # The API server can dry-run only into a namespace, and of a kind, that it knows.
             return {"changed": True, "objects": [{"object": name, "change": "would be made"} for name in summary]}
-        result = self.run_module(
-            "kubernetes.core.k8s",
-            {
-                "state": "present",
-                "apply": True,
-                "server_side_apply": {"field_manager": COLLECTION, "force_conflicts": True},
-                "resource_definition": objects,
-                "kubeconfig": inputs.settings["kubeconfig"],
-                "context": inputs.settings["kubeconfig_context"],
-            },
-            task_vars,
-        )
+        server_side = {"field_manager": COLLECTION, "force_conflicts": True}
+        result = self._write(objects, inputs.settings, task_vars, state="present", apply=True, server_side_apply=server_side)
         changes = _changes(result)
         return {
             "changed": bool(changes),
             "objects": changes,
             "diff": [entry["diff"] for entry in changes if entry.get("diff")],
         }
+
+    def _absent(self, name: str, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Remove the deployment's objects, its pods and its volumes, then the namespace where it was made for it."""
+        settings = given_inputs(self._loader, "deployment").settings
+        kubernetes = connect_by_settings(settings)
+        namespace = namespace_of(kubernetes, name, settings["namespace"])
+        objects = objects_of(kubernetes, name, namespace)
+        removed = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
+        kept = []
+        own = own_namespace(kubernetes, name, namespace)
+        if own is False:
+            kept.append(f"Namespace/{namespace} (it was not made for this deployment)")
+        if objects:
+            self._write(objects, settings, task_vars, state="absent", wait=True, wait_timeout=REMOVAL_SECONDS)
+        if not self._task.check_mode:
+            self._wait_for_pods(kubernetes, name, namespace)
+        if own:
+            removed.append(f"Namespace/{namespace}")
+            item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+            self._write([item], settings, task_vars, state="absent", wait=True, wait_timeout=REMOVAL_SECONDS)
+        return {"changed": bool(removed), "removed": removed, "kept": kept}
+
+    def _wait_for_pods(self, kubernetes: Kubernetes, name: str, namespace: str) -> None:
+        """Pods end after their RayCluster is gone; a node taken away from under them would leave them half dead."""
+        began = time.monotonic()
+        said = None
+        while pods := pods_of(kubernetes, name, namespace):
+            age = time.monotonic() - began
+            if age > REMOVAL_SECONDS:
+                self._display.warning(f"{', '.join(pods)} did not end within {REMOVAL_SECONDS} s; the nodes go all the same")
+                return
+            if len(pods) != said:
+                self._display.display(f"  {readable_seconds(age):>6}  {len(pods)} pods still end")
+                said = len(pods)
+            time.sleep(1)
+
+    def _write(
+        self, objects: list[dict[str, Any]], settings: dict[str, Any], task_vars: dict[str, Any], **options: Any
+    ) -> dict[str, Any]:
+        arguments = {
+            "resource_definition": objects,
+            "kubeconfig": settings["kubeconfig"],
+            "context": settings["kubeconfig_context"],
+            **options,
+        }
+        return self.run_module("kubernetes.core.k8s", arguments, task_vars)
 
     def _secrets(self, kubernetes: Kubernetes, plan: dict[str, Any], given: dict[str, str]) -> list[dict[str, Any]]:
         """Return the Secrets that are missing or hold something else than was given.

@@ -13,7 +13,7 @@ from ..plugin_utils.inputs import given_inputs
 
 class ActionModule(Action):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        inputs = given_inputs(self._loader, whole_recipe=not arguments.get("name_only", False))
+        inputs = given_inputs(self._loader, arguments.get("scope", "recipe"))
         return {
             "changed": False,
             "name": inputs.name,

@@ -14,7 +14,7 @@ from ..module_utils.planning import release
 from ..module_utils.planning.fault import Fault, Refused
 from ..plugin_utils.action import Action, moment
 from ..plugin_utils.inputs import given_variables
-from ..plugin_utils.results import OF_PLAYBOOK, timeline
+from ..plugin_utils.results import OF_PLAYBOOK, not_ready, timeline
 
 SCHEMA = 1
 
@@ -43,13 +43,18 @@ class ActionModule(Action):
             result["timeline"] = timeline(results)
         details, lines = OF_PLAYBOOK[playbook](results)
         result.update(details)
+        if playbook == "status" and failed is None:
+            result["faults"] = not_ready(details)
+            result["ok"] = not result["faults"]
         self._write(result)
         if failed is not None:
             task = str(arguments.get("failed_task") or "").rpartition(" : ")[2]
             first = faults[0]["where"] + ": " + faults[0]["found"] if faults else "see above"
-            raise Refused([Fault("failed", playbook, f"stopped at `{task}` with {len(faults)} faults ({first})")])
+            raise Refused([Fault("failed", playbook, f"stopped at `{task}` ({first})")])
         if lines:
             self._display.display("\n" + "\n".join(lines) + "\n")
+        if not result["ok"]:
+            raise Refused([Fault(**fault) for fault in result["faults"]])
         return {"changed": False, "result": result}
 
     def _write(self, result: dict[str, Any]) -> None:

@@ -16,11 +16,14 @@ description:
 author:
   - multinode.inference contributors (@multinode-inference)
 options:
-  name_only:
+  scope:
     description:
-      - Only find out which deployment is meant. The rest of the recipe is not looked at, and there may be none.
-    type: bool
-    default: false
+      - What is read. V(recipe) is the whole recipe.
+      - The others only find out which deployment is meant and take any recipe that names it, or C(deployment_name)
+        alone. V(any) needs no name, V(removal) needs all that says where the node pool is.
+    type: str
+    choices: [recipe, deployment, removal, any]
+    default: recipe
 attributes:
   check_mode:
     description: Changes nothing in any mode.

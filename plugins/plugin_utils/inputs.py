@@ -22,6 +22,6 @@ def given_variables(loader: DataLoader) -> dict[str, Any]:
     return json.loads(json.dumps(load_extra_vars(loader), default=str))
 
 
-def given_inputs(loader: DataLoader, whole_recipe: bool = True) -> Inputs:
-    """Return the recipe and the settings that were given. Raises Refused."""
-    return read_inputs(given_variables(loader), whole_recipe)
+def given_inputs(loader: DataLoader, scope: str = "recipe") -> Inputs:
+    """Return the recipe and the settings that were given. Raises Refused; `scope` is that of `read_inputs`."""
+    return read_inputs(given_variables(loader), scope)

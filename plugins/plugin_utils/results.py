@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from ..module_utils.planning.fault import Fault
+from ..module_utils.planning.names import DEPLOYMENT_TAG
+
 Details = tuple[dict[str, Any], list[str]]
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -59,30 +62,48 @@ def plan_only(results: Results) -> Details:
 
 
 def status(results: Results) -> Details:
-    """A table of the deployments."""
+    """A table of the deployments, and the node pools that cost money without one."""
     deployments = list((results.get("status") or {}).get("deployments") or [])
-    keys = ("name", "namespace", "state", "ready", "shape", "nodes", "usd_per_hour", "age_seconds")
+    keys = ("name", "namespace", "state", "ready", "shape", "nodes", "usd_per_hour", "age_seconds", "failure")
     details = [{**{key: entry[key] for key in keys}, "drift": []} for entry in deployments]
+    orphans = _orphans(results, {entry["name"] for entry in deployments})
     header = ("NAME", "NAMESPACE", "STATE", "NODES", "SHAPE", "USD/H", "AGE", "WHAT IS AWAITED")
     rows = [header]
     for entry in deployments:
-        awaited = "" if entry["ready"] else _awaited(entry)
         price = "-" if entry["usd_per_hour"] is None else f"{entry['usd_per_hour']:.2f}"
-        rows.append(
-            (
-                entry["name"],
-                entry["namespace"],
-                entry["state"],
-                str(entry["nodes"]),
-                entry["shape"],
-                price,
-                _age(entry["age_seconds"]),
-                awaited,
-            )
-        )
+        names = (entry["name"], entry["namespace"], entry["state"], str(entry["nodes"]), entry["shape"])
+        rows.append((*names, price, _age(entry["age_seconds"]), "" if entry["ready"] else _awaited(entry)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    return {"deployments": details, "orphans": []}, lines if deployments else ["No deployments."]
+    if not deployments:
+        lines = ["No deployments."]
+    lines += [
+        f"Node pool {orphan['node_pool']} ({orphan['nodes']} nodes) has no RayCluster: run deploy again, or undeploy."
+        for orphan in orphans
+    ]
+    return {"deployments": details, "orphans": orphans}, lines
+
+
+def not_ready(details: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a fault for each deployment of `status` that does not serve, and each node pool without one."""
+    faults = [
+        Fault("not_ready", f"deployment {entry['name']}", entry["state"], "Ready", "").as_dict()
+        for entry in details["deployments"]
+        if not entry["ready"]
+    ]
+    return faults + [
+        Fault("orphan", f"node pool {orphan['node_pool']}", "without a RayCluster", "", "deploy again, or undeploy").as_dict()
+        for orphan in details["orphans"]
+    ]
+
+
+def _orphans(results: Results, names: set[str]) -> list[dict[str, Any]]:
+    pools = (results.get("node_pool") or {}).get("node_pools") or []
+    return [
+        {"node_pool": pool.get("name"), "id": pool.get("id"), "nodes": len(pool.get("nodes") or [])}
+        for pool in pools
+        if (pool.get("freeform_tags") or {}).get(DEPLOYMENT_TAG) and pool["freeform_tags"][DEPLOYMENT_TAG] not in names
+    ]
 
 
 def _awaited(entry: Mapping[str, Any]) -> str:
@@ -103,9 +124,9 @@ def undeploy(results: Results) -> Details:
     """What was removed, and what was left."""
     result = results.get("undeploy") or {}
     removed, kept = list(result.get("removed") or []), list(result.get("kept") or [])
-    pool = (results.get("node_pool") or {}).get("removed")
-    if pool:
-        removed.append(f"node pool {pool}")
+    pool = results.get("node_pool") or {}
+    if pool.get("changed"):
+        removed.append(f"node pool {(pool.get('node_pool') or {}).get('name') or (results.get('recipe') or {}).get('name')}")
     lines = [f"removed  {item}" for item in removed] or ["Nothing was there to remove."]
     return {"removed": removed, "kept": kept}, lines + [f"kept     {item}" for item in kept]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,11 +40,11 @@ class Inputs:
     secrets: dict[str, str] = field(default_factory=dict)
 
 
-def read_inputs(extra_variables: Mapping[str, Any], whole_recipe: bool) -> Inputs:
+def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> Inputs:
     """Return the recipe and the platform settings found among `extra_variables`.
 
-    whole_recipe: False for playbooks that only need to know which deployment is meant (status, logs, undeploy); they
-    take any recipe that names one, and `deployment_name` may be absent.
+    scope: recipe for the whole of it. deployment, removal and any only look which deployment is meant, and take any
+    recipe that names one: `any` needs no name, `removal` needs to know where the node pool is.
     Raises Refused with every fault there is.
     """
     faults: list[Fault] = []
@@ -53,10 +53,11 @@ def read_inputs(extra_variables: Mapping[str, Any], whole_recipe: bool) -> Input
             faults.append(Fault("reserved", name, "an extra variable", "no such variable", f"take {name} out"))
     given = _recipe_among(extra_variables, faults)
     settings = read_parameters(extra_variables, SETTINGS, faults)
-    if whole_recipe:
+    whole = scope == "recipe"
+    if whole:
         recipe = read_known(given, RECIPE, faults, "recipe" if "recipe" in extra_variables else "")
     else:
-        recipe = {"deployment_name": read_parameters(given, _ONLY_NAME, faults)["deployment_name"]}
+        recipe = read_parameters(given, (replace(_DEPLOYMENT_NAME, required=scope != "any"),), faults)
     written_name = recipe["deployment_name"] or ""
     name = dns_name(written_name)
     if written_name and (problem := dns_name_problem(name)):
@@ -69,8 +70,10 @@ def read_inputs(extra_variables: Mapping[str, Any], whole_recipe: bool) -> Input
                 f"{problem}; choose another",
             )
         )
+    if scope in ("recipe", "removal"):
+        faults.extend(_cluster_is_named(settings))
     secrets: dict[str, str] = {}
-    if whole_recipe:
+    if whole:
         faults.extend(_rules(recipe, settings))
         secrets = _take_secrets(recipe)
     if faults:
@@ -78,11 +81,22 @@ def read_inputs(extra_variables: Mapping[str, Any], whole_recipe: bool) -> Input
     return Inputs(written_name, name, recipe, settings, secrets)
 
 
-_ONLY_NAME = tuple(
-    type(parameter)(parameter.name, parameter.kind, parameter.description)
-    for parameter in RECIPE
-    if parameter.name == "deployment_name"
-)
+_DEPLOYMENT_NAME = next(parameter for parameter in RECIPE if parameter.name == "deployment_name")
+
+
+def _cluster_is_named(settings: Mapping[str, Any]) -> list[Fault]:
+    """Without the cluster's OCID no node pool can be made, and none be found to remove: it would go on costing."""
+    if settings.get("node_provisioner") != "oke" or settings.get("oke_cluster_id"):
+        return []
+    return [
+        Fault(
+            "missing",
+            "oke_cluster_id",
+            "not given",
+            "the OCID of an OKE cluster",
+            "give -e oke_cluster_id=ocid1.cluster..., or node_provisioner: none with a kubeconfig",
+        )
+    ]
 
 
 def _recipe_among(extra_variables: Mapping[str, Any], faults: list[Fault]) -> Mapping[str, Any]:
@@ -129,16 +143,6 @@ def _rules(recipe: dict[str, Any], settings: dict[str, Any]) -> list[Fault]:
     _uniform_nodes(recipe, params, faults)
     _ports(recipe, params, faults)
     _model_source(recipe, params, settings, faults)
-    if settings.get("node_provisioner") == "oke" and not settings.get("oke_cluster_id"):
-        faults.append(
-            Fault(
-                "missing",
-                "oke_cluster_id",
-                "not given",
-                "the OCID of an OKE cluster",
-                "give -e oke_cluster_id=ocid1.cluster..., or node_provisioner: none with a kubeconfig",
-            )
-        )
     return faults
 
 

@@ -1,0 +1,47 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Logs of a deployment's pods, found by what a person calls them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import quote
+
+from ..planning.fault import Fault, Refused
+from .client import Kubernetes
+
+
+class Pod(NamedTuple):
+    """Where a log is."""
+
+    namespace: str
+    name: str
+    container: str
+
+
+def find_pod(kubernetes: Kubernetes, deployment: str, component: str, worker: int = 1) -> Pod:
+    """Return the pod of `component`: head, worker (the `worker`-th, from 1) or operator. Raises Refused."""
+    if component == "operator":
+        selector = "app.kubernetes.io/name=kuberay-operator"
+    else:
+        selector = f"ray.io/cluster={deployment},ray.io/node-type={component}"
+    pods = kubernetes.items("/api/v1/pods", labelSelector=selector)
+    if component == "worker":
+        # KubeRay numbers the workers of a group from 0; without its label their names keep an order.
+        label = "ray.io/worker-group-replica-index"
+        pods.sort(key=lambda pod: (int(pod["metadata"]["labels"].get(label, 0)), pod["metadata"]["name"]))
+        pods = pods[worker - 1 : worker]
+    if not pods:
+        what = f"worker {worker}" if component == "worker" else component
+        where = "the KubeRay operator" if component == "operator" else f"deployment {deployment}"
+        raise Refused([Fault("no_pod", where, f"no pod of the {what}", "one", "see the status playbook")])
+    metadata = pods[0]["metadata"]
+    return Pod(metadata["namespace"], metadata["name"], pods[0]["spec"]["containers"][0]["name"])
+
+
+def read_log(kubernetes: Kubernetes, pod: Pod, lines: int, previous: bool = False) -> list[str]:
+    """Return the last `lines` lines of a pod's log, or of its container's former run."""
+    path = f"/api/v1/namespaces/{quote(pod.namespace)}/pods/{quote(pod.name)}/log"
+    former = "true" if previous else None
+    log = kubernetes.read(path, container=pod.container, tailLines=lines, previous=former)
+    return (log or b"").decode(errors="replace").splitlines()

@@ -1,0 +1,61 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is there to remove of a deployment, in the order in which it has to go."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from ..planning.names import COLLECTION, INSTANCE_LABEL, MANAGED_BY_LABEL
+from .client import Kubernetes
+from .group import RAYCLUSTERS
+
+# The disruption budget would hold the pods back; the Service goes early, since a load balancer takes its time.
+_KINDS = (
+    ("policy/v1", "PodDisruptionBudget", "/apis/policy/v1", "poddisruptionbudgets"),
+    ("ray.io/v1", "RayCluster", "/apis/ray.io/v1", "rayclusters"),
+    ("v1", "Service", "/api/v1", "services"),
+    ("v1", "PersistentVolumeClaim", "/api/v1", "persistentvolumeclaims"),
+    ("networking.k8s.io/v1", "NetworkPolicy", "/apis/networking.k8s.io/v1", "networkpolicies"),
+    ("v1", "ConfigMap", "/api/v1", "configmaps"),
+    ("v1", "Secret", "/api/v1", "secrets"),
+)
+
+
+def namespace_of(kubernetes: Kubernetes, name: str, given: str | None) -> str:
+    """Return the namespace of a deployment: the one given, else where its RayCluster is, else the one of its name."""
+    if given:
+        return given
+    clusters = kubernetes.items(RAYCLUSTERS, labelSelector=_selector(name))
+    return str(clusters[0]["metadata"]["namespace"]) if clusters else name
+
+
+def objects_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[str, Any]]:
+    """Return the objects of a deployment (without the namespace), each as apiVersion, kind and metadata."""
+    found = []
+    for api_version, kind, prefix, plural in _KINDS:
+        path = f"{prefix}/namespaces/{quote(namespace)}/{plural}"
+        for item in kubernetes.items(path, labelSelector=_selector(name)):
+            metadata = {"name": item["metadata"]["name"], "namespace": namespace}
+            found.append({"apiVersion": api_version, "kind": kind, "metadata": metadata})
+    return found
+
+
+def pods_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[str]:
+    """Return the names of the deployment's pods that are still there."""
+    items = kubernetes.items(f"/api/v1/namespaces/{quote(namespace)}/pods", labelSelector=f"ray.io/cluster={name}")
+    return sorted(item["metadata"]["name"] for item in items)
+
+
+def own_namespace(kubernetes: Kubernetes, name: str, namespace: str) -> bool | None:
+    """Say whether the namespace was made for this deployment; None where there is no such namespace."""
+    item = kubernetes.get(f"/api/v1/namespaces/{quote(namespace)}")
+    if item is None:
+        return None
+    labels = item["metadata"].get("labels") or {}
+    return labels.get(MANAGED_BY_LABEL) == COLLECTION and labels.get(INSTANCE_LABEL) == name
+
+
+def _selector(name: str) -> str:
+    return f"{MANAGED_BY_LABEL}={COLLECTION},{INSTANCE_LABEL}={name}"
