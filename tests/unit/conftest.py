@@ -3,6 +3,16 @@
 
 from __future__ import annotations
 
+import os
+
+from hypothesis import HealthCheck, settings
+
 from tests.tools.collection_finder import install
 
 install()
+
+# Property tests: 300 examples each, many more where HYPOTHESIS_PROFILE=soak. Their time is no verdict.
+_RELAXED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("default", max_examples=300, **_RELAXED)
+settings.register_profile("soak", max_examples=10_000, **_RELAXED)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

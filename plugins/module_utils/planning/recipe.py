@@ -172,19 +172,17 @@ def _uniform_nodes(recipe: dict[str, Any], params: dict[str, Any], faults: list[
                 "correct one of the two",
             )
         )
-    gpus = recipe.get("recipe_nvidia_gpu_count")
-    for role in ("head", "worker"):
-        pod = params.get(f"{role}_node_num_gpus")
-        if gpus is not None and pod is not None and pod != gpus:
-            faults.append(
-                Fault(
-                    "gpu_count",
-                    f"{place}.{role}_node_num_gpus",
-                    str(pod),
-                    f"{gpus}, as recipe_nvidia_gpu_count says",
-                    "a pod takes all GPUs of its node",
-                )
+    gpus, pod = recipe.get("recipe_nvidia_gpu_count"), params.get("head_node_num_gpus")
+    if gpus is not None and pod is not None and pod != gpus:
+        faults.append(
+            Fault(
+                "gpu_count",
+                f"{place}.head_node_num_gpus",
+                str(pod),
+                f"{gpus}, as recipe_nvidia_gpu_count says",
+                "a pod takes all GPUs of its node",
             )
+        )
 
 
 def _ports(recipe: dict[str, Any], params: dict[str, Any], faults: list[Fault]) -> None:
