@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -129,6 +130,12 @@ def test_killed_while_it_starts_then_started_again(second: Path) -> None:
     again = _rig("up", second)
     assert again.returncode == 0, again.stdout + again.stderr
     assert {process.pid for process in left}.isdisjoint({process.pid for process in processes.members(second)})
+
+
+def test_down_finds_a_rig_whose_folder_was_removed(second: Path) -> None:
+    assert _rig("up", second).returncode == 0
+    shutil.rmtree(second)
+    assert "nothing is left" in _rig("down", second).stdout
 
 
 def test_a_part_that_dies_at_the_start_is_shown_and_all_is_ended(second: Path, tmp_path: Path) -> None:

@@ -22,11 +22,11 @@ CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", 
 
 
 def down(directory: Path, say: Callable[[str], None]) -> None:
-    """End the rig in `directory`: processes, namespaces, mounts, interfaces, and the folder's content."""
-    if not directory.is_dir():
-        say(f"down    {directory}: no rig there")
-        return
-    with only_one(directory, say):
+    """End the rig of `directory`: processes, namespaces, mounts, interfaces, and the folder's content."""
+    if directory.is_dir():
+        with only_one(directory, say):
+            something = tear_down(directory, say)
+    else:
         something = tear_down(directory, say)
     say(f"down    {directory}: {'ended, nothing is left' if something else 'no rig there'}")
 
@@ -39,28 +39,35 @@ def claim(directory: Path) -> None:
 
 
 def tear_down(directory: Path, say: Callable[[str], None], keep_logs: bool = False) -> bool:
-    """End and remove all of the rig; whether there was anything."""
-    processes = recorded(directory)
-    if not (directory / CLAIM).exists():
-        return False
+    """End and remove all of the rig, also where its folder was removed under it; whether there was anything."""
+    claimed = (directory / CLAIM).exists()
+    processes = recorded(directory) if claimed else []
     # The parts end what they started (pods, DNS, namespaces) while the API server still answers.
     for process in end([process for process in processes if process.name not in CONTROL_PLANE], PARTS_GRACE_SECONDS):
         say(f"down    {process.name} did not end within {PARTS_GRACE_SECONDS} s and was killed")
     end(processes, grace_s=0)
+    something = claimed
     while strays := members(directory):
+        something = True
         end(strays, grace_s=0)
     name = rig_name(directory)
+    something |= bool(network.leftovers(name))
     network.remove_network(name)
     network.remove_mounts(directory)
     _check_nothing_left(directory, name)
+    if claimed:
+        _empty(directory, keep={"logs", CLAIM} if keep_logs else set())
+    return something
+
+
+def _empty(directory: Path, keep: set[str]) -> None:
     for path in directory.iterdir():
-        if keep_logs and path.name in {"logs", CLAIM}:
+        if path.name in keep:
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
-    return True
 
 
 @contextmanager

@@ -72,8 +72,6 @@ def leftovers(name: str) -> list[str]:
 
 def remove_network(name: str) -> None:
     """Remove every namespace (ending what runs in it) and interface of rig `name`, and the folders of /etc/netns."""
-    if not shutil.which("ip") or os.geteuid() != 0:
-        return
     for namespace in _namespaces(name):
         identifiers = _ip("netns", "pids", namespace).split()
         end([process for text in identifiers if (process := by_id(int(text)))], grace_s=0)
@@ -105,6 +103,8 @@ def _namespaces(name: str) -> list[str]:
 
 
 def _links(name: str) -> list[str]:
+    if not shutil.which("ip"):
+        return []
     bridge = bridge_name(name)
     links = [(link["ifname"], link.get("master")) for link in json.loads(_ip("-json", "link", "show") or "[]")]
     return [link for link, master in links if link != bridge and (master == bridge or is_ours(link, name))] + [
