@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Makes this checkout importable as `ansible_collections.multinode.inference`, in a Python that runs no Ansible.
 
-ansible-core's own import hook does it, as in `ansible-test units`: the links in `playbooks/collections` give the tree the shape it asks for.
+ansible-core's own import hook does it, as in `ansible-test units`: the links in `playbooks/collections` give the tree
+the shape it asks for.
 """
 
 from __future__ import annotations

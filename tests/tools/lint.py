@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every check that reads the tree without running it; all of them run, each says how long it took, one that fails fails the whole.
+
+Checks that want a collection where Ansible expects one get the tarball, built and installed into a temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.tools import build
+from tests.tools.environments import environment, program
+from tests.tools.setup import REPOSITORY
+
+PLANNING = "ansible_collections.multinode.inference.plugins.module_utils.planning"
+# attrs<24 and flake8<7: does not go together with the development environment
+GALAXY_IMPORTER = ("galaxy-importer==0.4.44", "ansible-core==2.19.14")
+
+
+class Checks:
+    """Runs checks one after the other and remembers what failed."""
+
+    def __init__(self) -> None:
+        self.failed: list[str] = []
+
+    def run(
+        self, name: str, command: Sequence[str | Path], cwd: Path = REPOSITORY, env: Mapping[str, str] | None = None
+    ) -> bool:
+        """Run one check; its output is shown only when it fails."""
+        begin = time.monotonic()
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=cwd,
+            env=dict(os.environ, NO_COLOR="1", **(env or {})),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        good = done.returncode == 0
+        print(f"lint: {name:<32} {'ok' if good else 'FAILED'} ({time.monotonic() - begin:.1f} s)", flush=True)
+        if not good:
+            self.failed.append(name)
+            print(done.stdout, flush=True)
+        return good
+
+    def skip(self, name: str, reason: str) -> None:
+        """Say that a check cannot run here, and why."""
+        print(f"lint: {name:<32} not run: {reason}", flush=True)
+
+
+def style(checks: Checks) -> None:
+    """What takes seconds: ruff and mypy."""
+    checks.run("ruff check", [program("ruff"), "check", "."])
+    checks.run("ruff format", [program("ruff"), "format", "--check", "."])
+    checks.run("mypy, planning, strict", [program("mypy"), "-p", PLANNING])
+
+
+def documents(checks: Checks) -> None:
+    """YAML, playbooks and roles, changelog, shell scripts."""
+    checks.run("yamllint", [program("yamllint"), "-s", "."])
+    # ansible-lint keeps a folder .ansible in the tree; --offline, else it installs this collection below the user's home
+    checks.run("ansible-lint, production", [program("ansible-lint"), "--offline", "--profile", "production"])
+    checks.run("antsibull-changelog", [program("antsibull-changelog"), "lint"])
+    changelog = ["lint-changelog-yaml", "--strict", "changelogs/changelog.yaml"]
+    checks.run("antsibull-changelog, released", [program("antsibull-changelog"), *changelog])
+    tracked = ["git", "-c", "safe.directory=*", "ls-files", "*.sh", ".ci/run"]
+    scripts = subprocess.run(tracked, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.split()
+    if shutil.which("shellcheck"):
+        checks.run("shellcheck", ["shellcheck", *scripts])
+    else:
+        checks.skip("shellcheck", "the program is missing (Debian package shellcheck)")
+
+
+def built(checks: Checks, folder: Path) -> None:
+    """The collection as users get it."""
+    tarball = build.build(folder / "dist")
+    (folder / "installed").mkdir()
+    collection = build.install(tarball, folder / "installed")
+    dependencies = REPOSITORY / ".deps"
+    paths = {"ANSIBLE_COLLECTIONS_PATH": f"{folder / 'installed'}:{dependencies}"}
+
+    docs = [
+        "lint-collection-docs",
+        "--plugin-docs",
+        "--validate-collection-refs",
+        "all",
+        "--check-extra-docs-refs",
+        ".",
+    ]
+    checks.run("antsibull-docs", [program("antsibull-docs"), *docs], collection, paths)
+    checks.run("ansible-test sanity", [sys.executable, "-m", "tests.tools.sanity", str(collection)])
+
+    importer = environment("galaxy-importer", *GALAXY_IMPORTER) / "bin"
+    home = folder / "home"
+    home.mkdir()
+    importer_environment = {
+        "PATH": f"{importer}:{os.environ['PATH']}",
+        "HOME": str(home),
+        "ANSIBLE_COLLECTIONS_PATH": str(dependencies),
+    }
+    command = [importer / "python", "-m", "galaxy_importer.main", str(tarball)]
+    checks.run("galaxy-importer", command, home, importer_environment)
+
+
+def main(quick: bool = False) -> int:
+    """All checks, or with `quick` those that take seconds; the exit code is the verdict."""
+    checks = Checks()
+    style(checks)
+    if not quick:
+        documents(checks)
+        with tempfile.TemporaryDirectory(prefix="lint-") as folder:
+            built(checks, Path(folder))
+    if checks.failed:
+        print(f"lint: failed: {', '.join(checks.failed)}", flush=True)
+    return 1 if checks.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(quick="--quick" in sys.argv[1:]))
