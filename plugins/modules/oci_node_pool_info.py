@@ -89,6 +89,12 @@ node_pools:
       returned: when O(work_requests=true)
       type: dict
       sample: {"operation_type": "NODEPOOL_CREATE", "status": "SUCCEEDED", "errors": []}
+    faults:
+      description: Why the pool has not the nodes it should have. Empty while they are being made without an error.
+      returned: always
+      type: list
+      elements: dict
+      sample: []
 faults:
   description: What was found wrong; see M(multinode.inference.oci_node_pool).
   returned: failure
@@ -108,6 +114,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.module imp
     run,
     sign_in_argument_spec,
 )
+from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pool import pool_faults
 from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pools import NodePools
 
 
@@ -120,6 +127,8 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     found = pools.of_deployments(module.params["deployment"] or "")
     if module.params["work_requests"]:
         found = [{**pool, "work_request": pools.newest_work_request(pool["id"])} for pool in found]
+    for pool in found:
+        pool["faults"] = [fault.as_dict() for fault in pool_faults(pool, pool.get("work_request", {}))]
     return {"changed": False, "node_pools": found}
 
 

@@ -167,8 +167,10 @@ class _Chooser:
         allowed = self._allowed_domains()
         if not allowed:
             return
-        # Where the cluster has nodes already, its subnet is known to be the one of that domain.
-        domain = next((name for name in allowed if self._subnet_of(name)), allowed[0])
+        domain = allowed[0]
+        if not self.wishes.availability_domains:
+            # Where the cluster has nodes already, the subnet of that domain is known.
+            domain = next((name for name in allowed if self._subnet_of(name)), domain)
         subnet = self._subnet_of(domain)
         why = f"the subnet of other pools in {short_domain(domain)}"
         if not subnet:

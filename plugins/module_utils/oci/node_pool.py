@@ -16,6 +16,7 @@ from typing import Any
 
 from ..planning.fault import Fault, Refused
 from ..planning.names import CLUSTER_TAG, DEPLOYMENT_TAG
+from .errors import CloudFault, is_out_of_capacity
 
 # Container Engine API, NodePool.lifecycleState; a pool in any other state exists and counts.
 GONE_STATES = ("DELETING", "DELETED")
@@ -177,7 +178,8 @@ def _placements_agree(wanted: list[dict[str, Any]], present: list[dict[str, Any]
         return sorted(items, key=lambda item: str(item.get("availability_domain")))
 
     return len(wanted) == len(present) and all(
-        not list(_differences(ours, theirs, "")) for ours, theirs in zip(by_domain(wanted), by_domain(present), strict=True)
+        not list(_differences(ours, theirs, ""))
+        for ours, theirs in zip(by_domain(wanted), by_domain(present), strict=True)
     )
 
 
@@ -236,6 +238,67 @@ def refuse_new_pool(name: str, changes: Iterable[Difference]) -> None:
     ]
     if faults:
         raise Refused(faults)
+
+
+def pool_faults(pool: dict[str, Any], work_request: dict[str, Any]) -> list[CloudFault]:
+    """Return why a pool has not the nodes it should have; nothing while it is busy without an error, or when it has.
+
+    A launch that failed leaves a node entry without an instance, which counts until it is deleted. An old work request
+    that failed says nothing about a pool that has all of its nodes by now.
+    """
+    nodes = pool.get("nodes") or []
+    found = [_node_fault(node) for node in nodes if node.get("node_error") or node.get("lifecycle_state") == "FAILING"]
+    size = (pool.get("node_config_details") or {}).get("size", 0)
+    state = pool.get("lifecycle_state")
+    whole = state == "ACTIVE" and sum(node.get("lifecycle_state") == "ACTIVE" for node in nodes) >= size
+    if work_request.get("status") in ("FAILED", "CANCELED") and not whole:
+        found.append(work_request_fault(work_request, pool["id"]))
+    if state in ("NEEDS_ATTENTION", "FAILED", "INACTIVE") and not found:
+        found.append(state_fault(pool))
+    return found
+
+
+def _node_fault(node: dict[str, Any]) -> CloudFault:
+    error = node.get("node_error") or {}
+    words = (
+        f"{error.get('code', '')}: {error.get('message', '')}" if error else node.get("lifecycle_details", "no details")
+    )
+    capacity = is_out_of_capacity(error.get("code"), error.get("message"))
+    return CloudFault(
+        code="node_out_of_host_capacity" if capacity else "node_failed",
+        where=f"node {node.get('name') or node.get('id') or 'without an instance'}",
+        found=f"{node.get('lifecycle_state', 'no state')}: {words}",
+        expected="ACTIVE",
+        remedy="try another availability domain or shape, or later" if capacity else "see the words of Oracle Cloud",
+        service="container_engine",
+        request_id=error.get("opc_request_id", ""),
+    )
+
+
+def work_request_fault(request: dict[str, Any], node_pool_id: str) -> CloudFault:
+    """The fault of a work request that failed, in its own words."""
+    words = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in request.get("errors", []))
+    return CloudFault(
+        code="node_pool_work_request_failed",
+        where=node_pool_id,
+        found=f"work request {request['operation_type']} {request['status']}: {words or 'without an error'}",
+        remedy="see the words of Oracle Cloud; the node pool may hold nodes that bill",
+        service="container_engine",
+        work_request=request["id"],
+    )
+
+
+def state_fault(pool: dict[str, Any], work_request_id: str = "") -> CloudFault:
+    """The fault of a pool in a state that it does not leave by itself."""
+    return CloudFault(
+        code="node_pool_not_active",
+        where=pool["id"],
+        found=f"{pool['lifecycle_state']}: {pool.get('lifecycle_details', 'no details')}",
+        expected="ACTIVE",
+        remedy="see the nodes' errors",
+        service="container_engine",
+        work_request=work_request_id,
+    )
 
 
 def readable(value: Any, field: str = "") -> Any:

@@ -17,7 +17,7 @@ from ..planning.names import CLUSTER_TAG, DEPLOYMENT_TAG
 from .client import Connection, all_pages
 from .errors import CloudFault, is_ambiguous, is_service_error
 from .models import as_data, as_model
-from .node_pool import GONE_STATES, bears_tags, own_pool
+from .node_pool import GONE_STATES, bears_tags, own_pool, state_fault, work_request_fault
 from .waiting import Wait
 
 try:
@@ -248,7 +248,7 @@ class NodePools:
             if pool and not busy:
                 if pool["lifecycle_state"] == "ACTIVE":
                     return pool
-                raise Refused([_state_fault(pool, work_request_id)])
+                raise Refused([state_fault(pool, work_request_id)])
         raise Refused([_too_late(node_pool_id, pool, "ACTIVE", wait, work_request_id)])
 
     def wait_until_deleted(self, node_pool_id: str, work_request_id: str, wait: Wait) -> None:
@@ -270,31 +270,6 @@ class NodePools:
 def all_pages_of_one(response: Any) -> list[dict[str, Any]]:
     """Return the items of a list call that has no pages."""
     return [as_data(item) for item in response.data]
-
-
-def work_request_fault(request: dict[str, Any], node_pool_id: str) -> CloudFault:
-    """The fault of a work request that failed, in its own words."""
-    words = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in request.get("errors", []))
-    return CloudFault(
-        code="node_pool_work_request_failed",
-        where=node_pool_id,
-        found=f"work request {request['operation_type']} {request['status']}: {words or 'without an error'}",
-        remedy="see the words of Oracle Cloud; the node pool may hold nodes that bill",
-        service="container_engine",
-        work_request=request["id"],
-    )
-
-
-def _state_fault(pool: dict[str, Any], work_request_id: str) -> CloudFault:
-    return CloudFault(
-        code="node_pool_not_active",
-        where=pool["id"],
-        found=f"{pool['lifecycle_state']}: {pool.get('lifecycle_details', 'no details')}",
-        expected="ACTIVE",
-        remedy="see the nodes' errors",
-        service="container_engine",
-        work_request=work_request_id,
-    )
 
 
 def _too_late(node_pool_id: str, pool: dict[str, Any] | None, expected: str, wait: Wait, work_request_id: str) -> Fault:

@@ -17,6 +17,7 @@ from ansible.module_utils.urls import ConnectionError as AnsibleConnectionError
 from ansible.module_utils.urls import open_url
 
 ATTEMPTS = 4
+FIRST_PAUSE = 0.5  # seconds, doubled after each attempt
 RETRIED_STATUSES = (408, 429, 500, 502, 503, 504)
 USER_AGENT = "multinode.inference"
 
@@ -49,7 +50,7 @@ def get(
 
     Busy and failing services, and connections that break, are tried again within a few seconds.
     """
-    pause = 0.5
+    pause = FIRST_PAUSE
     for attempt in range(1, ATTEMPTS + 1):
         last = attempt == ATTEMPTS
         try:

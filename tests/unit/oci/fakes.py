@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import oci
+
 from ansible_collections.multinode.inference.plugins.module_utils.oci.errors import explained
 from ansible_collections.multinode.inference.plugins.module_utils.oci.models import as_model
 
@@ -43,7 +44,9 @@ class Response:
     status: int = 200
 
 
-def service_error(status: int, code: str, message: str = "said by the fake", service: str = "container_engine") -> Exception:
+def service_error(
+    status: int, code: str, message: str = "said by the fake", service: str = "container_engine"
+) -> Exception:
     """An error as the SDK raises it."""
     return oci.exceptions.ServiceError(
         status, code, {"opc-request-id": "REQUEST/1"}, message, target_service=service, operation_name="fake"

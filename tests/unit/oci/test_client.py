@@ -11,6 +11,9 @@ from typing import Any
 
 import oci
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
 from ansible_collections.multinode.inference.plugins.module_utils.oci.client import (
     SERVICES,
     Connection,
@@ -20,9 +23,6 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.client imp
 )
 from ansible_collections.multinode.inference.plugins.module_utils.oci.retry import Retry
 from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Fault, Refused
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-
 from tests.unit.oci.fakes import CLUSTER, Response, service_error
 
 USER = "ocid1.user.oc1..aaaauser"
@@ -175,7 +175,9 @@ def test_profile_without_a_key(account: SignIn, tmp_path: Path) -> None:
     assert fault_of(account).code == "oci_config_invalid"
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\x00", b"-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", b"\xff\x00", b"-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n"]
+)
 def test_broken_key(account: SignIn, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key.pem").write_bytes(content)
     fault = fault_of(account)
@@ -183,9 +185,7 @@ def test_broken_key(account: SignIn, tmp_path: Path, content: bytes) -> None:
 
 
 def test_public_key_and_pass_phrase(account: SignIn, tmp_path: Path, key: Any) -> None:
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "key.pem").write_bytes(public)
     assert "public key" in fault_of(account).found
     (tmp_path / "key.pem").write_bytes(pem(key, b"secret"))
@@ -231,9 +231,7 @@ def test_refused_connection_names_the_endpoint(account: SignIn) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
-    connection = Connection(
-        replace(account, service_endpoint=endpoint), CLUSTER, Retry(sleep=lambda seconds: None)
-    )
+    connection = Connection(replace(account, service_endpoint=endpoint), CLUSTER, Retry(sleep=lambda seconds: None))
     client = connection.client("container_engine")
     with pytest.raises(Refused) as refused:
         with connection.asking("container_engine", "reading the OKE cluster", CLUSTER):

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.multinode.inference.plugins.module_utils.oci.errors import explained, is_out_of_capacity
 from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
-
 from tests.unit.oci.fakes import service_error
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import oci
 import pytest
-from ansible_collections.multinode.inference.plugins.module_utils.oci.retry import Retry
 
+from ansible_collections.multinode.inference.plugins.module_utils.oci.retry import Retry
 from tests.unit.oci.fakes import service_error
 
 

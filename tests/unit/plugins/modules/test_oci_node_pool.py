@@ -7,10 +7,10 @@ from typing import Any
 
 import oci
 import pytest
+
 from ansible_collections.multinode.inference.plugins.module_utils.oci import node_pools
 from ansible_collections.multinode.inference.plugins.module_utils.oci.waiting import Wait
 from ansible_collections.multinode.inference.plugins.modules import oci_node_pool, oci_node_pool_info
-
 from tests.unit.oci.fakes import CLUSTER, COMPARTMENT, Clock, Connection, ContainerEngine, service_error
 from tests.unit.plugins.modules.module_runner import run_module
 
@@ -270,7 +270,11 @@ def test_failed_drain_is_reported(engine: ContainerEngine) -> None:
     ("changes", "code", "where"),
     [
         ({"node_shap": "x"}, "unknown_field", "definition.node_shap"),
-        ({"node_source_details": {"source_type": "IMAGE", "image": "x"}}, "unknown_field", "definition.node_source_details.image"),
+        (
+            {"node_source_details": {"source_type": "IMAGE", "image": "x"}},
+            "unknown_field",
+            "definition.node_source_details.image",
+        ),
         ({"node_config_details": {"size": "two"}}, "wrong_type", "definition.node_config_details.size"),
         ({"initial_node_labels": {"a": "b"}}, "wrong_type", "definition.initial_node_labels"),
     ],
@@ -306,4 +310,30 @@ def test_info_shows_nodes_and_errors(engine: ContainerEngine) -> None:
     assert shown["deployment"] == "llama"
     assert shown["nodes"][0]["node_error"]["message"] == "Out of host capacity."
     assert shown["work_request"]["errors"][0]["message"] == "Out of host capacity."
+    assert [fault["code"] for fault in shown["faults"]] == [
+        "node_out_of_host_capacity",
+        "node_pool_work_request_failed",
+    ]
+    assert shown["faults"][0]["request_id"] == "R"
     assert run_module(oci_node_pool_info, {"cluster_id": CLUSTER, "deployment": "x"})["node_pools"] == []
+
+
+def test_old_failure_of_a_whole_pool_is_forgotten(engine: ContainerEngine, clock: Clock) -> None:
+    engine.fail_work["NODEPOOL_CREATE"] = ["Out of host capacity."]
+    present()
+    clock.sleep(100)
+    pool = next(iter(engine.pools.values()))
+    nodes = [{"id": f"node {number}", "lifecycle_state": "ACTIVE"} for number in (1, 2)]
+
+    def faults(**state: Any) -> list[str]:
+        pool.update(state)
+        (shown,) = run_module(oci_node_pool_info, {"cluster_id": CLUSTER})["node_pools"]
+        return codes(shown)
+
+    assert faults(lifecycle_state="ACTIVE", nodes=nodes[:1]) == ["node_pool_work_request_failed"]
+    assert faults(lifecycle_state="ACTIVE", nodes=nodes) == []
+    engine.requests.clear()
+    assert faults(lifecycle_state="CREATING", nodes=[]) == []
+    assert faults(lifecycle_state="NEEDS_ATTENTION", nodes=nodes) == ["node_pool_not_active"]
+    nodes[0]["lifecycle_state"] = "FAILING"
+    assert faults(lifecycle_state="UPDATING", nodes=nodes) == ["node_failed"]
