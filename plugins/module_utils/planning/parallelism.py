@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .fault import Fault
+from .fault import Fault, Refused
 from .model import ModelFacts
 from .shapes import Shape
 
@@ -21,8 +21,27 @@ class Findings:
 
 
 def layers_per_stage(layers: int, stages: int) -> list[int]:
-    """How many layers each stage holds, as vLLM divides them (vllm/distributed/utils.py, get_pp_indices)."""
-    raise NotImplementedError
+    """How many layers each stage holds, as vLLM divides them (vllm/distributed/utils.py, get_pp_indices).
+
+    A remainder goes one each to the stages from the second-last backwards: the last has the head, the first the
+    embedding. Raises Refused when a stage would be empty.
+    """
+    if stages < 1 or layers < stages:
+        raise Refused(
+            [
+                Fault(
+                    "too_many_stages",
+                    "recipe_node_pool_size",
+                    f"{stages} pipeline stages",
+                    f"from 1 to {layers}, the model's layers",
+                    "use fewer nodes",
+                )
+            ]
+        )
+    parts = [layers // stages] * stages
+    for place in range(2, layers % stages + 2):
+        parts[-place] += 1
+    return parts
 
 
 def check_parallelism(model: ModelFacts, shape: Shape, tensor: int, pipeline: int) -> Findings:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-# The day on which the list prices below were read (Oracle's public pay-as-you-go list, USD per GPU and hour).
-PRICE_DATE = "2026-08-20"
+# The month in which the list prices below were read (Oracle's public pay-as-you-go list, USD per GPU and hour).
+PRICE_DATE = "2026-08"
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def find_shape(name: str) -> Shape | None:
         vendor=gpu.vendor if gpu else "",
         gpu_memory_gib=gpu.memory_gib if gpu else None,
         compute_capability=gpu.compute_capability if gpu else None,
-        architecture="arm64" if parts[-1].startswith("GB") or "GB200" in parts or "GB300" in parts else "amd64",
+        architecture="arm64" if {"GB200", "GB300"} & set(parts) else "amd64",
         ocpus=0,
         memory_gb=0,
         nvme_drives=0,

@@ -1,0 +1,74 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a checkpoint's file list and safetensors index say: its size, its layers, what is not served."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .config_fields import as_integer, as_mapping
+
+# `model.layers.12.mlp...`, `transformer.h.12.attn...`, `backbone.layers.12.mixer...`
+LAYER_NAME = re.compile(r"(?:^|\.)(?:layers|h|blocks|decoder_layers)\.(\d{1,4})\.")
+# Parts of a tensor's name that show it belongs to a tower beside the language model, which has layers of its own.
+BESIDE_NAME = re.compile(
+    r"(?:^|\.)(?:visual|vision\w*|vit|audio\w*|image\w*|mm_projector|multi_modal_projector|mlp1|embed_vision)\."
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """total_bytes: tensor bytes of the files that are served, 0 when not known; layers: 0 when no name tells."""
+
+    total_bytes: int
+    source: str
+    layers: int
+    has_head: bool | None
+
+
+def read_checkpoint(index: Mapping[str, Any] | None, files: Sequence[Mapping[str, Any]]) -> Checkpoint:
+    """Read what the index and the file list say. The index's total_size counts, else the files' sizes."""
+    weight_map = {
+        name: file
+        for name, file in as_mapping((index or {}).get("weight_map")).items()
+        if isinstance(name, str) and isinstance(file, str)
+    }
+    total = as_integer(as_mapping((index or {}).get("metadata")).get("total_size")) or 0
+    source = "index" if total else ""
+    sizes = {
+        entry["name"]: as_integer(entry.get("size")) or 0
+        for entry in files
+        if isinstance(entry, Mapping) and isinstance(entry.get("name"), str)
+    }
+    if not total:
+        total = sum(_served(sizes, set(weight_map.values())).values())
+        source = "files" if total else ""
+    numbers = [
+        int(match[1])
+        for name in weight_map
+        if not BESIDE_NAME.search(name) and (match := LAYER_NAME.search(name)) is not None
+    ]
+    has_head = any(name.endswith("lm_head.weight") for name in weight_map) if weight_map else None
+    return Checkpoint(total, source, max(numbers) + 1 if numbers else 0, has_head)
+
+
+def _served(sizes: Mapping[str, int], indexed: set[str]) -> dict[str, int]:
+    """The weight files that vLLM would load: those of the index, else *.safetensors, else *.bin (default_loader.py)."""
+    named = {name: size for name, size in sizes.items() if name.rpartition("/")[2] in indexed or name in indexed}
+    if named:
+        return named
+    for ending in (".safetensors", ".bin", ".pt"):
+        found = {
+            name: size
+            for name, size in sizes.items()
+            if name.endswith(ending)
+            and not name.startswith("original/")
+            and "/original/" not in name
+            and not name.rpartition("/")[2].startswith(("consolidated", "training_args", "optimizer"))
+        }
+        if found:
+            return found
+    return {}

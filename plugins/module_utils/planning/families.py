@@ -1,0 +1,274 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is known of model families: what their config.json does not say and vLLM's code decides.
+
+Read in vLLM 0.32 (vllm/model_executor/models) and in the configuration classes of Transformers 5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the decoder of one model_type is built, where it differs from Llama's.
+
+    gated                  the feed-forward has three matrices (gate, up, down), not two
+    tied                   embedding and head share their weights when the configuration does not say
+    embedding_everywhere   vLLM builds the embedding on every pipeline stage, not only where it is used
+    head_everywhere        the same for the head
+    qkv_bias, output_bias  biases of the attention when the configuration does not say
+    mlp_bias               biases of the feed-forward when the configuration does not say
+    norms                  vectors of hidden size in a layer
+    head_norms             "head": q and k are normed per head; "full": over all heads; "" otherwise
+    output_gate            the query projection is twice as wide
+    shared_gate            a shared expert has a gate of its own
+    router_bias            the router has a bias per expert
+    expert_bias            the experts' matrices have biases
+    experts_at             where the checkpoint keeps a layer's feed-forward
+    """
+
+    gated: bool = True
+    tied: bool = False
+    embedding_everywhere: bool = False
+    head_everywhere: bool = False
+    qkv_bias: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
+    norms: int = 2
+    head_norms: str = ""
+    output_gate: bool = False
+    shared_gate: bool = False
+    router_bias: bool = False
+    expert_bias: bool = False
+    experts_at: str = "mlp"
+
+
+LLAMA = Family()
+_EVERYWHERE = Family(embedding_everywhere=True, head_everywhere=True)
+_DEEPSEEK = Family(router_bias=True)
+_QWEN3_MOE = Family(embedding_everywhere=True, head_everywhere=True, head_norms="head")
+_QWEN3_5 = Family(embedding_everywhere=True, head_norms="head", output_gate=True, shared_gate=True)
+
+# By model_type of the text part.
+FAMILIES: dict[str, Family] = {
+    **dict.fromkeys(
+        ("llama", "mistral", "ministral", "ministral3", "internlm3", "solar", "granite", "phi3", "nanbeige", "cwm"),
+        LLAMA,
+    ),
+    "arcee": Family(gated=False),
+    "apertus": Family(gated=False, head_norms="head"),
+    "nemotron": Family(gated=False),
+    "seed_oss": Family(qkv_bias=True),
+    "smollm3": Family(tied=True),
+    "olmo2": Family(head_norms="full"),
+    "olmo3": Family(head_norms="full"),
+    "exaone4": Family(head_norms="head"),
+    "glm": Family(qkv_bias=True),
+    "glm4": Family(qkv_bias=True, norms=4),
+    "hunyuan_v1_dense": Family(head_norms="head"),
+    "ernie4_5": Family(tied=True),
+    "minicpm": Family(tied=True, embedding_everywhere=True, head_everywhere=True),
+    "starcoder2": Family(gated=False, tied=True, qkv_bias=True, output_bias=True, mlp_bias=True, norms=4),
+    "stablelm": Family(embedding_everywhere=True, head_everywhere=True, norms=4),
+    "cohere": Family(tied=True, embedding_everywhere=True, norms=1),
+    "cohere2": Family(tied=True, embedding_everywhere=True, norms=1),
+    "falcon": Family(gated=False, tied=True, embedding_everywhere=True, head_everywhere=True, norms=4),
+    "gemma": Family(tied=True, embedding_everywhere=True, head_everywhere=True),
+    "gemma2": Family(tied=True, embedding_everywhere=True, norms=4),
+    "gemma3": Family(tied=True, embedding_everywhere=True, norms=4, head_norms="head"),
+    "gemma3_text": Family(tied=True, embedding_everywhere=True, norms=4, head_norms="head"),
+    "gemma4": Family(tied=True, embedding_everywhere=True, norms=4, head_norms="head"),
+    "gemma4_text": Family(tied=True, embedding_everywhere=True, norms=4, head_norms="head"),
+    "qwen2": Family(qkv_bias=True),
+    "qwen2_vl_text": Family(qkv_bias=True),
+    "qwen2_5_vl_text": Family(qkv_bias=True),
+    "qwen3": Family(head_norms="head"),
+    "qwen3_vl_text": Family(head_norms="head"),
+    "mixtral": Family(embedding_everywhere=True, head_everywhere=True, experts_at="block_sparse_moe"),
+    "qwen2_moe": Family(embedding_everywhere=True, head_everywhere=True, qkv_bias=True, shared_gate=True),
+    "qwen3_moe": _QWEN3_MOE,
+    "qwen3_vl_moe_text": _QWEN3_MOE,
+    "qwen3_next": Family(True, False, True, True, head_norms="head", output_gate=True, shared_gate=True),
+    "qwen3_5": _QWEN3_5,
+    "qwen3_5_text": _QWEN3_5,
+    "qwen3_5_moe_text": _QWEN3_5,
+    "olmoe": Family(embedding_everywhere=True, head_everywhere=True, head_norms="full"),
+    "phimoe": Family(True, False, True, True, qkv_bias=True, output_bias=True, norms=4, experts_at="block_sparse_moe"),
+    "granitemoe": _EVERYWHERE,
+    "deepseek_v2": _DEEPSEEK,
+    "deepseek_v3": _DEEPSEEK,
+    "deepseek_v32": _DEEPSEEK,
+    "kimi_k2": _DEEPSEEK,
+    "glm_moe_dsa": _DEEPSEEK,
+    "glm4_moe_lite": _DEEPSEEK,
+    "glm4_moe": Family(router_bias=True),
+    "glm4v_moe_text": Family(router_bias=True),
+    "ernie4_5_moe": Family(tied=True, router_bias=True),
+    "minimax_m2": Family(head_norms="full", router_bias=True, experts_at="block_sparse_moe"),
+    "llama4_text": Family(experts_at="feed_forward"),
+    "gpt_oss": Family(
+        embedding_everywhere=True,
+        head_everywhere=True,
+        qkv_bias=True,
+        output_bias=True,
+        router_bias=True,
+        expert_bias=True,
+    ),
+    "nemotron_h": Family(gated=False, embedding_everywhere=True, head_everywhere=True, norms=1, router_bias=True),
+}
+
+# model_type of models whose attention vLLM runs as MLA when kv_lora_rank is given
+# (vllm/transformers_utils/model_arch_config_convertor.py, is_deepseek_mla).
+MLA_TYPES = frozenset(
+    (
+        "axk1",
+        "deepseek_v2",
+        "deepseek_v3",
+        "deepseek_v32",
+        "glm_moe_dsa",
+        "glm4_moe_lite",
+        "kimi_k2",
+        "kimi_linear",
+        "longcat_flash",
+        "pangu_ultra_moe",
+        "bailing_hybrid",
+    )
+)
+
+# Classes without the SupportsPP interface in vLLM 0.32.
+WITHOUT_PIPELINE = frozenset(
+    (
+        "Gemma3nForCausalLM",
+        "HrmTextForCausalLM",
+        "IQuestLoopCoderForCausalLM",
+        "Mamba2ForCausalLM",
+        "Zamba2ForCausalLM",
+        "AriaForConditionalGeneration",
+        "FireRedASR2ForConditionalGeneration",
+        "FunASRForConditionalGeneration",
+        "Gemma3nForConditionalGeneration",
+        "DiffusionGemmaForBlockDiffusion",
+        "Idefics3ForConditionalGeneration",
+        "SmolVLMForConditionalGeneration",
+        "NemotronH_Nano_VL_V2",
+        "NemotronH_Nano_Omni_Reasoning_V3",
+        "NemotronH_Super_Omni_Reasoning_V3",
+        "NemotronH_Omni_Reasoning_V3",
+        "PaddleOCRVLForConditionalGeneration",
+        "Phi4MMForCausalLM",
+        "CohereAsrForConditionalGeneration",
+        "NemotronParseForConditionalGeneration",
+        "WhisperForConditionalGeneration",
+    )
+)
+
+# Classes that vLLM no longer has, and its last version with them (vllm/model_executor/models/registry.py).
+REMOVED: dict[str, str] = {
+    "ArcticForCausalLM": "0.28.0",
+    "AquilaForCausalLM": "0.24.0",
+    "AyaVisionForConditionalGeneration": "0.24.0",
+    "BaiChuanForCausalLM": "0.23.0",
+    "BaichuanForCausalLM": "0.23.0",
+    "BambaForCausalLM": "0.23.0",
+    "ChameleonForConditionalGeneration": "0.28.0",
+    "Dots1ForCausalLM": "0.23.0",
+    "Grok1ForCausalLM": "0.24.0",
+    "Grok1ModelForCausalLM": "0.24.0",
+    "InternLMForCausalLM": "0.23.0",
+    "JAISLMHeadModel": "0.22.0",
+    "MPTForCausalLM": "0.28.0",
+    "MiniMaxForCausalLM": "0.23.0",
+    "MiniMaxM1ForCausalLM": "0.23.0",
+    "MiniMaxText01ForCausalLM": "0.23.0",
+    "MiniMaxVL01ForConditionalGeneration": "0.23.0",
+    "MllamaForConditionalGeneration": "0.10.2",
+    "MotifForCausalLM": "0.10.2",
+    "PersimmonForCausalLM": "0.25.0",
+    "Phi3SmallForCausalLM": "0.9.2",
+    "Phi4FlashForCausalLM": "0.10.2",
+    "Plamo2ForCausalLM": "0.26.0",
+    "QWenLMHeadModel": "0.23.0",
+    "RWForCausalLM": "0.28.0",
+    "TeleChatForCausalLM": "0.25.0",
+    "XverseForCausalLM": "0.23.0",
+}
+
+# Generative classes of vLLM 0.32's registry with pipeline parallelism that this file's families belong to.
+WITH_PIPELINE = frozenset(
+    (
+        "ApertusForCausalLM",
+        "ArceeForCausalLM",
+        "CohereForCausalLM",
+        "Cohere2ForCausalLM",
+        "CwmForCausalLM",
+        "DeepseekV2ForCausalLM",
+        "DeepseekV3ForCausalLM",
+        "DeepseekV32ForCausalLM",
+        "Ernie4_5ForCausalLM",
+        "Ernie4_5_MoeForCausalLM",
+        "Exaone4ForCausalLM",
+        "FalconForCausalLM",
+        "GemmaForCausalLM",
+        "Gemma2ForCausalLM",
+        "Gemma3ForCausalLM",
+        "Gemma3ForConditionalGeneration",
+        "Gemma4ForCausalLM",
+        "Gemma4ForConditionalGeneration",
+        "GlmForCausalLM",
+        "Glm4ForCausalLM",
+        "Glm4MoeForCausalLM",
+        "Glm4MoeLiteForCausalLM",
+        "Glm4vMoeForConditionalGeneration",
+        "GlmMoeDsaForCausalLM",
+        "GptOssForCausalLM",
+        "GraniteForCausalLM",
+        "GraniteMoeForCausalLM",
+        "HunYuanDenseV1ForCausalLM",
+        "InternLM3ForCausalLM",
+        "KimiK25ForConditionalGeneration",
+        "LlamaForCausalLM",
+        "Llama4ForCausalLM",
+        "Llama4ForConditionalGeneration",
+        "MiniCPMForCausalLM",
+        "MiniMaxM2ForCausalLM",
+        "Ministral3ForCausalLM",
+        "MistralForCausalLM",
+        "Mistral3ForConditionalGeneration",
+        "MixtralForCausalLM",
+        "NanbeigeForCausalLM",
+        "NemotronForCausalLM",
+        "NemotronHForCausalLM",
+        "Olmo2ForCausalLM",
+        "Olmo3ForCausalLM",
+        "OlmoeForCausalLM",
+        "Phi3ForCausalLM",
+        "PhiMoEForCausalLM",
+        "Qwen2ForCausalLM",
+        "Qwen2MoeForCausalLM",
+        "Qwen2VLForConditionalGeneration",
+        "Qwen2_5_VLForConditionalGeneration",
+        "Qwen3ForCausalLM",
+        "Qwen3MoeForCausalLM",
+        "Qwen3NextForCausalLM",
+        "Qwen3VLForConditionalGeneration",
+        "Qwen3VLMoeForConditionalGeneration",
+        "Qwen3_5ForCausalLM",
+        "Qwen3_5MoeForCausalLM",
+        "Qwen3_5ForConditionalGeneration",
+        "Qwen3_5MoeForConditionalGeneration",
+        "SeedOssForCausalLM",
+        "SmolLM3ForCausalLM",
+        "SolarForCausalLM",
+        "StableLmForCausalLM",
+        "Starcoder2ForCausalLM",
+    )
+)
+
+
+def supports_pipeline(architecture: str) -> bool | None:
+    """Whether vLLM 0.32 runs this class with pipeline parallelism; None when it is not known here."""
+    if architecture in WITHOUT_PIPELINE:
+        return False
+    return True if architecture in WITH_PIPELINE else None

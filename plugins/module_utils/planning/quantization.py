@@ -1,0 +1,184 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""How a checkpoint's weights are stored, and which GPUs vLLM runs that on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from .config_fields import Fields, as_mapping, as_strings
+
+# Least compute capability of each method in vLLM 0.32 (get_min_capability below
+# vllm/model_executor/layers/quantization). What is weight-only below a newer capability still runs.
+LEAST_CAPABILITY: dict[str, tuple[int, int]] = {
+    "fp8": (7, 5),
+    "fbgemm_fp8": (8, 0),
+    "compressed-tensors": (7, 0),
+    "awq": (7, 5),
+    "awq_marlin": (7, 5),
+    "gptq": (6, 0),
+    "gptq_marlin": (6, 0),
+    "modelopt": (8, 0),
+    "modelopt_fp4": (7, 5),
+    "modelopt_mxfp8": (8, 0),
+    "modelopt_mixed": (7, 5),
+    "mxfp4": (8, 0),
+    "gpt_oss_mxfp4": (8, 0),
+    "moe_wna16": (7, 0),
+    "experts_int8": (8, 0),
+    "torchao": (7, 5),
+    "quark": (7, 0),
+    "inc": (6, 0),
+    "auto-round": (6, 0),
+    "fp_quant": (10, 0),
+    "humming": (7, 5),
+}
+# Methods that vLLM 0.32 no longer has.
+UNSUPPORTED = ("bitsandbytes", "gguf", "aqlm", "hqq", "quip", "deepspeedfp", "marlin", "eetq")
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How the checkpoint's weights are stored.
+
+    method           vLLM's name: fp8, mxfp4, awq, gptq, compressed-tensors, modelopt, ...
+    weight_bits      bits of one weight without scales; 0 when not known
+    group_size       weights that share a scale along one row; 0 for one scale per row or matrix
+    block            weights that share a scale as (rows, columns); None when scales are per group
+    scale_bytes      bytes of scale and zero point per group or block
+    experts_only     only the experts' weights are stored so (mxfp4)
+    not_converted    names or patterns of modules that are stored in the model's own type
+    native           least compute capability with arithmetic in this type; below it the weights are unpacked first
+    """
+
+    method: str
+    weight_bits: float
+    group_size: int = 0
+    block: tuple[int, int] | None = None
+    scale_bytes: float = 0.0
+    experts_only: bool = False
+    not_converted: tuple[str, ...] = ()
+    native: tuple[int, int] = (0, 0)
+
+    @property
+    def bytes_per_weight(self) -> float:
+        """Bytes of one converted weight with its share of the scales; 0 when not known."""
+        if not self.weight_bits:
+            return 0.0
+        shared = self.block[0] * self.block[1] if self.block else self.group_size
+        return self.weight_bits / 8 + (self.scale_bytes / shared if shared else 0.0)
+
+    @cached_property
+    def _exact(self) -> frozenset[str]:
+        return frozenset(name for name in self.not_converted if not name.startswith("re:") and "*" not in name)
+
+    @cached_property
+    def _patterns(self) -> tuple[re.Pattern[str], ...]:
+        patterns = []
+        for name in self.not_converted:
+            try:
+                if name.startswith("re:"):
+                    patterns.append(re.compile(name[3:]))
+                elif "*" in name:
+                    patterns.append(re.compile("(?:^|.*\\.)" + re.escape(name).replace("\\*", ".*")))
+            except re.error:
+                continue
+        return tuple(patterns)
+
+    def converts(self, module: str) -> bool:
+        """Whether the module of that full name (`model.layers.0.mlp.gate`) is stored in this form."""
+        parts = module.split(".")
+        names = {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+        names.update(parts)
+        # Names are given with and without the prefix of the language model.
+        names.update(".".join(parts[1:end]) for end in range(2, len(parts) + 1))
+        return not (names & self._exact) and not any(pattern.match(module) for pattern in self._patterns)
+
+
+def read_quantization(
+    config: Mapping[str, Any], text: Mapping[str, Any], hf_quant_config: Mapping[str, Any] | None = None
+) -> Quantization | None:
+    """Read the quantization from where vLLM looks for it, or return None when the weights are stored as they are.
+
+    vllm/transformers_utils/model_arch_config_convertor.py: quantization_config or compression_config, at the top or
+    in the text part; ModelOpt's separate hf_quant_config.json.
+    """
+    raw: Mapping[str, Any] = {}
+    for place, name in ((config, "quantization_config"), (config, "compression_config"), (text, "quantization_config")):
+        raw = raw or as_mapping(place.get(name))
+    if not raw and hf_quant_config:
+        raw = {"quant_method": "modelopt", **as_mapping(hf_quant_config)}
+    if not raw:
+        return None
+    fields = Fields(raw)
+    method = fields.text("quant_method").lower().replace("compressed_tensors", "compressed-tensors")
+    producer = Fields(fields.mapping("producer")).text("name")
+    if producer == "modelopt" or method.startswith("modelopt"):
+        return _modelopt(fields, method or "modelopt")
+    ignored = tuple(
+        name
+        for key in ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules")
+        for name in as_strings(raw.get(key))
+    )
+    if method in ("fp8", "fbgemm_fp8"):
+        block = fields.integers("weight_block_size")
+        if len(block) == 2 and all(block):
+            return Quantization(method, 8, 0, (block[0], block[1]), 4.0, False, ignored, (8, 9))
+        return Quantization(method, 8, not_converted=ignored, native=(8, 9))
+    if method in ("mxfp4", "gpt_oss_mxfp4"):
+        # One byte of scale for 32 weights of 4 bits (OCP Microscaling Formats).
+        return Quantization(method, 4, 32, None, 1.0, True, ignored, (10, 0))
+    if method in ("awq", "awq_marlin", "gptq", "gptq_marlin", "auto-round", "auto_round", "inc"):
+        return _integers(method.replace("_", "-") if method == "auto_round" else method, fields, ignored)
+    if method == "compressed-tensors":
+        return _compressed(fields, ignored)
+    return Quantization(method or "unknown", 0, not_converted=ignored)
+
+
+def _integers(method: str, fields: Fields, ignored: tuple[str, ...]) -> Quantization:
+    bits = fields.size("bits", "w_bit", "num_bits") or 4
+    group = fields.size("group_size", "q_group_size")
+    # A scale of 16 bits and a zero point of the weights' own size.
+    return Quantization(method, bits, group, None, 2 + bits / 8, False, ("lm_head", *ignored))
+
+
+def _modelopt(fields: Fields, method: str) -> Quantization:
+    inner = Fields(fields.mapping("quantization") or fields.raw)
+    algorithm = (inner.text("quant_algo") or fields.text("quant_algo")).upper()
+    ignored = inner.strings("exclude_modules") or inner.strings("ignore") or fields.strings("ignore")
+    if algorithm in ("FP8", "FP8_PER_CHANNEL_PER_TOKEN"):
+        return Quantization("modelopt", 8, not_converted=ignored, native=(8, 9))
+    if algorithm == "FP8_PB_WO":
+        return Quantization("modelopt", 8, 0, (128, 128), 4.0, False, ignored, (8, 9))
+    if algorithm in ("NVFP4", "NVFP4_AWQ", "W4A16_NVFP4"):
+        group = inner.size("group_size") or 16
+        return Quantization("modelopt_fp4", 4, group, None, 1.0, False, ignored, (10, 0))
+    if algorithm == "MXFP8":
+        return Quantization("modelopt_mxfp8", 8, 32, None, 1.0, False, ignored, (10, 0))
+    return Quantization("modelopt_mixed" if algorithm == "MIXED_PRECISION" else method, 0, not_converted=ignored)
+
+
+def _compressed(fields: Fields, ignored: tuple[str, ...]) -> Quantization:
+    groups = [as_mapping(group) for group in fields.mapping("config_groups").values()]
+    weights = [Fields(as_mapping(group.get("weights"))) for group in groups]
+    schemes = {
+        (item.size("num_bits"), item.text("type"), item.size("group_size"), item.text("strategy")) for item in weights
+    }
+    if len(schemes) != 1:
+        # Several schemes for several modules: which module has which is not worked out here.
+        return Quantization("compressed-tensors", 0, not_converted=ignored)
+    bits, kind, group, strategy = schemes.pop()
+    if not bits:
+        return Quantization("compressed-tensors", 0, not_converted=ignored)
+    if kind == "float" and bits == 4:
+        return Quantization("compressed-tensors", 4, group or 16, None, 1.0, False, ignored, (10, 0))
+    if kind == "float":
+        block = weights[0].integers("block_structure")
+        if strategy == "block" and len(block) == 2 and all(block):
+            return Quantization("compressed-tensors", bits, 0, (block[0], block[1]), 4.0, False, ignored, (8, 9))
+        return Quantization("compressed-tensors", bits, group, None, 2.0, False, ignored, (8, 9))
+    return Quantization("compressed-tensors", bits, group, None, 2 + bits / 8, False, ignored)

@@ -1,0 +1,78 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Weights of the parts beside the language model: vision towers and their projectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .config_fields import Fields, as_mapping
+from .tensors import Weight
+
+# Transformers' Llama4VisionConfig, for the fields that a configuration leaves out.
+_LLAMA4_VISION = {
+    "hidden_size": 768,
+    "num_hidden_layers": 34,
+    "intermediate_size": 5632,
+    "vision_output_dim": 7680,
+    "projector_output_dim": 4096,
+    "patch_size": 14,
+    "image_size": 448,
+}
+
+
+def vision_weights(config: Mapping[str, Any], hidden: int) -> Iterator[Weight]:
+    """The weights of the vision tower and the projector into the language model's hidden size, where there is one.
+
+    vLLM divides the tower's attention and feed-forward over the GPUs as it does the language model's, and builds it on
+    every pipeline stage.
+    """
+    model_type = Fields(config).text("model_type")
+    raw = as_mapping(config.get("vision_config"))
+    if model_type == "llama4":
+        raw = {**_LLAMA4_VISION, **raw}
+    vision = Fields(raw)
+    depth = vision.size("depth", "num_hidden_layers", "num_layers", "layers")
+    width = vision.size("hidden_size", "embed_dim", "width")
+    if not depth or not width or depth > 512:
+        return
+    inner = vision.size("intermediate_size") or int(width * (vision.size("mlp_ratio") or 4))
+    at = "visual.blocks.0"
+    # Qwen's towers since 2.5 and Gemma's have three matrices, the others two.
+    gated = model_type.startswith(("qwen2_5_vl", "gemma4"))
+    whole = model_type.startswith("gemma4")
+    rows, columns = ("whole", "whole") if whole else ("rows", "columns")
+    yield Weight(f"{at}.attn.qkv.weight", 3 * width, width, rows, depth)
+    yield Weight(f"{at}.attn.proj.weight", width, width, columns, depth)
+    yield Weight(f"{at}.mlp.up_proj.weight", inner, width, rows, depth * (2 if gated else 1))
+    yield Weight(f"{at}.mlp.down_proj.weight", width, inner, columns, depth)
+    yield Weight(f"{at}.vectors.weight", 8 * width, count=depth)
+    patch = vision.size("patch_size") or 14
+    channels = vision.size("in_channels", "num_channels") or 3
+    temporal = vision.size("temporal_patch_size") or 1
+    yield Weight("visual.patch_embed.weight", width, channels * temporal * patch * patch)
+    image = vision.size("image_size")
+    positions = vision.size("num_position_embeddings") or ((image // patch) ** 2 if image else 0)
+    if model_type.startswith("gemma4"):
+        positions = 2 * vision.size("position_embedding_size")
+    if positions:
+        yield Weight("visual.pos_embed.weight", positions, width)
+    yield from _projector(config, vision, model_type, width, hidden)
+
+
+def _projector(config: Mapping[str, Any], vision: Fields, model_type: str, width: int, hidden: int) -> Iterator[Weight]:
+    out = vision.size("out_hidden_size") or hidden
+    merge = vision.size("spatial_merge_size")
+    if model_type.startswith("qwen") and merge:
+        merged = width * merge * merge
+        mergers = 1 + len(vision.integers("deepstack_visual_indexes"))
+        yield Weight("visual.merger.fc1.weight", merged, merged, "rows", mergers)
+        yield Weight("visual.merger.fc2.weight", out, merged, "columns", mergers)
+    elif model_type == "llama4":
+        inner, output = vision.size("intermediate_size"), vision.size("vision_output_dim")
+        yield Weight("vision_adapter.mlp.fc1.weight", output // 2, inner, "rows")
+        yield Weight("vision_adapter.mlp.fc2.weight", output // 2, output // 2, "columns")
+        yield Weight("multi_modal_projector.weight", hidden, output // 2, "rows")
+    else:
+        yield Weight("multi_modal_projector.weight", hidden, width)
