@@ -44,7 +44,9 @@ class ActionModule(Action):
             # The API server can dry-run only into a namespace, and of a kind, that it knows.
             return {"changed": True, "objects": [{"object": name, "change": "would be made"} for name in summary]}
         server_side = {"field_manager": COLLECTION, "force_conflicts": True}
-        result = self._write(objects, inputs.settings, task_vars, state="present", apply=True, server_side_apply=server_side)
+        result = self._write(
+            objects, inputs.settings, task_vars, state="present", apply=True, server_side_apply=server_side
+        )
         changes = _changes(result)
         return {
             "changed": bool(changes),
@@ -80,7 +82,9 @@ class ActionModule(Action):
         while pods := pods_of(kubernetes, name, namespace):
             age = time.monotonic() - began
             if age > REMOVAL_SECONDS:
-                self._display.warning(f"{', '.join(pods)} did not end within {REMOVAL_SECONDS} s; the nodes go all the same")
+                self._display.warning(
+                    f"{', '.join(pods)} did not end within {REMOVAL_SECONDS} s; the nodes go all the same"
+                )
                 return
             if len(pods) != said:
                 self._display.display(f"  {readable_seconds(age):>6}  {len(pods)} pods still end")
@@ -113,9 +117,7 @@ class ActionModule(Action):
 
     @staticmethod
     def _read(kubernetes: Kubernetes, plan: dict[str, Any], kind: str) -> dict[str, str] | None:
-        return read_secret(
-            kubernetes, plan["deployment"]["namespace"], object_names(plan["deployment"]["name"])[kind]
-        )
+        return read_secret(kubernetes, plan["deployment"]["namespace"], object_names(plan["deployment"]["name"])[kind])
 
 
 def _changes(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -127,7 +129,10 @@ def _changes(result: dict[str, Any]) -> list[dict[str, Any]]:
             continue
         item = entry.get("result") or {}
         kind = item.get("kind", "")
-        change = {"object": f"{kind}/{item.get('metadata', {}).get('name', '')}", "change": entry.get("method") or "apply"}
+        change = {
+            "object": f"{kind}/{item.get('metadata', {}).get('name', '')}",
+            "change": entry.get("method") or "apply",
+        }
         if kind != "Secret" and entry.get("diff"):
             change["diff"] = entry["diff"]
         changes.append(change)

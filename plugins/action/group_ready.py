@@ -117,7 +117,15 @@ class ActionModule(Action):
             self._lines.say("endpoint", problem)
             if time.monotonic() >= deadline:
                 raise Refused(
-                    [Fault("timeout", "endpoint", problem, "an answer by then (wait_timeout_minutes)", "look at the Service's events")]
+                    [
+                        Fault(
+                            "timeout",
+                            "endpoint",
+                            problem,
+                            "an answer by then (wait_timeout_minutes)",
+                            "look at the Service's events",
+                        )
+                    ]
                 )
             time.sleep(POLL_SECONDS)
         self._lines.say("endpoint", f"{url} answered a completion", final=True)
@@ -196,7 +204,9 @@ class _Cloud:
     def _describe(pool: dict[str, Any]) -> str:
         errors = list(pool.get("faults") or [])
         if errors:
-            raise Refused([Fault(**{key: str(fault.get(key) or "") for key in Fault.__annotations__}) for fault in errors])
+            raise Refused(
+                [Fault(**{key: str(fault.get(key) or "") for key in Fault.__annotations__}) for fault in errors]
+            )
         nodes = pool.get("nodes") or []
         active = sum(1 for node in nodes if node.get("lifecycle_state") == "ACTIVE")
         return f"; node pool {pool.get('lifecycle_state')}, {active} of its nodes ACTIVE"

@@ -44,7 +44,7 @@ class ActionModule(Action):
         details, lines = OF_PLAYBOOK[playbook](results)
         result.update(details)
         if playbook == "status" and failed is None:
-            result["faults"] = not_ready(details)
+            result["faults"] = not_ready(details, result["deployment"])
             result["ok"] = not result["faults"]
         self._write(result)
         if failed is not None:

@@ -74,7 +74,7 @@ def status(results: Results) -> Details:
         names = (entry["name"], entry["namespace"], entry["state"], str(entry["nodes"]), entry["shape"])
         rows.append((*names, price, _age(entry["age_seconds"]), "" if entry["ready"] else _awaited(entry)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
     if not deployments:
         lines = ["No deployments."]
     lines += [
@@ -84,15 +84,22 @@ def status(results: Results) -> Details:
     return {"deployments": details, "orphans": orphans}, lines
 
 
-def not_ready(details: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a fault for each deployment of `status` that does not serve, and each node pool without one."""
+def not_ready(details: Mapping[str, Any], asked: str | None) -> list[dict[str, Any]]:
+    """Return a fault for each deployment of `status` that does not serve, and each node pool without one.
+
+    asked: the DNS name of the one deployment that was asked for, if any.
+    """
+    if asked and not details["deployments"] and not details["orphans"]:
+        return [Fault("no_deployment", f"deployment {asked}", "not there", "a deployment of that name").as_dict()]
     faults = [
         Fault("not_ready", f"deployment {entry['name']}", entry["state"], "Ready", "").as_dict()
         for entry in details["deployments"]
         if not entry["ready"]
     ]
     return faults + [
-        Fault("orphan", f"node pool {orphan['node_pool']}", "without a RayCluster", "", "deploy again, or undeploy").as_dict()
+        Fault(
+            "orphan", f"node pool {orphan['node_pool']}", "without a RayCluster", "", "deploy again, or undeploy"
+        ).as_dict()
         for orphan in details["orphans"]
     ]
 
@@ -126,7 +133,9 @@ def undeploy(results: Results) -> Details:
     removed, kept = list(result.get("removed") or []), list(result.get("kept") or [])
     pool = results.get("node_pool") or {}
     if pool.get("changed"):
-        removed.append(f"node pool {(pool.get('node_pool') or {}).get('name') or (results.get('recipe') or {}).get('name')}")
+        removed.append(
+            f"node pool {(pool.get('node_pool') or {}).get('name') or (results.get('recipe') or {}).get('name')}"
+        )
     lines = [f"removed  {item}" for item in removed] or ["Nothing was there to remove."]
     return {"removed": removed, "kept": kept}, lines + [f"kept     {item}" for item in kept]
 
@@ -146,8 +155,10 @@ def describe_plan(plan: Mapping[str, Any]) -> list[str]:
         f"Deployment   {plan['deployment']['name']} in namespace {plan['deployment']['namespace']}",
         f"Model        {plan['model']['architecture']}, {plan['model']['bytes'] / 1e9:.1f} GB, at {plan['model']['path']}",
         f"Nodes        {nodes['count']} x {nodes['shape']}" + (f", {price:.2f} USD an hour" if price else ""),
-        f"Parallelism  tensor {parallelism['tensor']}, pipeline {parallelism['pipeline']}; "
-        f"layers per stage {', '.join(map(str, parallelism['layers_per_stage']))}",
+        (
+            f"Parallelism  tensor {parallelism['tensor']}, pipeline {parallelism['pipeline']}; "
+            f"layers per stage {', '.join(map(str, parallelism['layers_per_stage']))}"
+        ),
     ]
     if memory:
         for stage in memory["per_gpu"]:

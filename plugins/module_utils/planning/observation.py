@@ -100,7 +100,12 @@ def judge(observation: Observation, nodes: int, gpus: int) -> Judgement:
         _staging(observation, nodes),
         _from_head(observation, "ray", nodes * gpus, "GPUs"),
         _from_head(observation, "engine", 1, ""),
-        Step("token", float(_head_ready(observation)), 1, "the head answered" if _head_ready(observation) else "no completion yet"),
+        Step(
+            "token",
+            float(_head_ready(observation)),
+            1,
+            "the head answered" if _head_ready(observation) else "no completion yet",
+        ),
     )
     failure = _failure(observation)
     return Judgement(_state(observation, steps, failure), steps, failure)
@@ -140,8 +145,12 @@ def _nodes(observation: Observation, nodes: int, gpus: int) -> Step:
 
 def _pods(observation: Observation, nodes: int) -> Step:
     living = [pod for pod in observation.pods if not pod["metadata"].get("deletionTimestamp")]
-    running = [pod for pod in living if any("running" in (entry.get("state") or {}) for entry in _container_statuses(pod))]
+    running = [
+        pod for pod in living if any("running" in (entry.get("state") or {}) for entry in _container_statuses(pod))
+    ]
     text = f"{len(running)}/{nodes} pods running"
+    if observation.raycluster is not None and not _taken_up(observation.raycluster):
+        text += ", the KubeRay operator has not taken the RayCluster up yet"
     waiting = sorted({reason for pod in living if pod not in running for reason in [_waiting_reason(pod)] if reason})
     if waiting:
         text += f" ({', '.join(waiting)})"
@@ -187,6 +196,8 @@ def _state(observation: Observation, steps: Sequence[Step], failure: Fault | Non
     if failure is not None:
         return "Failed"
     by_phase = {step.phase: step for step in steps}
+    if cluster is None or not _taken_up(cluster):
+        return "Deploying"
     if by_phase["token"].finished and by_phase["pods"].finished:
         return "Ready"
     if restarts(observation.pods):
@@ -196,11 +207,23 @@ def _state(observation: Observation, steps: Sequence[Step], failure: Fault | Non
     return "Starting" if by_phase["staging"].finished else "Staging"
 
 
+def _taken_up(cluster: Mapping[str, Any]) -> bool:
+    """Say whether KubeRay has acted on the RayCluster as it is now; before, its pods may be of a former one."""
+    seen = (cluster.get("status") or {}).get("observedGeneration")
+    return seen is not None and seen >= cluster["metadata"].get("generation", 0)
+
+
 def _failure(observation: Observation) -> Fault | None:
     """Return why the deployment cannot become ready by waiting, or None."""
     for event in observation.warnings:
         if event.get("reason") in ("InvalidRayClusterSpec", "InvalidRayClusterMetadata"):
-            return Fault("raycluster_refused", "RayCluster", str(event.get("message")), "an accepted RayCluster", "see the operator's log")
+            return Fault(
+                "raycluster_refused",
+                "RayCluster",
+                str(event.get("message")),
+                "an accepted RayCluster",
+                "see the operator's log",
+            )
     for pod in observation.pods:
         name = pod["metadata"]["name"]
         for status in _container_statuses(pod, init=True):
@@ -213,10 +236,20 @@ def _container_failure(pod: str, status: Mapping[str, Any]) -> Fault | None:
     waiting = (status.get("state") or {}).get("waiting") or {}
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
     if reason in _IMAGE_REASONS:
-        return Fault("image", f"pod {pod}", f"the image {status.get('image')} cannot be pulled: {message}", "", "check recipe_image_uri and the pull secret")
+        return Fault(
+            "image",
+            f"pod {pod}",
+            f"the image {status.get('image')} cannot be pulled: {message}",
+            "",
+            "check recipe_image_uri and the pull secret",
+        )
     if reason in _TERMINAL_REASONS:
-        return Fault("container", f"pod {pod}", f"{_TERMINAL_REASONS[reason]}: {message}", "", "see `kubectl describe pod`")
-    terminated = (status.get("state") or {}).get("terminated") or (status.get("lastState") or {}).get("terminated") or {}
+        return Fault(
+            "container", f"pod {pod}", f"{_TERMINAL_REASONS[reason]}: {message}", "", "see `kubectl describe pod`"
+        )
+    terminated = (
+        (status.get("state") or {}).get("terminated") or (status.get("lastState") or {}).get("terminated") or {}
+    )
     cause = terminal_cause(terminated.get("message") or "")
     return Fault("runtime", f"pod {pod}", cause, "", "see the logs playbook") if cause else None
 

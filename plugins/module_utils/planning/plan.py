@@ -84,7 +84,9 @@ class _Choices:
         self.made.extend(dict(choice) for choice in cloud.choices if choice["why"] != "given")
         for entry in cloud.drift:
             self.warnings.append(
-                Fault("newer_choice", entry["field"], f"{entry['value']}, kept", f"{entry['today']} for a new deployment")
+                Fault(
+                    "newer_choice", entry["field"], f"{entry['value']}, kept", f"{entry['today']} for a new deployment"
+                )
             )
 
 

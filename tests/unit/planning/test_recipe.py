@@ -65,8 +65,10 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
         ),
         (
             {f"{PARAMS}__num_worker_nodes": "4"},
-            f"{PARAMS}.num_worker_nodes: 4, expected 3, one less than recipe_node_pool_size (4), since the head is a "
-            "node too; correct one of the two",
+            (
+                f"{PARAMS}.num_worker_nodes: 4, expected 3, one less than recipe_node_pool_size (4), since the head is a "
+                "node too; correct one of the two"
+            ),
         ),
         (
             {"recipe_container_port": 6379},
@@ -74,8 +76,10 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
         ),
         (
             {"recipe_container_port": 10500},
-            "recipe_container_port: 10500, expected a port that Ray does not use itself (52365, 10002-19999); "
-            "change recipe_container_port",
+            (
+                "recipe_container_port: 10500, expected a port that Ray does not use itself (52365, 10002-19999); "
+                "change recipe_container_port"
+            ),
         ),
         (
             {"recipe_container_port": "80000"},
@@ -87,13 +91,17 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
         ),
         (
             {f"{PARAMS}__model_path_in_container": "/data/model"},
-            f"{PARAMS}.model_path_in_container: '/data/model', expected a folder below /models; model files are brought "
-            "to the mount_location; put the model's path below it",
+            (
+                f"{PARAMS}.model_path_in_container: '/data/model', expected a folder below /models; model files are brought "
+                "to the mount_location; put the model's path below it"
+            ),
         ),
         (
             {"deployment_name": "9lives"},
-            "deployment_name: '9lives', expected a name that makes a DNS name; as a DNS name it may hold letters, "
-            "digits and hyphens, begin with a letter and not end with a hyphen; choose another",
+            (
+                "deployment_name: '9lives', expected a name that makes a DNS name; as a DNS name it may hold letters, "
+                "digits and hyphens, begin with a letter and not end with a hyphen; choose another"
+            ),
         ),
         (
             {"recipe_node_shap": "x"},
@@ -101,8 +109,10 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
         ),
         (
             {"input_object_storage__0__volume_size_in_gb": 3},
-            "input_object_storage[0].volume_size_in_gb: a key that is not known, expected a known parameter; "
-            "did you mean volume_size_in_gbs?",
+            (
+                "input_object_storage[0].volume_size_in_gb: a key that is not known, expected a known parameter; "
+                "did you mean volume_size_in_gbs?"
+            ),
         ),
         (
             {"kubeconfg": "x"},
@@ -114,8 +124,10 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
         ),
         (
             {"oke_cluster_id": ""},
-            "oke_cluster_id: not given, expected the OCID of an OKE cluster; give -e oke_cluster_id=ocid1.cluster..., "
-            "or node_provisioner: none with a kubeconfig",
+            (
+                "oke_cluster_id: not given, expected the OCID of an OKE cluster; give -e oke_cluster_id=ocid1.cluster..., "
+                "or node_provisioner: none with a kubeconfig"
+            ),
         ),
     ],
 )

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The way of a deployment on real Kubernetes, the real oci SDK and real Ray, from an empty account to an empty account.
+
+One deployment serves all tests of this file, in their order: each is a step of its life.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import RunningRig, Tenancy
+from tests.e2e.playbooks import Playbooks, Run
+from tests.rig import samples
+
+NAME = "e2e_way"
+DNS_NAME = "e2eway"
+
+
+@pytest.fixture(scope="module")
+def tenancy(rig: RunningRig) -> Tenancy:
+    answer = rig.steer("POST", "/tenancies", {})
+    samples.put_model(answer, rig.configuration)
+    return Tenancy(answer["compartment_id"], answer["oke_cluster_id"], answer["settings"], answer)
+
+
+@pytest.fixture(scope="module")
+def par(rig: RunningRig, tenancy: Tenancy) -> str:
+    return samples.make_par(tenancy.json, rig.configuration)
+
+
+@pytest.fixture(scope="module")
+def recipe(par: str) -> dict[str, Any]:
+    return samples.recipe(par, deployment_name=NAME)
+
+
+@pytest.fixture(scope="module")
+def playbooks(tmp_path_factory: pytest.TempPathFactory, rig: RunningRig, tenancy: Tenancy) -> Playbooks:
+    settings = {**tenancy.settings, "endpoint_exposure": "load_balancer"}
+    return Playbooks(tmp_path_factory.mktemp("way"), rig.environment(), settings)
+
+
+@pytest.fixture(scope="module")
+def outputs() -> list[str]:
+    """What every run printed and wrote, for the canary test at the end."""
+    return []
+
+
+def kept(run: Run, outputs: list[str]) -> Run:
+    outputs.append(run.output + json.dumps(run.result))
+    return run
+
+
+def pools(rig: RunningRig, tenancy: Tenancy) -> list[dict[str, Any]]:
+    """The deployment's node pools that the cloud has, read by the real SDK."""
+    import oci
+
+    config = oci.config.from_file(tenancy.settings["config_file_location"])
+    client = oci.container_engine.ContainerEngineClient(config, service_endpoint=rig.configuration.oci.endpoint)
+    found = client.list_node_pools(tenancy.compartment_id, cluster_id=tenancy.oke_cluster_id).data
+    return [pool for pool in found if pool.name == DNS_NAME and pool.lifecycle_state not in ("DELETED", "DELETING")]
+
+
+def calls(rig: RunningRig, tenancy: Tenancy, operation: str) -> list[dict[str, Any]]:
+    return rig.steer("GET", f"/calls?tenancy={tenancy.compartment_id}&operation={operation}")
+
+
+def test_check_mode_on_an_empty_account_says_what_would_be_made(
+    rig: RunningRig, tenancy: Tenancy, playbooks: Playbooks, recipe: dict[str, Any], outputs: list[str]
+) -> None:
+    run = kept(playbooks.run("deploy", recipe, options=("--check", "--diff", "-vvv")), outputs)
+    assert run.code == 0, run.output
+    assert run.result is not None and run.result["ok"]
+    assert f"RayCluster/{DNS_NAME}" in run.output
+    assert not pools(rig, tenancy)
+    assert not calls(rig, tenancy, "CreateNodePool")
+    assert DNS_NAME not in rig.kubectl("get", "namespaces", "--output", "name")
+
+
+def test_a_run_killed_after_the_pool_was_asked_for_is_finished_by_running_again(
+    rig: RunningRig, tenancy: Tenancy, playbooks: Playbooks, recipe: dict[str, Any], outputs: list[str]
+) -> None:
+    outputs.append(playbooks.kill_when("TASK [multinode.inference.kuberay", "deploy", recipe))
+    assert len(pools(rig, tenancy)) == 1
+    run = kept(playbooks.run("deploy", recipe, options=("-vvv",)), outputs)
+    assert run.code == 0, run.output
+    assert len(pools(rig, tenancy)) == 1
+    assert len(calls(rig, tenancy, "CreateNodePool")) == 1
+    assert run.result is not None
+    assert run.result["ok"] and run.result["changed"]
+    assert set(run.result["recipes"]) == {f"{NAME}-raycluster-app", f"{NAME}-raycluster-dashboard"}
+    assert run.result["completion"]
+    phases = [entry["phase"] for entry in run.result["timeline"]]
+    assert phases[:5] == ["recipe", "preflight", "node_pool", "kuberay", "raycluster"]
+    assert set(phases[5:]) == {"nodes", "pods", "staging", "ray", "engine", "token", "endpoint"}
+
+
+def test_the_printed_command_gets_a_completion(rig: RunningRig, playbooks: Playbooks, recipe: dict[str, Any]) -> None:
+    run = playbooks.run("deploy", recipe)
+    assert run.result is not None
+    command = f"{run.result['curl']} --silent --show-error --fail"
+    answer = subprocess.run(
+        ["bash", "-c", command], env=playbooks.environment, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)["choices"][0]["text"]
+
+
+def test_without_its_key_the_api_answers_nothing_and_the_dashboard_asks_for_its_token(
+    playbooks: Playbooks, recipe: dict[str, Any]
+) -> None:
+    run = playbooks.run("deploy", recipe)
+    assert run.result is not None
+    urls = run.result["recipes"]
+
+    def status(url: str) -> str:
+        command = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", url]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+    assert status(urls[f"{NAME}-raycluster-app"] + "/v1/models") == "401"
+    assert status(urls[f"{NAME}-raycluster-dashboard"] + "/nodes?view=summary") == "401"
+
+
+def test_a_second_run_changes_nothing(
+    rig: RunningRig, tenancy: Tenancy, playbooks: Playbooks, recipe: dict[str, Any], outputs: list[str]
+) -> None:
+    before = rig.kubectl("get", "raycluster,pod,service,secret,configmap", "--namespace", DNS_NAME, "--output", "json")
+    since = time.time()
+    run = kept(playbooks.run("deploy", recipe, options=("--diff",)), outputs)
+    assert run.code == 0, run.output
+    assert run.recap["changed"] == 0, run.output
+    assert run.result is not None and run.result["changed"] is False
+    after = rig.kubectl("get", "raycluster,pod,service,secret,configmap", "--namespace", DNS_NAME, "--output", "json")
+
+    def identity(text: str) -> dict[str, tuple[str, Any]]:
+        items = json.loads(text)["items"]
+        return {
+            f"{item['kind']}/{item['metadata']['name']}": (item["metadata"]["uid"], item["metadata"].get("generation"))
+            for item in items
+        }
+
+    assert identity(before) == identity(after)
+    made = rig.steer("GET", f"/calls?tenancy={tenancy.compartment_id}&since={since}")
+    assert [call for call in made if call["method"] != "GET"] == []
+
+
+def test_status_shows_it_ready(playbooks: Playbooks, recipe: dict[str, Any], outputs: list[str]) -> None:
+    for given in (recipe, {"deployment_name": NAME}):
+        run = kept(playbooks.run("status", given), outputs)
+        assert run.code == 0, run.output
+        assert run.result is not None
+        (deployment,) = run.result["deployments"]
+        assert (deployment["name"], deployment["state"], deployment["ready"]) == (DNS_NAME, "Ready", True)
+        assert deployment["usd_per_hour"] == 4.0
+        assert run.result["orphans"] == []
+
+
+def test_status_of_a_deployment_that_is_not_there_fails(playbooks: Playbooks) -> None:
+    run = playbooks.run("status", {"deployment_name": "nobody"})
+    assert run.code != 0
+    assert [fault["code"] for fault in run.faults] == ["no_deployment"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"logs_component": "head"}, "Application startup complete"),
+        ({"logs_component": "worker", "logs_worker": "1"}, "multinode {"),
+        ({"logs_component": "operator"}, DNS_NAME),
+    ],
+)
+def test_logs(playbooks: Playbooks, outputs: list[str], given: dict[str, Any], words: str) -> None:
+    run = kept(playbooks.run("logs", {"deployment_name": NAME, **given}), outputs)
+    assert run.code == 0, run.output
+    assert run.result is not None and any(words in line for line in run.result["lines"])
+    assert words in run.output
+
+
+def test_undeploy_leaves_nothing_and_runs_twice(
+    rig: RunningRig, tenancy: Tenancy, playbooks: Playbooks, recipe: dict[str, Any], outputs: list[str]
+) -> None:
+    run = kept(playbooks.run("undeploy", recipe), outputs)
+    assert run.code == 0, run.output
+    assert run.result is not None and f"RayCluster/{DNS_NAME}" in run.result["removed"]
+    assert not pools(rig, tenancy)
+    assert f"namespace/{DNS_NAME}" not in rig.kubectl("get", "namespaces", "--output", "name").split()
+    assert tenancy.oke_cluster_id[-6:] not in rig.kubectl(
+        "get", "nodes", "--selector", f"multinode.inference/deployment={DNS_NAME}", "--output", "name"
+    )
+    assert not rig.kubectl("get", "pv", "--output", "name", "--selector", f"app.kubernetes.io/instance={DNS_NAME}")
+    again = kept(playbooks.run("undeploy", recipe), outputs)
+    assert again.code == 0, again.output
+    assert again.result is not None and again.result["changed"] is False
+
+
+def test_no_secret_shows_anywhere(par: str, outputs: list[str], rig: RunningRig) -> None:
+    secret = par.split("/p/")[1].split("/")[0]
+    assert len(secret) > 10
+    for output in outputs:
+        assert secret not in output
+    for log in Path(rig.directory, "logs").glob("*.log"):
+        # The cloud itself knows its requests; everything else must not.
+        if log.name != "oci.log":
+            assert secret not in log.read_text(encoding="utf-8", errors="replace"), log.name

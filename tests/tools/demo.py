@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make demo`: the sample recipe on the rig, all the way to a completion; then the same again, and nothing changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tests.rig import samples
+from tests.rig.configuration import REPOSITORY, Rig, rig_directory
+
+_parts: list[tuple[str, float]] = []
+
+
+def main() -> int:
+    directory = rig_directory()
+    _timed("rig", [sys.executable, "-m", "tests.rig", "up"], dict(os.environ))
+    rig = Rig.load(directory)
+    recipe = directory / "rig_two_nodes.json"
+    started = time.monotonic()
+    _say("The tiny Llama goes into the rig's Object Storage; the sample recipe gets a real PAR for it.")
+    tenancy = _first_tenancy(rig)
+    if not recipe.exists():
+        samples.put_model(tenancy, rig)
+        recipe.write_text(json.dumps(samples.recipe(samples.make_par(tenancy, rig)), indent=2), encoding="utf-8")
+    _parts.append(("model and PAR", time.monotonic() - started))
+
+    result = directory / "result.json"
+    command = ["ansible-playbook", "playbooks/deploy.yml", "-e", f"@{recipe}", "-e", f"@{directory / 'settings.yml'}"]
+    command += ["-e", f"result_file={result}"]
+    environment = _environment(directory)
+    _timed("deploy", command, environment)
+    deployed = json.loads(result.read_text(encoding="utf-8"))
+
+    _say("A completion through the printed endpoint, with the key from its Secret:")
+    _timed("completion", ["bash", "-c", f"{deployed['curl']} --silent --show-error --fail"], environment)
+    print()
+    _timed("deploy again", command, environment)
+    again = json.loads(result.read_text(encoding="utf-8"))
+
+    _say("How long each part took:")
+    for name, seconds in _parts:
+        print(f"  {name:<14} {seconds:6.1f} s")
+    for entry in deployed["timeline"]:
+        print(f"    {entry['phase']:<12} {entry['seconds']:6.1f} s")
+    if again["changed"]:
+        print("The second deploy changed something; it should not have.", file=sys.stderr)
+        return 1
+    print("\nchanged=0: the second run changed nothing.")
+    shown = Path(os.path.relpath(directory, REPOSITORY))
+    print(
+        f"The deployment is still up: `source {shown}/env` to look at it with kubectl, `make rig-down` to end it all."
+    )
+    return 0
+
+
+def _first_tenancy(rig: Rig) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{rig.oci.control}/tenancies", timeout=30) as answer:
+        return json.loads(answer.read())[0]
+
+
+def _environment(directory: Path) -> dict[str, str]:
+    script = f'. "{directory / "env"}" && env -0'
+    text = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    return dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
+
+
+def _timed(name: str, command: list[str], environment: dict[str, str]) -> None:
+    _say("$ " + " ".join(command) if name != "completion" else "$ " + command[-1])
+    started = time.monotonic()
+    ended = subprocess.run(command, cwd=REPOSITORY, env=environment, check=False)
+    _parts.append((name, time.monotonic() - started))
+    if ended.returncode:
+        sys.exit(ended.returncode)
+
+
+def _say(text: str) -> None:
+    print(f"\n{text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
