@@ -159,7 +159,7 @@ def _agrees(key: str, wanted: Any, present: Any) -> bool:
         return _labels(wanted) == _labels(present or [])
     if isinstance(wanted, list):
         return sorted(map(str, wanted)) == sorted(map(str, present or []))
-    if key.endswith("grace_duration"):
+    if key == "eviction_grace_duration":
         return seconds_of(wanted) == seconds_of(present)
     return wanted == present
 

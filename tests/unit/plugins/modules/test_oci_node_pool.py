@@ -37,7 +37,10 @@ def definition(size: int = 2, **changes: Any) -> dict[str, Any]:
         "initial_node_labels": [{"key": "multinode.inference/deployment", "value": "llama"}],
         "node_metadata": {"user_data": "Y2xvdWQ="},
         "freeform_tags": {"multinode-inference-hash": "abc"},
-        "node_eviction_node_pool_settings": {"eviction_grace_duration": "PT60M"},
+        "node_eviction_node_pool_settings": {
+            "eviction_grace_duration": "PT60M",
+            "is_force_delete_after_grace_duration": True,
+        },
         **changes,
     }
 
@@ -217,7 +220,7 @@ def test_equal_durations_and_orders_are_no_change(engine: ContainerEngine) -> No
     config = {"size": 2, "placement_configs": placements, "nsg_ids": ["b", "a"]}
     present(changes={"node_config_details": config}, wait=True)
     pool = next(iter(engine.pools.values()))
-    pool["node_eviction_node_pool_settings"] = {"eviction_grace_duration": "PT1H"}
+    pool["node_eviction_node_pool_settings"]["eviction_grace_duration"] = "PT1H"
     config = {"size": 2, "placement_configs": placements[::-1], "nsg_ids": ["a", "b"]}
     assert not present(changes={"node_config_details": config})["changed"]
 
