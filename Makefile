@@ -44,7 +44,7 @@ e2e: setup
 	@$(RUN).check e2e $(if $(T),--match '$(T)')
 
 bench: setup
-	@.venv/bin/python -m benchmarks
+	@.venv/bin/python -m benchmarks $(B)
 
 build: setup
 	@$(RUN).build dist

@@ -141,6 +141,7 @@ def _rules(recipe: dict[str, Any], settings: dict[str, Any]) -> list[Fault]:
     faults: list[Fault] = []
     params = recipe.get("recipe_raycluster_params") or {}
     _uniform_nodes(recipe, params, faults)
+    _image(recipe, faults)
     _ports(recipe, params, faults)
     _model_source(recipe, params, settings, faults)
     return faults
@@ -181,6 +182,20 @@ def _uniform_nodes(recipe: dict[str, Any], params: dict[str, Any], faults: list[
                 str(pod),
                 f"{gpus}, as recipe_nvidia_gpu_count says",
                 "a pod takes all GPUs of its node",
+            )
+        )
+
+
+def _image(recipe: dict[str, Any], faults: list[Fault]) -> None:
+    image = recipe.get("recipe_image_uri")
+    if image and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*", image):
+        faults.append(
+            Fault(
+                "image",
+                "recipe_image_uri",
+                shown(image),
+                "an image's name, such as docker.io/rayproject/ray-llm:2.58.0-py312-cu130",
+                "correct it",
             )
         )
 

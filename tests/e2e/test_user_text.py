@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""User text is data: a template in any text of recipe or settings runs in no playbook (it would write a file)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import RunningRig, Tenancy
+from tests.e2e.playbooks import Playbooks
+from tests.rig import samples
+
+
+def poisoned(value: Any, template: str, path: str = "") -> Any:
+    """`value` with the template behind every text in it that is not a number."""
+    if isinstance(value, dict):
+        return {key: poisoned(inner, template, f"{path}.{key}") for key, inner in value.items()}
+    if isinstance(value, list):
+        return [poisoned(inner, template, path) for inner in value]
+    return value + template if isinstance(value, str) and not value.isdigit() else value
+
+
+@pytest.mark.parametrize("below_recipe", [False, True], ids=["top level", "below recipe"])
+@pytest.mark.parametrize("playbook", ["plan", "deploy", "status", "logs", "undeploy"])
+def test_a_template_in_every_text_runs_nowhere(
+    tmp_path: Path, rig: RunningRig, tenancy: Tenancy, playbook: str, below_recipe: bool
+) -> None:
+    marker = tmp_path / "touched"
+    template = "{{ lookup('ansible.builtin.pipe', 'touch " + str(marker) + "') }}"
+    recipe = poisoned(samples.recipe("https://objectstorage.us-ashburn-1.oraclecloud.com/p/x/n/n/b/b/o/"), template)
+    settings = {
+        "logs_component": template,
+        "region": template,
+        "service_annotations": {"a": template},
+        "image_registry": template,
+    }
+    variables = {"recipe": recipe, **settings} if below_recipe else {**recipe, **settings}
+    run = Playbooks(tmp_path, rig.environment(), tenancy.settings).run(playbook, variables)
+    assert not marker.exists()
+    assert run.code != 0
+    assert "Traceback" not in run.output
+
+
+@pytest.mark.parametrize("place", ["recipe_id", "deployment_name", "service_annotations", "recipe_image_uri"])
+def test_a_template_in_a_good_recipe_is_taken_as_it_stands(
+    tmp_path: Path, rig: RunningRig, tenancy: Tenancy, place: str
+) -> None:
+    marker = tmp_path / "touched"
+    template = "{{ lookup('ansible.builtin.pipe', 'touch " + str(marker) + "') }}"
+    samples.put_model(tenancy.json, rig.configuration)
+    recipe = samples.recipe(samples.make_par(tenancy.json, rig.configuration))
+    recipe[place] = {"a": template} if place == "service_annotations" else template
+    run = Playbooks(tmp_path, rig.environment(), tenancy.settings).run("deploy", recipe, options=("--check", "--diff"))
+    assert not marker.exists()
+    assert (run.code == 0) == (place not in ("deployment_name", "recipe_image_uri")), run.output

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The reference in docs/ is that of the tables in the code."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.multinode.inference.plugins.module_utils.planning.parameters import RECIPE, Parameter
+from ansible_collections.multinode.inference.plugins.module_utils.planning.settings import SETTINGS
+from tests.tools import reference
+
+SAMPLES = sorted((reference.DOCS.parent / "sample_recipes").glob("*.json"))
+
+
+@pytest.mark.parametrize("name", ["recipe", "settings"])
+def test_the_reference_is_up_to_date(name: str) -> None:
+    written = (reference.DOCS / f"{name}.md").read_text(encoding="utf-8")
+    assert written == getattr(reference, name)(), "run `.venv/bin/python -m tests.tools.reference`"
+
+
+def known(table: tuple[Parameter, ...], given: dict[str, Any]) -> None:
+    by_name = {parameter.name: parameter for parameter in table}
+    for key, value in given.items():
+        assert key in by_name
+        for inner in value if isinstance(value, list) else [value]:
+            if isinstance(inner, dict):
+                known(by_name[key].properties, inner)
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_a_sample_holds_known_parameters_only(path: Any) -> None:
+    known(RECIPE, json.loads(path.read_text(encoding="utf-8")))
+
+
+def test_no_setting_has_the_name_of_a_parameter() -> None:
+    assert not {parameter.name for parameter in RECIPE} & {setting.name for setting in SETTINGS}
