@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Counters in Prometheus' text format, by vLLM's names (vllm/v1/metrics/loggers.py)."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+
+@dataclasses.dataclass
+class Metrics:
+    """What the server counts; changed by several threads under `lock`."""
+
+    model: str
+    running: int = 0
+    prompt_tokens: int = 0
+    generation_tokens: int = 0
+    requests: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+    first_token_seconds: float = 0.0
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+    def text(self) -> str:
+        """The page /metrics."""
+        gauges = {
+            "vllm:num_requests_running": self.running,
+            "vllm:num_requests_waiting": 0,
+            "vllm:kv_cache_usage_perc": 0.001 * self.running,
+        }
+        counters = {
+            "vllm:num_preemptions_total": 0,
+            "vllm:prompt_tokens_total": self.prompt_tokens,
+            "vllm:generation_tokens_total": self.generation_tokens,
+            "vllm:prefix_cache_queries_total": self.prompt_tokens,
+            "vllm:prefix_cache_hits_total": 0,
+        }
+        label = f'engine="0",model_name="{self.model}"'
+        lines = []
+        for kind, values in (("gauge", gauges), ("counter", counters)):
+            for name, value in values.items():
+                lines += [f"# TYPE {name.removesuffix('_total')} {kind}", f"{name}{{{label}}} {float(value)}"]
+        lines.append("# TYPE vllm:request_success counter")
+        for reason, value in (("stop", 0), ("length", self.requests), ("abort", 0), ("error", self.failures)):
+            lines.append(f'vllm:request_success_total{{{label},finished_reason="{reason}"}} {float(value)}')
+        for name, total, count in (
+            ("vllm:time_to_first_token_seconds", self.first_token_seconds, self.requests),
+            ("vllm:e2e_request_latency_seconds", self.seconds, self.requests),
+            ("vllm:iteration_tokens_total", self.prompt_tokens + self.generation_tokens, self.generation_tokens),
+        ):
+            lines.append(f"# TYPE {name} histogram")
+            lines.append(f'{name}_bucket{{{label},le="+Inf"}} {float(count)}')
+            lines += [f"{name}_count{{{label}}} {float(count)}", f"{name}_sum{{{label}}} {float(total)}"]
+        return "\n".join(lines) + "\n"
