@@ -18,6 +18,9 @@ BESIDE_NAME = re.compile(
     r"(?:^|\.)(?:visual|vision\w*|vit|audio\w*|image\w*|mm_projector|multi_modal_projector|mlp1|embed_vision)\."
 )
 
+# Layers for multi-token prediction that stand beside the decoder's own; vLLM loads them for speculation only.
+PREDICTION_NAME = re.compile(r"(?:^|\.)(?:mtp|nextn)\w*\.")
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -49,7 +52,8 @@ def read_checkpoint(index: Mapping[str, Any] | None, files: Sequence[Mapping[str
     numbers = [
         int(match[1])
         for name in weight_map
-        if not BESIDE_NAME.search(name) and (match := LAYER_NAME.search(name)) is not None
+        if not (BESIDE_NAME.search(name) or PREDICTION_NAME.search(name))
+        and (match := LAYER_NAME.search(name)) is not None
     ]
     has_head = any(name.endswith("lm_head.weight") for name in weight_map) if weight_map else None
     return Checkpoint(total, source, max(numbers) + 1 if numbers else 0, has_head)

@@ -45,7 +45,9 @@ class Family:
     experts_at: str = "mlp"
 
 
-LLAMA = Family()
+_LLAMA = Family()
+# What is assumed of a family that is not known: the most memory.
+UNKNOWN = Family(embedding_everywhere=True, head_everywhere=True)
 _EVERYWHERE = Family(embedding_everywhere=True, head_everywhere=True)
 _DEEPSEEK = Family(router_bias=True)
 _QWEN3_MOE = Family(embedding_everywhere=True, head_everywhere=True, head_norms="head")
@@ -55,7 +57,7 @@ _QWEN3_5 = Family(embedding_everywhere=True, head_norms="head", output_gate=True
 FAMILIES: dict[str, Family] = {
     **dict.fromkeys(
         ("llama", "mistral", "ministral", "ministral3", "internlm3", "solar", "granite", "phi3", "nanbeige", "cwm"),
-        LLAMA,
+        _LLAMA,
     ),
     "arcee": Family(gated=False),
     "apertus": Family(gated=False, head_norms="head"),

@@ -50,6 +50,7 @@ class Layer:
     feed_forward  "dense", "experts" or "none"
     kv_shared     uses an earlier layer's cache
     state_values  values of the constant state of a linear or mamba layer: (convolution, recurrent)
+    state_heads   heads of a linear or mamba layer, which tensor parallelism must divide
     indexer_bytes bytes per token of a sparse layer's index, on every GPU
     """
 
@@ -62,6 +63,7 @@ class Layer:
     feed_forward: str
     kv_shared: bool = False
     state_values: tuple[int, int] = (0, 0)
+    state_heads: tuple[int, ...] = ()
     indexer_bytes: int = 0
 
     def kv_bytes_per_token(self, tensor: int, element: int) -> int:
@@ -122,6 +124,7 @@ def read_layers(text: Fields, model_type: str, count: int) -> tuple[tuple[Layer,
                 feed_forward=feed_forwards[index],
                 kv_shared=index >= shared_from > 0,
                 state_values=_state(text, kind),
+                state_heads=_state_heads(text, kind),
                 indexer_bytes=indexer,
             )
         )
@@ -222,6 +225,11 @@ def _state(text: Fields, kind: str) -> tuple[int, int]:
         width = heads * dim + 2 * text.size("n_groups") * state
         return width * max(0, text.size("conv_kernel") - 1), heads * dim * state
     return 0, 0
+
+
+def _state_heads(text: Fields, kind: str) -> tuple[int, ...]:
+    names = {"linear": ("linear_num_key_heads", "linear_num_value_heads"), "mamba": ("mamba_num_heads",)}.get(kind, ())
+    return tuple(count for name in names if (count := text.size(name)))
 
 
 def _indexer_bytes(text: Fields) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .checkpoint import Checkpoint, read_checkpoint
 from .config_fields import Fields, as_mapping
-from .families import FAMILIES, LLAMA, REMOVED, supports_pipeline
+from .families import FAMILIES, REMOVED, UNKNOWN, supports_pipeline
 from .fault import Fault, Refused
 from .inventory import Builder, key_value_heads, latent_copies
 from .layers import MOST_LAYERS, Layer, expert_count, is_mla, read_layers
@@ -120,7 +120,7 @@ def read_model(
     architecture = next(iter(top.strings("architectures")), "")
     checkpoint = read_checkpoint(index, files)
     count = _layer_count(text, checkpoint)
-    family = FAMILIES.get(model_type, LLAMA)
+    family = FAMILIES.get(model_type, UNKNOWN)
     quantization = read_quantization(config, raw_text, hf_quant_config)
     layers, unknown_types = read_layers(text, model_type, count)
     tied = _tied(top, text, family.tied, checkpoint)
