@@ -243,14 +243,13 @@ class OciNodePool:
             self._update(pool)
 
     def _create(self) -> None:
-        self.result["changed"] = True
+        self.result["changed"] = self.module.check_mode
         self.result["diff"] = {"before": {}, "after": readable(self.definition)}
         if self.module.check_mode:
             self.result["node_pool"] = readable(self.definition)
             return
         node_pool_id, work_request_id = self.pools.create(self.definition, self.name, self.deployment)
-        self.result["work_request_id"] = work_request_id
-        self.result["adopted"] = not work_request_id
+        self.result.update(changed=True, work_request_id=work_request_id, adopted=not work_request_id)
         self._finish(node_pool_id, work_request_id, {"name": self.name, "lifecycle_state": "CREATING", "nodes": []})
 
     def _update(self, pool: dict[str, Any]) -> None:
@@ -262,7 +261,7 @@ class OciNodePool:
             if self.wait and not self.module.check_mode:
                 self._finish(pool["id"], "", pool)
             return
-        self.result["changed"] = True
+        self.result["changed"] = self.module.check_mode
         self.result["diff"] = {
             "before": {change["field"]: change["before"] for change in self.result["changes"]},
             "after": {change["field"]: change["after"] for change in self.result["changes"]},
@@ -275,7 +274,7 @@ class OciNodePool:
         if self.wait and pool["lifecycle_state"] in ("CREATING", "UPDATING"):
             self.pools.wait_until_active(pool["id"], "", self.wait)
         work_request_id = self.pools.update(pool["id"], update_of(self.definition, pool, changes))
-        self.result["work_request_id"] = work_request_id
+        self.result.update(changed=True, work_request_id=work_request_id)
         self._finish(pool["id"], work_request_id, pool)
 
     def _finish(self, node_pool_id: str, work_request_id: str, otherwise: dict[str, Any]) -> None:
@@ -293,12 +292,12 @@ class OciNodePool:
             if self.wait and not self.module.check_mode:
                 self._await_deletions_under_way()
             return
-        self.result["changed"] = True
+        self.result["changed"] = self.module.check_mode
         self.result["diff"] = {"before": readable(pool), "after": {}}
         if self.module.check_mode:
             return
         work_request_id = self.pools.delete(pool["id"], self.wait)
-        self.result["work_request_id"] = work_request_id
+        self.result.update(changed=True, work_request_id=work_request_id)
         if self.wait:
             self.pools.wait_until_deleted(pool["id"], work_request_id, self.wait)
 

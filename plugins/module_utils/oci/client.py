@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..planning.fault import Fault, Refused
-from .errors import explained
+from .errors import explained, is_service_error
 from .retry import Retry
 
 try:
@@ -324,7 +324,8 @@ def _principal_signer(auth_type: str) -> Any:
             "resource_principal": "an OCI resource with OCI_RESOURCE_PRINCIPAL_VERSION set",
             "workload_identity": "a pod of an enhanced OKE cluster",
         }[auth_type]
-        first_line = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        words = error.message if is_service_error(error) else str(error)  # type: ignore[attr-defined]
+        first_line = (str(words).splitlines() or [type(error).__name__])[0][:300]
         raise _refused(
             "oci_principal_unavailable",
             "auth_type",

@@ -8,6 +8,7 @@ The error codes are those of https://docs.oracle.com/iaas/Content/API/References
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ try:
 except ImportError:  # the module reports the missing library before anything here is used
     sdk_exceptions = None  # type: ignore[assignment]
 
+# How a connection error ends inside the texts that urllib3, requests and the SDK put around it.
+REASON = re.compile(
+    r"\[Errno -?\d+\] [\w ,.-]+|certificate verify failed: [\w ,.-]+|timed out|timeout=\d+"
+    r"|Remote end closed connection[\w ]*|Connection (?:aborted|broken|reset)[\w ]*|Unable to connect to proxy"
+)
 CAPACITY_WORDS = ("out of host capacity", "out of capacity")
 LIMIT_CODES = ("LimitExceeded", "QuotaExceeded")
 
@@ -127,24 +133,16 @@ def connection_fault(error: BaseException, doing: str, endpoint: str) -> CloudFa
     return CloudFault(
         code="cloud_unreachable",
         where=endpoint,
-        found=f"{doing}: no answer ({_innermost_reason(error)})",
+        found=f"{doing}: no answer ({_reason(error)})",
         expected="an OCI endpoint that answers",
         remedy="check the region, oci_service_endpoint, proxy and network of this machine",
     )
 
 
-def _innermost_reason(error: BaseException) -> str:
-    """The shortest true reason of a nested connection error: the text of the operating system."""
-    seen: BaseException | None = error
-    reason = str(error)
-    while seen is not None:
-        reason = str(seen)
-        inner = getattr(seen, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = next((item for item in seen.args if isinstance(item, BaseException)), None)
-        seen = inner or seen.__cause__
-    # urllib3 puts its own object in front: "<...object at 0x7f..>: Failed to establish ... [Errno 111] ..."
-    return reason.rpartition(">: ")[2] or type(error).__name__
+def _reason(error: BaseException) -> str:
+    """The operating system's or TLS library's own words, which the SDK wraps in texts about itself."""
+    seen = REASON.search(str(error))
+    return seen.group(0).strip() if seen else str(error)[:300] or type(error).__name__
 
 
 @contextmanager

@@ -277,12 +277,15 @@ def _node_fault(node: dict[str, Any]) -> CloudFault:
 
 def work_request_fault(request: dict[str, Any], node_pool_id: str) -> CloudFault:
     """The fault of a work request that failed, in its own words."""
-    words = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in request.get("errors", []))
+    errors = request.get("errors", [])
+    words = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors)
+    capacity = any(is_out_of_capacity(error.get("code"), error.get("message")) for error in errors)
+    remedy = "try another availability domain or shape, or later" if capacity else "see the words of Oracle Cloud"
     return CloudFault(
-        code="node_pool_work_request_failed",
+        code="node_pool_out_of_host_capacity" if capacity else "node_pool_work_request_failed",
         where=node_pool_id,
         found=f"work request {request['operation_type']} {request['status']}: {words or 'without an error'}",
-        remedy="see the words of Oracle Cloud; the node pool may hold nodes that bill",
+        remedy=f"{remedy}; nodes that did launch bill until the pool is deleted",
         service="container_engine",
         work_request=request["id"],
     )

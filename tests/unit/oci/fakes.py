@@ -160,7 +160,7 @@ class ContainerEngine:
     def list_work_request_errors(self, compartment_id: str, work_request_id: str) -> Response:
         self._call("list_work_request_errors", work_request_id)
         messages = self.requests[work_request_id]["_errors"]
-        return Response([MODELS.WorkRequestError(code="LaunchFailure", message=text) for text in messages])
+        return Response([MODELS.WorkRequestError(code="InternalError", message=text) for text in messages])
 
     # Inside
 

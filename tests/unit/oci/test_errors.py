@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import oci
 import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.oci.errors import explained, is_out_of_capacity
@@ -53,3 +54,37 @@ def test_capacity_words_of_other_errors_do_not_count() -> None:
     assert is_out_of_capacity("InternalError", "… (500, InternalError, false) Out of host capacity.")
     assert not is_out_of_capacity("InvalidParameter", "Out of host capacity")
     assert not is_out_of_capacity("InternalError", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "HTTPConnectionPool(host='h', port=9): Max retries exceeded with url: /x (Caused by NewConnectionError(\"HTTP"
+            "Connection(host='h', port=9): Failed to establish a new connection: [Errno 111] Connection refused\"))",
+            "[Errno 111] Connection refused",
+        ),
+        (
+            '(Caused by NameResolutionError("... ([Errno -2] Name or service not known)"))',
+            "[Errno -2] Name or service not known",
+        ),
+        ("HTTPSConnectionPool(host='h', port=443): Read timed out. (read timeout=60)", "timed out"),
+        (
+            "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed "
+            "certificate (_ssl.c:1006)'))",
+            "certificate verify failed: self-signed certificate",
+        ),
+        (
+            "('Connection aborted.', RemoteDisconnected('Remote end closed connection without response'))",
+            "Connection aborted",
+        ),
+        ("something else", "something else"),
+    ],
+)
+def test_reason_of_a_connection_error(text: str, reason: str) -> None:
+    with pytest.raises(Refused) as refused:
+        with explained("asking", "there", endpoint="https://endpoint"):
+            raise oci.exceptions.RequestException(text, "Request Endpoint: GET https://endpoint See ...")
+    (fault,) = refused.value.faults
+    assert (fault.code, fault.where) == ("cloud_unreachable", "https://endpoint")
+    assert fault.found == f"asking: no answer ({reason})" or reason == "something else"

@@ -153,6 +153,7 @@ def test_limit_is_an_answer_not_a_guess(engine: ContainerEngine) -> None:
     assert codes(result) == ["cloud_limit_exceeded"]
     assert result["faults"][0]["request_id"] == "REQUEST/1"
     assert "gpu-a10-count" in result["msg"]
+    assert not result["changed"]
 
 
 def test_listing_forbidden_is_not_absence(engine: ContainerEngine) -> None:
@@ -229,7 +230,7 @@ def test_failed_launch_speaks_the_work_requests_words(engine: ContainerEngine) -
     words = "2 node(s) launch failure. Reason for failure on one of the nodes : Out of host capacity."
     engine.fail_work["NODEPOOL_CREATE"] = [words]
     result = present(wait=True)
-    assert codes(result) == ["node_pool_work_request_failed"]
+    assert codes(result) == ["node_pool_out_of_host_capacity"]
     assert words in result["msg"]
     assert result["faults"][0]["work_request"] in engine.requests
     assert result["changed"], "the pool is there and bills"
@@ -315,7 +316,7 @@ def test_info_shows_nodes_and_errors(engine: ContainerEngine) -> None:
     assert shown["work_request"]["errors"][0]["message"] == "Out of host capacity."
     assert [fault["code"] for fault in shown["faults"]] == [
         "node_out_of_host_capacity",
-        "node_pool_work_request_failed",
+        "node_pool_out_of_host_capacity",
     ]
     assert shown["faults"][0]["request_id"] == "R"
     assert run_module(oci_node_pool_info, {"cluster_id": CLUSTER, "deployment": "x"})["node_pools"] == []
@@ -333,7 +334,7 @@ def test_old_failure_of_a_whole_pool_is_forgotten(engine: ContainerEngine, clock
         (shown,) = run_module(oci_node_pool_info, {"cluster_id": CLUSTER})["node_pools"]
         return codes(shown)
 
-    assert faults(lifecycle_state="ACTIVE", nodes=nodes[:1]) == ["node_pool_work_request_failed"]
+    assert faults(lifecycle_state="ACTIVE", nodes=nodes[:1]) == ["node_pool_out_of_host_capacity"]
     assert faults(lifecycle_state="ACTIVE", nodes=nodes) == []
     engine.requests.clear()
     assert faults(lifecycle_state="CREATING", nodes=[]) == []
