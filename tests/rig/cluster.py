@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import datetime
 import json
 import ssl
 import sys
 import tempfile
+import traceback
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -222,6 +224,11 @@ def key(found: Object) -> Key:
     return found["metadata"].get("namespace", ""), found["metadata"]["name"]
 
 
+def now() -> str:
+    """The time as Kubernetes writes it."""
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def say(line: str) -> None:
     """One line into the part's log."""
     print(line, file=sys.stdout, flush=True)
@@ -238,8 +245,6 @@ def ignore_missing() -> Any:
 
 
 def _trace(error: BaseException) -> list[str]:
-    import traceback
-
     return "".join(traceback.format_exception(error)).rstrip().splitlines()
 
 

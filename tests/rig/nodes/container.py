@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.rig.cluster import now
 from tests.rig.nodes import images, probes, status
 from tests.rig.nodes.backoff import BackOff
 from tests.rig.nodes.environment import ConfigError
@@ -159,7 +160,7 @@ class Container:
         self._runs += 1
         self.log, self.previous_log = log, self.log
         self._event("Normal", "Created", f"Created container: {self.spec['name']}")
-        started_at = status.now()
+        started_at = now()
         try:
             process = await Process.start("container", launch.specification, log.write)
         except CannotStart as error:

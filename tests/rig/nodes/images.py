@@ -2,7 +2,7 @@
 """What an image name means on process nodes: the folders `tests/rig/images/<folder>` with their `image.json`.
 
 image.json: names (patterns of full names), user, group, home (and work directory), path (folders of programs, relative to this one),
-environment, entrypoint. A pod's PATH is RIG_POD_PATH, the image's own folders, the interpreter's environment, the system's.
+environment ("{image}" in a value is this folder), entrypoint. A pod's PATH is RIG_POD_PATH, the image's own folders, the interpreter's environment, the system's.
 
 Facts imitated:
 - only full names (registry/repository:tag): CRI-O on OKE refuses short ones from Kubernetes 1.34 on
@@ -79,7 +79,7 @@ def _image(name: str, folder: Path, fields: dict) -> Image:
         environment={
             "PATH": ":".join(entry for entry in folders if entry),
             "HOME": fields.get("home", "/root"),
-            **fields.get("environment", {}),
+            **{key: value.replace("{image}", str(folder)) for key, value in fields.get("environment", {}).items()},
         },
         entrypoint=tuple(fields.get("entrypoint", [])),
     )

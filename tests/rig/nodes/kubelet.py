@@ -12,9 +12,9 @@ from aiohttp import web
 
 from tests.rig.cluster import ApiError, Cache, Cluster, Key, Object, Tasks, ignore_missing, key, say
 from tests.rig.configuration import Rig
+from tests.rig.events import Events
 from tests.rig.nodes import kubelet_api
 from tests.rig.nodes.dns import Zone
-from tests.rig.nodes.events import Events
 from tests.rig.nodes.machine import Machine, is_dead, is_process_node
 from tests.rig.nodes.network import Addresses
 from tests.rig.nodes.pod import Pod
@@ -34,7 +34,7 @@ class Kubelet:
         self.cluster = cluster
         self.version = version
         self.tasks = Tasks()
-        self.events = Events(cluster)
+        self.events = Events(cluster, "kubelet")
         self.addresses = Addresses(rig.network)
         self.attachments = Attachments()
         self.machines: dict[str, Machine] = {}

@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from tests.rig.cluster import STRATEGIC, ApiError, Object, say
+from tests.rig.cluster import STRATEGIC, ApiError, Object, now, say
 from tests.rig.nodes import network
 from tests.rig.nodes.images import Image
-from tests.rig.nodes.status import now
 
 if TYPE_CHECKING:
     from tests.rig.nodes.kubelet import Kubelet

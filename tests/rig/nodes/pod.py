@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from tests.rig.cluster import STRATEGIC, ApiError, Tasks, say
+from tests.rig.cluster import STRATEGIC, ApiError, Tasks, now, say
 from tests.rig.nodes import network, status
 from tests.rig.nodes.container import Container
 from tests.rig.nodes.environment import Context
@@ -74,7 +74,7 @@ class Pod:
             self._volume_of_claim,
             kubelet.attachments,
         )
-        self._started_at = found.get("status", {}).get("startTime") or status.now()
+        self._started_at = found.get("status", {}).get("startTime") or now()
         self._ended = False
         self._terminating = False
         self._has_sandbox = False
@@ -114,7 +114,7 @@ class Pod:
 
     def event(self, kind: str, reason: str, message: str, container: str = "") -> None:
         """Report an event of this pod."""
-        self.kubelet.events.report(self.object, self.machine.name, kind, reason, message, container)
+        self.kubelet.events.report(self.object, "Pod", kind, reason, message, container, self.machine.name)
 
     def context(self) -> Context:
         """What the fields of its containers refer to."""
@@ -280,7 +280,7 @@ class Pod:
         found = {
             "phase": phase,
             "observedGeneration": self.object["metadata"].get("generation", 1),
-            "conditions": status.with_times(conditions, before, status.now()),
+            "conditions": status.with_times(conditions, before, now()),
             "hostIP": self.machine.address,
             "hostIPs": [{"ip": self.machine.address}],
             "startTime": self._started_at,

@@ -11,8 +11,9 @@ Facts imitated (kubelet_pods.go getPhase, status/generate.go):
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from typing import Any
+
+from tests.rig.cluster import now
 
 Object = dict[str, Any]
 
@@ -125,11 +126,6 @@ def terminated(code: int, started: str, container_id: str, message: str = "", re
     if message:
         fields["message"] = message
     return {"terminated": fields}
-
-
-def now() -> str:
-    """The time as Kubernetes writes it."""
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _condition(kind: str, is_true: bool, reason: str = "", message: str = "") -> Object:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Events of pods and nodes, as the kubelet reports them: the same one again is counted, not repeated."""
+"""Events, as the kubelet and other components report them: the same one again is counted, not repeated."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.rig.cluster import ApiError, Cluster, say
-from tests.rig.nodes.status import now
+from tests.rig.cluster import ApiError, Cluster, now, say
 
 Object = dict[str, Any]
 REMEMBERED = 500
@@ -19,36 +18,38 @@ REMEMBERED = 500
 class Events:
     """Reports events, in order, without keeping anyone waiting."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, component: str) -> None:
         self._cluster = cluster
+        self._component = component
         self._queue: asyncio.Queue[tuple[Object, str]] = asyncio.Queue()
         self._known: dict[tuple[str, ...], Object] = {}
 
-    def report(self, about: Object, node: str, kind: str, reason: str, message: str, container: str = "") -> None:
-        """Something happened to the pod or node `about`; kind is Normal or Warning, container a field path."""
+    def report(
+        self, about: Object, about_kind: str, kind: str, reason: str, message: str, container: str = "", host: str = ""
+    ) -> None:
+        """Something happened to the object `about`; kind is Normal or Warning, container a field path."""
         metadata = about["metadata"]
-        namespace = metadata.get("namespace", "default")
         reference = {
             "apiVersion": "v1",
-            "kind": "Pod" if "namespace" in metadata else "Node",
+            "kind": about_kind,
+            "namespace": metadata["namespace"],
             "name": metadata["name"],
             "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"],
         }
-        if "namespace" in metadata:
-            reference |= {"namespace": namespace, "resourceVersion": metadata["resourceVersion"]}
         if container:
             reference["fieldPath"] = container
         event = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{metadata['name']}.{os.urandom(8).hex()}", "namespace": namespace},
+            "metadata": {"name": f"{metadata['name']}.{os.urandom(8).hex()}", "namespace": metadata["namespace"]},
             "involvedObject": reference,
             "type": kind,
             "reason": reason,
             "message": message[:1024],
-            "source": {"component": "kubelet", "host": node},
-            "reportingComponent": "kubelet",
-            "reportingInstance": node,
+            "source": {"component": self._component, "host": host},
+            "reportingComponent": self._component,
+            "reportingInstance": host,
             "firstTimestamp": now(),
             "lastTimestamp": now(),
             "count": 1,
