@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -103,12 +102,13 @@ def _start(directory: Path, root: bool, programs: dict[str, Path], say: Callable
         start(directory, "etcd", components.etcd(rig, ports)),
         start(directory, "kube-apiserver", components.api_server(rig, ports)),
     ]
+    from tests.rig.kuberay.chart import write_chart  # a second's import, while the API server starts
+
     server = components.ApiServer(rig)
     wait_until(server.is_ready, foundation, START_SECONDS, "kube-apiserver's /readyz")
     steps.done("etcd, kube-apiserver")
 
     parts = PARTS if rig.root else tuple(part for part in PARTS if part != "nodes")
-    parts = tuple(part for part in parts if _exists(f"tests.rig.{part}", say))
     waits: dict[str, Callable[[], bool]] = {
         "kube-controller-manager": lambda: components.is_healthy(ports.controller_manager),
         "kube-scheduler": lambda: components.is_healthy(ports.scheduler),
@@ -127,15 +127,15 @@ def _start(directory: Path, root: bool, programs: dict[str, Path], say: Callable
         )
         waits[part] = rig.ready(part).exists
     server.create("/apis/storage.k8s.io/v1/storageclasses", STORAGE_CLASS)
-    if _exists("tests.rig.kuberay.chart", say):
-        _write_chart(rig)
+    write_chart(rig)
     steps.done("storage class, KubeRay chart")
     for part, ready in waits.items():
         wait_until(ready, [*foundation, *processes.values()], START_SECONDS, f"{part}'s readiness")
         steps.done(part)
     account = "/api/v1/namespaces/default/serviceaccounts/default"
     wait_until(lambda: server.exists(account), processes.values(), START_SECONDS, "the default service account")
-    _write_for_users(rig, "oci" in parts)
+    _write_settings(rig)
+    _write_environment(rig)
     steps.done("first tenancy, env, settings.yml")
     return rig
 
@@ -221,16 +221,8 @@ def _environment(rig: Rig) -> dict[str, str]:
     return os.environ | {"PATH": f"{rig.binaries}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
 
 
-def _write_chart(rig: Rig) -> None:
-    from tests.rig.kuberay.chart import write_chart
-
-    write_chart(rig)
-
-
-def _write_for_users(rig: Rig, oci: bool) -> None:
-    """The first tenancy's settings, and the environment to source."""
-    if oci:
-        _write_settings(rig)
+def _write_environment(rig: Rig) -> None:
+    """`env`, to be sourced; it is written last: a rig without it did not come up."""
     collections = [rig.repository / "playbooks" / "collections", rig.repository / ".deps"]
     variables = {
         "PATH": f"{rig.binaries}:{Path(sys.executable).parent}:$PATH",
@@ -246,6 +238,7 @@ def _write_for_users(rig: Rig, oci: bool) -> None:
 
 
 def _write_settings(rig: Rig) -> None:
+    """`settings.yml`: the platform settings of the tenancy that the default config file signs in to."""
     request = urllib.request.Request(
         f"{rig.oci.control}/tenancies",
         data=b'{"name": "default"}',
@@ -256,17 +249,6 @@ def _write_settings(rig: Rig) -> None:
         tenancy: dict[str, Any] = json.load(answer)
     text = "# The platform settings of this rig, for ansible-playbook -e @settings.yml\n"
     write_whole(rig.directory / "settings.yml", text + yaml.safe_dump(tenancy["settings"], sort_keys=True))
-
-
-def _exists(module: str, say: Callable[[str], None]) -> bool:
-    name = module if module.endswith("chart") else f"{module}.__main__"
-    try:
-        found = importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        found = False
-    if not found:
-        say(f"up      SKIPPED {name}: not written yet")
-    return found
 
 
 def _tail(log: Path, lines: int = 20) -> str:
