@@ -178,8 +178,7 @@ def _from_head(observation: Observation, phase: str, total: int, unit: str) -> S
         return Step(phase, total, total, f"{total}/{total} {unit}".rstrip() if unit else "loaded")
     done, of = entry.get("done") or 0, entry.get("total") or total
     text = f"{done:g}/{of:g} {entry.get('unit') or unit}".rstrip() if entry else "not begun"
-    if entry.get("cause"):
-        text += f", {entry['cause']}"
+    text += "".join(f", {entry[key]}" for key in ("step", "cause") if entry.get(key))
     return Step(phase, min(done, of - 1) if done >= of else done, of, text)
 
 

@@ -217,10 +217,4 @@ RECIPE = (
         "Availability domain of the nodes; without it the one of the cluster's other pools that has the shape.",
         "availabilityDomain of the pool's placement",
     ),
-    Parameter(
-        "service_endpoint_domain",
-        "string",
-        "Domain below which the deployment's host names lie.",
-        "host names of the endpoints",
-    ),
 )

@@ -288,11 +288,21 @@ def _pod(inputs: Inputs, choices: _Choices, shape: Shape | None) -> dict[str, An
 def _staging(found: Mapping[str, Any], model: ModelFacts, per_stage: list[int], path: str) -> dict[str, Any]:
     """Which files the nodes hold, and which node which of the weights."""
     files = [
-        {"name": entry["name"], "size": entry.get("size"), "md5": entry.get("md5")}
+        {key: entry.get(key) for key in ("name", "size", "md5", "sha256")}
         for entry in found.get("files") or ()
     ]
     weight_map = (found.get("index") or {}).get("weight_map") or {}
-    by_stage = stage_files(weight_map, per_stage, model.tied) if weight_map and per_stage else []
+    by_stage: list[list[str]] = []
+    if weight_map and per_stage:
+        # Of a class that is not known for certain every stage gets embedding and head.
+        inventory, unsure = model.inventory, not model.certain
+        by_stage = stage_files(
+            weight_map,
+            per_stage,
+            model.tied,
+            inventory.embedding_everywhere or unsure,
+            inventory.head_everywhere or unsure,
+        )
     return {
         "source": found["source"]["kind"],
         "prefix": found["prefix"],

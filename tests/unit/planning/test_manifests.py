@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The objects that follow from a plan."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ansible_collections.multinode.inference.plugins.module_utils.planning.manifests.objects import (
+    group_document,
+    render,
+    secret,
+)
+
+from .plans import plan
+
+PROGRAMS = {"head.py": "print('head')", "worker.py": "print('worker')"}
+
+
+def objects(**changes: Any) -> dict[str, dict[str, Any]]:
+    return {item["kind"]: item for item in render(plan(**changes), PROGRAMS)}
+
+
+def test_the_namespace_comes_first_and_the_raycluster_after_what_its_pods_mount() -> None:
+    kinds = [item["kind"] for item in render(plan(), PROGRAMS)]
+    assert kinds[0] == "Namespace"
+    assert kinds.index("ConfigMap") < kinds.index("RayCluster")
+
+
+def test_every_object_is_found_again_by_its_labels() -> None:
+    for item in [*objects().values(), secret(plan(), "api_key_secret", {"api_key": "x"})]:
+        assert item["metadata"]["labels"]["app.kubernetes.io/instance"] == "rayclustervmtest"
+        assert item["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "multinode.inference"
+
+
+def test_head_and_workers_are_the_same_pod_but_for_their_program() -> None:
+    spec = objects()["RayCluster"]["spec"]
+    (workers,) = spec["workerGroupSpecs"]
+    assert workers["replicas"] == workers["minReplicas"] == workers["maxReplicas"] == 3
+    head_pod, worker_pod = (group["template"]["spec"] for group in (spec["headGroupSpec"], workers))
+    head, worker = head_pod["containers"][0], worker_pod["containers"][0]
+    assert head["resources"] == worker["resources"]
+    assert head["resources"]["limits"]["nvidia.com/gpu"] == "2"
+    assert (head["command"][1], worker["command"][1]) == ("/opt/multinode/head.py", "/opt/multinode/worker.py")
+    for pod in (head_pod, worker_pod):
+        assert pod["automountServiceAccountToken"] is False and pod["enableServiceLinks"] is False
+
+
+def test_ray_asks_for_its_token_and_templates_reach_living_pods() -> None:
+    spec = objects()["RayCluster"]["spec"]
+    assert spec["authOptions"] == {"mode": "token", "secretName": "rayclustervmtest-ray-token"}
+    assert spec["upgradeStrategy"] == {"type": "Recreate"}
+
+
+def test_all_ports_of_the_recipe_changed_together() -> None:
+    params = "recipe_raycluster_params__"
+    changed = {"redis_port": 7001, "dashboard_port": 7002, "metrics_export_port": 7003, "rayclient_server_port": 7004}
+    made = objects(recipe_container_port=7000, **{params + name: port for name, port in changed.items()})
+    spec = made["RayCluster"]["spec"]
+    ports = {
+        entry["name"]: entry["containerPort"]
+        for entry in spec["headGroupSpec"]["template"]["spec"]["containers"][0]["ports"]
+    }
+    assert ports == {"gcs-server": 7001, "dashboard": 7002, "metrics": 7003, "client": 7004, "api": 7000}
+    start = spec["headGroupSpec"]["rayStartParams"]
+    assert (start["port"], start["dashboard-port"], start["metrics-export-port"], start["ray-client-server-port"]) == (
+        "7001",
+        "7002",
+        "7003",
+        "7004",
+    )
+    assert spec["workerGroupSpecs"][0]["rayStartParams"]["metrics-export-port"] == "7003"
+
+
+def test_nothing_is_exposed_unasked() -> None:
+    inside, outside = objects(), objects(endpoint_exposure="load_balancer")
+    assert inside["Service"]["spec"]["type"] == "ClusterIP"
+    assert [port["name"] for port in inside["Service"]["spec"]["ports"]] == ["api"]
+    assert outside["Service"]["spec"]["type"] == "LoadBalancer"
+    assert [port["name"] for port in outside["Service"]["spec"]["ports"]] == ["api", "dashboard"]
+
+
+def test_the_programs_are_named_by_their_content() -> None:
+    name = objects()["ConfigMap"]["metadata"]["name"]
+    other = {item["kind"]: item for item in render(plan(), {**PROGRAMS, "head.py": "print('other')"})}
+    assert name != other["ConfigMap"]["metadata"]["name"]
+    assert objects()["ConfigMap"]["immutable"] is True
+
+
+def test_the_pods_know_what_to_stage_and_no_secret() -> None:
+    document = group_document(plan())
+    assert document["staging"]["by_stage"] and len(document["staging"]["shards_per_stage"]) == 4
+    assert document["staging"]["url_file"].startswith("/run/secrets/")
+    assert "s3cr3t" not in json.dumps(document)
+
+
+def test_a_single_node_has_no_worker_group() -> None:
+    made = objects(
+        recipe_node_pool_size=1, recipe_raycluster_params__num_worker_nodes=0, recipe_node_shape="VM.GPU.A10.2"
+    )
+    assert made["RayCluster"]["spec"]["workerGroupSpecs"] == []
