@@ -93,6 +93,41 @@ def test_images_need_a_careful_choice(account: Account) -> None:
     assert any("-OKE-" not in name for name in names)
 
 
+def test_limits_count_gpus_in_one_availability_domain(account: Account) -> None:
+    client = account.client(oci.limits.LimitsClient)
+    domain = account.domains()[0]
+
+    def available(service: str, limit: str, **options: str) -> Any:
+        return client.get_resource_availability(service, limit, account.config["tenancy"], **options).data
+
+    left = available("compute", "gpu-a10-count", availability_domain=domain)
+    assert left.available >= 0
+    assert left.used is not None
+    assert error_of(available, "compute", "gpu-a10-count") == (400, "InvalidParameter")
+    assert error_of(available, "compute", "no-such-count", availability_domain=domain)[0] == 404
+
+
+def test_capacity_is_reported_for_each_availability_domain(account: Account) -> None:
+    compute, models = account.client(oci.core.ComputeClient), oci.core.models
+
+    def report(compartment: str, shape: str) -> Any:
+        details = models.CreateComputeCapacityReportDetails(
+            compartment_id=compartment,
+            availability_domain=account.domains()[0],
+            shape_availabilities=[models.CreateCapacityReportShapeAvailabilityDetails(instance_shape=shape)],
+        )
+        return compute.create_compute_capacity_report(details).data.shape_availabilities[0]
+
+    root = account.config["tenancy"]
+    assert report(root, "VM.GPU.A10.1").availability_status in ("AVAILABLE", "OUT_OF_HOST_CAPACITY")
+    assert error_of(report, account.compartment_id, "VM.GPU.A10.1")[0] == 404
+    with account.scenario({"resource": "VM.GPU.A10.1"}, capacity=3):
+        assert report(root, "VM.GPU.A10.1").available_count == 3
+    with account.scenario({"resource": "VM.GPU.A10.1"}, capacity=0):
+        assert report(root, "VM.GPU.A10.1").availability_status == "OUT_OF_HOST_CAPACITY"
+    assert report(root, "BM.GPU.H200.8").availability_status == "HARDWARE_NOT_SUPPORTED"
+
+
 def test_the_compartment_and_its_tenancy(account: Account) -> None:
     identity = account.client(oci.identity.IdentityClient)
     compartment = identity.get_compartment(account.compartment_id).data

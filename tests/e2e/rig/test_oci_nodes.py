@@ -203,6 +203,31 @@ def test_a_limit_that_is_exceeded_stands_in_the_node_error(account: Account) -> 
             assert message in error.message
 
 
+def test_a_limit_of_the_account_is_its_own(rig: RunningRig) -> None:
+    account = open_account(rig, limits={"gpu-a10-count": 2})
+    if account.rig is None:
+        pytest.skip("needs control over the cloud")
+    with account.node_pool("too-many", size=3, node_shape=A10) as pool:
+        failed = [node.node_error for node in pool.nodes if node.node_error]
+        assert failed
+        assert failed[0].code == "LimitExceeded"
+        assert "service limits were exceeded: gpu-a10-count" in failed[0].message
+
+
+def test_a_canceled_creation_keeps_what_it_made(account: Account) -> None:
+    with account.scenario({"operation": "LaunchInstance"}, delay_s=60):
+        answer = account.container_engine.create_node_pool(account.pool_details("canceled", size=1))
+        work_request_id = answer.headers["opc-work-request-id"]
+        account.eventually(
+            lambda: account.container_engine.list_node_pools(account.compartment_id, name="canceled").data
+        )
+        account.container_engine.delete_work_request(work_request_id)
+        assert account.wait(work_request_id).status == "CANCELED"
+    pool = account.container_engine.list_node_pools(account.compartment_id, name="canceled").data[0]
+    assert pool.lifecycle_state == "ACTIVE"
+    account.delete(pool.id)
+
+
 def test_a_drain_that_a_disruption_budget_forbids(account: Account, cluster: kubernetes.client.CoreV1Api) -> None:
     policy = kubernetes.client.PolicyV1Api(cluster.api_client)
     name, namespace = f"held-{account.cluster_id[-6:]}", "default"

@@ -12,7 +12,7 @@ import sys
 from aiohttp import web
 
 from tests.rig.configuration import Rig, RigError
-from tests.rig.oci import compute, identity
+from tests.rig.oci import compute, identity, limits
 from tests.rig.oci.accounts import DEFAULT, Accounts
 from tests.rig.oci.cloud import Cloud
 from tests.rig.oci.container_engine import ContainerEngine
@@ -59,7 +59,8 @@ async def serve(rig: Rig) -> None:
     operations = Operations()
     ContainerEngine(node_pools, rig.kubernetes.kubeconfig).register(operations)
     identity.register(operations)
-    compute.register(operations)
+    compute.register(operations, cloud.scenarios.capacity_left)
+    limits.register(operations)
     ObjectStorage(store).register(operations)
     pars.register(operations)
     control = Control(cloud, accounts, node_pools, store, pars)

@@ -22,12 +22,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.rig.oci.cloud import Cloud
 from tests.rig.oci.errors import ServiceError, invalid_parameter
 from tests.rig.oci.identifiers import REGION, new_ocid
+from tests.rig.oci.limits import LIMITS
 from tests.rig.oci.node_pools import NodePools
 from tests.rig.oci.objects import Store
 from tests.rig.oci.state import Tenancy, Timings
 
 DEFAULT = "default"
-OPTIONS = ("name", "node_kind", "cni", "timings", "system_pool")
+OPTIONS = ("name", "node_kind", "cni", "timings", "system_pool", "limits")
 CNI = ("FLANNEL_OVERLAY", "OCI_VCN_IP_NATIVE")
 SYSTEM_SHAPE = "VM.Standard.E5.Flex"
 
@@ -75,6 +76,7 @@ class Accounts:
             public_key=key.public_key(),
             fingerprint=_fingerprint(key.public_key()),
             timings=_timings(options.get("timings") or {}),
+            limits=_limits(options.get("limits") or {}),
         )
         tenancy.namespace = "id" + secrets.token_hex(5)
         tenancy.bucket = "models"
@@ -121,6 +123,15 @@ def _timings(given: dict[str, Any]) -> Timings:
         return Timings(**{name: float(value) for name, value in given.items()})
     except (TypeError, ValueError) as error:
         raise ServiceError(400, "InvalidParameter", f"timings: {error}") from None
+
+
+def _limits(given: dict[str, Any]) -> dict[str, int]:
+    for name, value in given.items():
+        if name not in LIMITS:
+            raise invalid_parameter(f"limits.{name} is not known; known are {', '.join(LIMITS)}")
+        if not isinstance(value, int) or value < 0:
+            raise invalid_parameter(f"limits.{name} is {value!r}; expected a whole number")
+    return given
 
 
 def _fingerprint(key: rsa.RSAPublicKey) -> str:

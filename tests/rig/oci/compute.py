@@ -3,6 +3,8 @@
 
 Facts imitated:
 - ListShapes with an availability domain names what that domain offers: none for a shape it does not have;
+- a capacity report is asked for the tenancy's root compartment; it says AVAILABLE, OUT_OF_HOST_CAPACITY or
+  HARDWARE_NOT_SUPPORTED for each shape, and reserves nothing;
 - a node's instance bears the OCID of the node entry; one that failed to launch does not exist;
 - a subnet without an availability domain is regional; block volumes lie in one availability domain.
 """
@@ -10,19 +12,35 @@ Facts imitated:
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from typing import Any
 
 from tests.rig.oci import errors
 from tests.rig.oci.identifiers import REGION_KEY
 from tests.rig.oci.service import Answer, Call, Operations, page
 from tests.rig.oci.shapes import SHAPES
-from tests.rig.oci.state import Node, Subnet, Tenancy, Volume, timestamp
+from tests.rig.oci.state import Node, Subnet, Tenancy, Volume, now, timestamp
 
 PREFIX = "/20160918"
+MANY = 100
 INSTANCE_STATES = {"CREATING": "STARTING", "ACTIVE": "RUNNING", "UPDATING": "RUNNING", "DELETING": "TERMINATING"}
 
 
-def register(operations: Operations) -> None:
+Capacity = Callable[[Tenancy, str], int | None]
+"""How many machines of LaunchInstance's resource can be had; None: as many as are asked for."""
+
+
+def register(operations: Operations, capacity: Capacity) -> None:
+    async def create_compute_capacity_report(call: Call) -> Answer:
+        return _capacity_report(call, capacity)
+
+    operations.add(
+        "core",
+        "CreateComputeCapacityReport",
+        "POST",
+        PREFIX + "/computeCapacityReports",
+        create_compute_capacity_report,
+    )
     for name, path, handler in (
         ("ListShapes", "/shapes", list_shapes),
         ("ListImages", "/images", list_images),
@@ -58,6 +76,39 @@ def _domain_number(call: Call) -> int | None:
     if domain not in call.tenancy.domains:
         raise errors.invalid_parameter(f"availabilityDomain {domain} does not exist")
     return call.tenancy.domains.index(domain) + 1
+
+
+# --- capacity -------------------------------------------------------------------------------------------------------
+
+
+def _capacity_report(call: Call, capacity: Capacity) -> Answer:
+    body = call.json()
+    for name in ("compartmentId", "availabilityDomain", "shapeAvailabilities"):
+        if not body.get(name):
+            raise errors.missing_parameter(name)
+    domain = body["availabilityDomain"]
+    if body["compartmentId"] != call.tenancy.tenancy_id or domain not in call.tenancy.domains:
+        raise errors.not_found()
+    number = call.tenancy.domains.index(domain) + 1
+    items = []
+    for wanted in body["shapeAvailabilities"]:
+        shape = SHAPES.get(wanted.get("instanceShape", ""))
+        item = {key: wanted[key] for key in ("instanceShape", "faultDomain", "instanceShapeConfig") if key in wanted}
+        if shape is None or number not in shape.domains:
+            item |= {"availabilityStatus": "HARDWARE_NOT_SUPPORTED", "availableCount": 0}
+        else:
+            left = capacity(call.tenancy, f"{shape.name} {domain}")
+            count = MANY if left is None else left
+            item |= {"availabilityStatus": "AVAILABLE" if count else "OUT_OF_HOST_CAPACITY", "availableCount": count}
+        items.append(item)
+    return Answer(
+        {
+            "compartmentId": body["compartmentId"],
+            "availabilityDomain": domain,
+            "shapeAvailabilities": items,
+            "timeCreated": timestamp(now()),
+        }
+    )
 
 
 # --- images ---------------------------------------------------------------------------------------------------------

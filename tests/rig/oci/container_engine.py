@@ -21,7 +21,7 @@ import yaml
 
 from tests.rig.oci import errors
 from tests.rig.oci.identifiers import REGION
-from tests.rig.oci.node_pool_details import check_create, check_update, image_version
+from tests.rig.oci.node_pool_details import check_create, check_update, image_version, minutes
 from tests.rig.oci.node_pools import NodePools
 from tests.rig.oci.service import Answer, Call, Operations, check_if_match, once, page
 from tests.rig.oci.shapes import SHAPES
@@ -53,6 +53,7 @@ class ContainerEngine:
             ("GetNodePoolOptions", "GET", "/nodePoolOptions/{option_id}", self.get_node_pool_options),
             ("ListWorkRequests", "GET", "/workRequests", self.list_work_requests),
             ("GetWorkRequest", "GET", "/workRequests/{work_request_id}", self.get_work_request),
+            ("DeleteWorkRequest", "DELETE", "/workRequests/{work_request_id}", self.delete_work_request),
             ("ListWorkRequestErrors", "GET", "/workRequests/{work_request_id}/errors", self.list_errors),
             ("ListWorkRequestLogs", "GET", "/workRequests/{work_request_id}/logs", self.list_logs),
         ):
@@ -262,6 +263,11 @@ class ContainerEngine:
     async def get_work_request(self, call: Call) -> Answer:
         return Answer(_work_request(_work_request_of(call)))
 
+    async def delete_work_request(self, call: Call) -> Answer:
+        """Cancels it."""
+        self._node_pools.cancel(call.tenancy, _work_request_of(call))
+        return Answer(status=202)
+
     async def list_errors(self, call: Call) -> Answer:
         call.compartment()
         return Answer(list(_work_request_of(call).errors))
@@ -297,6 +303,7 @@ def _work_request_of(call: Call) -> WorkRequest:
 def _eviction_override(call: Call) -> dict[str, Any]:
     override: dict[str, Any] = {}
     if grace := call.query("overrideEvictionGraceDuration"):
+        minutes(grace)
         override["evictionGraceDuration"] = grace
     if force := call.query("isForceDeletionAfterOverrideGraceDuration"):
         override["isForceDeleteAfterGraceDuration"] = force.lower() == "true"

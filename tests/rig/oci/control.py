@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The control address: what tests ask of the cloud, beside its APIs. No signature; loopback only.
 
-POST   /tenancies {name?, node_kind?: process|kwok, cni?, timings?{...}, system_pool?}
+POST   /tenancies {name?, node_kind?: process|kwok, cni?, timings?{...}, limits?{...}, system_pool?}
                                     a new account (or that of this name) -> {compartment_id, oke_cluster_id, settings,
                                     ...}
 GET    /tenancies                   all of them

@@ -28,6 +28,7 @@ from tests.rig.oci.cloud import Cloud
 from tests.rig.oci.errors import ServiceError, incorrect_state
 from tests.rig.oci.identifiers import new_ocid, request_id
 from tests.rig.oci.kubernetes_nodes import NodeRegistry, manifest
+from tests.rig.oci.limits import check_launch
 from tests.rig.oci.machines import machine, read_cloud_init
 from tests.rig.oci.node_pool_details import minutes
 from tests.rig.oci.shapes import SHAPES
@@ -49,6 +50,8 @@ class NodePools:
         self._node_prefix = node_prefix
         self._addresses: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._work: dict[str, asyncio.Task[None]] = {}
+        """work request OCID -> what carries it out"""
         self._lives: dict[str, asyncio.Task[None]] = {}
         """instance OCID -> what its machine does by itself (boot, join, advertise)"""
 
@@ -124,18 +127,36 @@ class NodePools:
         pool.work_request_id = work_request.id
         pool.state = state
         pool.changed()
-        self._spawn(self._carry_out(tenancy, pool, work_request, carry_out))
+        self._work[work_request.id] = self._spawn(self._carry_out(tenancy, pool, work_request, carry_out))
         return work_request
 
+    def cancel(self, tenancy: Tenancy, work_request: WorkRequest) -> None:
+        """Stop what a work request does; what it has done stays."""
+        if work_request.finished:
+            raise incorrect_state(f"Work request {work_request.id} is {work_request.status}.")
+        work_request.status = "CANCELING"
+        self._work[work_request.id].cancel()
+
     async def _carry_out(self, tenancy: Tenancy, pool: NodePool, work_request: WorkRequest, carry_out: Any) -> None:
-        await asyncio.sleep(tenancy.timings.accept)
-        work_request.status = "IN_PROGRESS"
-        work_request.started = now()
-        work_request.log(f"{work_request.operation} of {pool.id} started")
-        await carry_out(tenancy, pool, work_request)
-        work_request.status = "FAILED" if work_request.errors else "SUCCEEDED"
-        ended = work_request.operation.removeprefix("NODEPOOL_") + "D"
-        work_request.action = "FAILED" if work_request.errors else ended
+        verb = work_request.operation.removeprefix("NODEPOOL_")
+        try:
+            await asyncio.sleep(tenancy.timings.accept)
+            work_request.status = "IN_PROGRESS"
+            work_request.started = now()
+            work_request.log(f"{work_request.operation} of {pool.id} started")
+            await carry_out(tenancy, pool, work_request)
+            failed = bool(work_request.errors)
+            work_request.status, work_request.action = ("FAILED", "FAILED") if failed else ("SUCCEEDED", f"{verb}D")
+        except asyncio.CancelledError:
+            work_request.status, work_request.action = "CANCELED", f"CANCELED_{verb}"
+            pool.visible = True
+            for node in pool.nodes:
+                if node.state == "CREATING":
+                    self._fail(node, ServiceError(409, "Canceled", "The work request was canceled."))
+        except Exception as error:  # e.g. the API server is gone: nobody shall wait for this work request for ever
+            log.exception("the stand-in failed in %s of %s", work_request.operation, pool.id)
+            work_request.error("InternalError", f"The rig's OCI stand-in failed, see its log: {error!r}")
+            work_request.status, work_request.action = "FAILED", "FAILED"
         work_request.finished = now()
         work_request.log(f"{work_request.operation} of {pool.id} {work_request.status.lower()}")
         if pool.state not in ("DELETED", "NEEDS_ATTENTION") and not pool.deletions:
@@ -209,11 +230,14 @@ class NodePools:
         resource = f"{shape.name} {node.availability_domain} {node.pool['name']} {pool.id}"
         effect = self._cloud.scenarios.effect(tenancy, "LaunchInstance", resource, node.id)
         await asyncio.sleep(tenancy.timings.launch + effect.delay_s)
-        error = effect.error
+        error = effect.error or check_launch(tenancy, node)
         if tenancy.domains.index(node.availability_domain) + 1 not in shape.domains:
             error = ServiceError(
                 400, "InvalidParameter", f"Shape {shape.name} is not available in {node.availability_domain}."
             )
+        address = None if error else await self._address()
+        if not error and not address:
+            error = ServiceError(500, "InternalError", f"The rig has no address left in {self._node_prefix}0/24.")
         if error:
             self._cloud.scenarios.release(node.id)
             self._fail(node, error)
@@ -221,11 +245,10 @@ class NodePools:
             return
         node.never_join |= effect.never_join
         node.no_gpu |= effect.no_gpu
-        node.private_ip = await self._address()
+        node.private_ip = address
         node.state = "ACTIVE"
         pool.changed()
-        life = self._spawn(self._live(tenancy, pool, node))
-        self._lives[node.id] = life
+        self._lives[node.id] = self._spawn(self._live(tenancy, pool, node))
 
     @staticmethod
     def _fail(node: Node, error: ServiceError) -> None:
@@ -241,18 +264,15 @@ class NodePools:
             "opc-request-id": trace,
         }
 
-    async def _address(self) -> str:
-        """A private IP that no Node has."""
+    async def _address(self) -> str | None:
+        """A private IP that no Node has; None when there is none."""
         names = await self._registry.names()
         for number in range(FIRST_ADDRESS, LAST_ADDRESS + 1):
             address = f"{self._node_prefix}{number}"
             if address not in names and address not in self._addresses:
                 self._addresses.add(address)
                 return address
-        raise RuntimeError(
-            f"no address left in {self._node_prefix}{FIRST_ADDRESS}-{LAST_ADDRESS}: the rig's node pools hold "
-            f"{len(self._addresses)} nodes; delete some"
-        )
+        return None
 
     async def _live(self, tenancy: Tenancy, pool: NodePool, node: Node) -> None:
         """What the machine does by itself: boot, join, get its labels, advertise its GPUs."""

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from tests.rig.oci import errors
 from tests.rig.oci.cloud import Cloud
 from tests.rig.oci.errors import ServiceError
 from tests.rig.oci.identifiers import request_id
@@ -28,6 +30,8 @@ from tests.rig.oci.signature import verify
 from tests.rig.oci.state import Tenancy, now
 
 CHUNK = 256 * 1024
+
+log = logging.getLogger(__name__)
 
 
 class AnswerLost(Exception):
@@ -72,6 +76,13 @@ class Server:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=500)
+        except (ConnectionError, asyncio.CancelledError):
+            entry["lost"] = True
+            raise
+        except Exception as error:
+            log.exception("the stand-in failed in %s %s", request.method, request.raw_path)
+            failure = errors.internal_error(f"The rig's OCI stand-in failed, see its log: {error!r}")
+            return await self._send(request, entry, _error(failure, request.method), Effect())
         finally:
             entry["seconds"] = round(time.time() - started, 3)
 

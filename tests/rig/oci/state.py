@@ -178,6 +178,8 @@ class Tenancy:
     pools: dict[str, NodePool] = dataclasses.field(default_factory=dict)
     work_requests: dict[str, WorkRequest] = dataclasses.field(default_factory=dict)
     volumes: dict[str, Volume] = dataclasses.field(default_factory=dict)
+    limits: dict[str, int] = dataclasses.field(default_factory=dict)
+    """service limit -> how much the account may have of it, where it is not the default"""
     retry_tokens: dict[tuple[str, str], tuple[datetime, str, Any]] = dataclasses.field(default_factory=dict)
     """(operation, token) -> when, digest of the request, the answer"""
 
