@@ -85,5 +85,6 @@ def test_a_pod_on_a_fake_node_is_played_and_others_are_left_alone(rig, namespace
         ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
         assert rig.kubectl("get", "node", f"{namespace}-left-alone", "-o", ready) != "True"
     finally:
+        rig.kubectl("delete", "pod", "pod", "-n", namespace, "--ignore-not-found")  # while its node can still end it
         for name in names:
             rig.kubectl("delete", "node", f"{namespace}-{name}")
