@@ -40,7 +40,7 @@ def read_cluster(connection: Connection, cluster_id: str) -> dict[str, Any]:
         )
     engine = connection.client("container_engine")
     with connection.asking("container_engine", "reading the OKE cluster", cluster_id, "use clusters"):
-        cluster = as_data(engine.get_cluster(cluster_id).data)
+        cluster: dict[str, Any] = as_data(engine.get_cluster(cluster_id).data)
     if cluster["lifecycle_state"] in ("DELETING", "DELETED", "FAILED"):
         raise Refused([Fault("cluster_not_active", cluster_id, cluster["lifecycle_state"], "ACTIVE")])
     return cluster
@@ -48,7 +48,7 @@ def read_cluster(connection: Connection, cluster_id: str) -> dict[str, Any]:
 
 def compartment_of_cluster(connection: Connection, cluster_id: str) -> str:
     """Return the OCID of the compartment that the cluster lies in."""
-    return read_cluster(connection, cluster_id)["compartment_id"]
+    return str(read_cluster(connection, cluster_id)["compartment_id"])
 
 
 def describe(connection: Connection, cluster_id: str, compartment_id: str = "", node_shape: str = "") -> dict[str, Any]:
@@ -60,7 +60,7 @@ def describe(connection: Connection, cluster_id: str, compartment_id: str = "", 
     cluster = read_cluster(connection, cluster_id)
     compartment_id = compartment_id or cluster["compartment_id"]
     with ThreadPoolExecutor(max_workers=4) as threads:
-        pools = threads.submit(NodePools(connection, cluster_id, compartment_id).list)
+        pools = threads.submit(NodePools(connection, cluster_id, compartment_id).listed)
         domains = threads.submit(_availability_domains, connection, compartment_id)
         images = threads.submit(_node_images, connection, cluster_id, compartment_id) if node_shape else None
         shapes: dict[str, Any] = {}

@@ -151,7 +151,7 @@ class _Chooser:
 
     def placement(self) -> None:
         present = (self.own or {}).get("placements") or []
-        if present and not self.wishes.availability_domains and not self.wishes.adopt_defaults:
+        if present and not self.wishes.adopt_defaults and self._allows(present):
             self._note_placement(present, "as the deployment's node pool has it")
         else:
             self._place_anew()
@@ -162,6 +162,12 @@ class _Chooser:
         self._take(
             "nsg_ids", list(self.wishes.nsg_ids), "given", own_groups, groups, "as other pools of the subnet have"
         )
+
+    def _allows(self, placements: list[dict[str, Any]]) -> bool:
+        """Tell whether the domains given leave the placements where they are."""
+        given = self.wishes.availability_domains
+        names = [placement.get("availability_domain", "") for placement in placements]
+        return not given or all(name in given or short_domain(name) in given for name in names)
 
     def _place_anew(self) -> None:
         allowed = self._allowed_domains()
@@ -209,10 +215,10 @@ class _Chooser:
             return []
         if not self.wishes.availability_domains:
             return offered
-        allowed = []
+        allowed: list[str] = []
         for wished in self.wishes.availability_domains:
             name = next((name for name in names if wished in (name, short_domain(name))), None)
-            if name in offered:
+            if name and name in offered:
                 allowed.append(name)
             else:
                 self.found.faults.append(
@@ -255,7 +261,7 @@ class _Chooser:
         why = "the cluster's CNI"
         if kind == "OCI_VCN_IP_NATIVE":
             present = (self.own or {}).get("pod_network", {})
-            other = next(
+            other: dict[str, Any] = next(
                 (
                     pool["pod_network"]
                     for pool in self.cluster["node_pools"]

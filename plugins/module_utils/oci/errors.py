@@ -72,7 +72,8 @@ def is_connection_error(error: BaseException) -> bool:
 
 def is_ambiguous(error: BaseException) -> bool:
     """Tell whether a request that failed so may still have been carried out."""
-    return is_connection_error(error) or (is_service_error(error) and (error.status >= 500 or error.status == -1))
+    status = getattr(error, "status", None) if is_service_error(error) else None
+    return is_connection_error(error) or (status is not None and (status >= 500 or status == -1))
 
 
 def service_fault(error: Any, doing: str, where: str, policy: str = "", sign_in: str = "") -> CloudFault:

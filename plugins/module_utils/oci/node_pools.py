@@ -51,7 +51,7 @@ class NodePools:
 
     # Reading
 
-    def list(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[dict[str, Any]]:
         """Return all node pools of the cluster, without their nodes (the list has none)."""
         with self._asking("listing node pools", self.compartment_id, "inspect cluster-node-pools"):
             pools = all_pages(
@@ -71,7 +71,7 @@ class NodePools:
 
     def find(self, name: str, deployment: str) -> dict[str, Any] | None:
         """Return the deployment's pool with its nodes, or None. Refuses a doubled or a foreign one."""
-        summary = own_pool(self.list(), name, deployment, self.cluster_id)
+        summary = own_pool(self.listed(), name, deployment, self.cluster_id)
         return self._settled_read(summary["id"], summary) if summary else None
 
     def find_unlisted(self, name: str, deployment: str) -> dict[str, Any] | None:
@@ -86,20 +86,20 @@ class NodePools:
                     and bears_tags(pool, deployment, self.cluster_id)
                 ):
                     return pool
-        return own_pool(self.list(), name, deployment, self.cluster_id)
+        return own_pool(self.listed(), name, deployment, self.cluster_id)
 
     def list_deleting(self, deployment: str) -> list[dict[str, Any]]:
         """Return the deployment's pools whose deletion is under way."""
         return [
             pool
-            for pool in self.list()
+            for pool in self.listed()
             if pool["lifecycle_state"] == "DELETING" and bears_tags(pool, deployment, self.cluster_id)
         ]
 
     def of_deployments(self, deployment: str = "") -> list[dict[str, Any]]:
         """Return the living pools of one deployment, or of all, with their nodes and the deployment's name."""
         found = []
-        for pool in self.list():
+        for pool in self.listed():
             tags = pool.get("freeform_tags") or {}
             owner = tags.get(DEPLOYMENT_TAG)
             ours = owner and tags.get(CLUSTER_TAG) == self.cluster_id and owner == (deployment or owner)
@@ -201,7 +201,7 @@ class NodePools:
         details = as_model(models, "UpdateNodePoolDetails", update, "definition")
         with self._asking("updating the node pool", node_pool_id):
             response = self.engine.update_node_pool(node_pool_id, details)
-        return response.headers.get("opc-work-request-id", "")
+        return str(response.headers.get("opc-work-request-id", ""))
 
     def delete(self, node_pool_id: str, wait: Wait | None = None) -> str:
         """Ask for the pool's end without draining its nodes, and return the work request ("" when it is gone).
@@ -217,7 +217,7 @@ class NodePools:
                         override_eviction_grace_duration="PT0M",
                         is_force_deletion_after_override_grace_duration=True,
                     )
-                    return response.headers.get("opc-work-request-id", "")
+                    return str(response.headers.get("opc-work-request-id", ""))
                 except Exception as error:
                     if is_service_error(error, 404, 409) and self._is_gone(node_pool_id):
                         return ""
@@ -228,7 +228,7 @@ class NodePools:
     def _is_gone(self, node_pool_id: str) -> bool:
         """Tell whether the list, which did show the pool, no longer has it alive."""
         return not any(
-            pool["id"] == node_pool_id and pool["lifecycle_state"] not in GONE_STATES for pool in self.list()
+            pool["id"] == node_pool_id and pool["lifecycle_state"] not in GONE_STATES for pool in self.listed()
         )
 
     # Waiting
@@ -289,5 +289,5 @@ def _node_pool_of(request: dict[str, Any]) -> str:
     """The OCID of the node pool a work request is about, "" while it names none."""
     for resource in request.get("resources") or []:
         if resource.get("entity_type", "").lower() == "nodepool" and resource.get("identifier"):
-            return resource["identifier"]
+            return str(resource["identifier"])
     return ""

@@ -147,6 +147,13 @@ def test_given_wins(cluster: dict[str, Any]) -> None:
     assert not found.drift
 
 
+def test_own_pool_stays_in_an_allowed_domain(cluster: dict[str, Any]) -> None:
+    """It may lie in the second domain because the first had no hosts; a re-run leaves it there."""
+    cluster["node_pools"].append(own_pool())
+    found = discover(cluster, replace(WISHES, availability_domains=("IAD-AD-2", "IAD-AD-1")))
+    assert found.values["placement_configs"] == [{"availability_domain": AD[0], "subnet_id": "workers"}]
+
+
 def test_groups_follow_the_subnet(cluster: dict[str, Any]) -> None:
     cluster["node_pools"] += [pool("more", 2, "second", nsg_ids=["b"]), pool("far", 3, "third", nsg_ids=["c"])]
     assert discover(cluster, WISHES).values["nsg_ids"] == ["b"]

@@ -60,8 +60,10 @@ def test_capacity_words_of_other_errors_do_not_count() -> None:
     ("text", "reason"),
     [
         (
-            "HTTPConnectionPool(host='h', port=9): Max retries exceeded with url: /x (Caused by NewConnectionError(\"HTTP"
-            "Connection(host='h', port=9): Failed to establish a new connection: [Errno 111] Connection refused\"))",
+            (
+                "HTTPConnectionPool(host='h', port=9): Max retries exceeded with url: /x (Caused by NewConnectionError(\"HTTP"
+                "Connection(host='h', port=9): Failed to establish a new connection: [Errno 111] Connection refused\"))"
+            ),
             "[Errno 111] Connection refused",
         ),
         (
@@ -70,8 +72,10 @@ def test_capacity_words_of_other_errors_do_not_count() -> None:
         ),
         ("HTTPSConnectionPool(host='h', port=443): Read timed out. (read timeout=60)", "timed out"),
         (
-            "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed "
-            "certificate (_ssl.c:1006)'))",
+            (
+                "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed "
+                "certificate (_ssl.c:1006)'))"
+            ),
             "certificate verify failed: self-signed certificate",
         ),
         (
