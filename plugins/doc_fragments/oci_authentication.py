@@ -16,6 +16,7 @@ options:
         C(oci session authenticate) makes.
       - V(instance_principal) works on a compute instance, V(resource_principal) in a function or the like,
         V(workload_identity) in a pod of an enhanced OKE cluster.
+      - Without it E(OCI_ANSIBLE_AUTH_TYPE).
     type: str
     choices: [api_key, security_token, instance_principal, resource_principal, workload_identity]
     default: api_key
