@@ -1,0 +1,140 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The engine: `vllm serve` as a child of the head's program, its log passed on and read for progress and causes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+
+import causes
+from group import Group
+from progress import Board, Failure, emit
+
+# A start says something at least this often: compilation of a large model is the longest silence known.
+SILENCE_SECONDS = 1800.0
+TAIL_LINES = 200
+_ENDS = re.compile(rb"\r\n|\n|\r")
+_SHARDS = re.compile(r"[Ll]oading .*shards.*?(\d+)/(\d+)")
+_GRAPHS = re.compile(r"Capturing CUDA graphs.*?(\d+)/(\d+)")
+_ERROR = re.compile(r"\b\w*(?:Error|Exception)\b.*|\b(?:ERROR|CRITICAL|FATAL)\b.*")
+# vLLM's log lines in the order of a start (vLLM 0.32), and what is being done after each.
+_STEPS = (
+    ("Starting to load model", "loading weights"),
+    ("Loading weights took", "compiling and measuring memory"),
+    ("GPU KV cache size", "capturing graphs"),
+    ("Graph capturing finished", "starting the API server"),
+)
+_SERVING = "Application startup complete"
+
+
+class Engine:
+    """One run of the engine; `start` once."""
+
+    def __init__(self, group: Group, board: Board) -> None:
+        self._group = group
+        self._board = board
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._cause: causes.Cause | None = None
+        self._last_line = time.monotonic()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pump: threading.Thread | None = None
+        self.serving = False
+
+    def start(self) -> None:
+        """Start vLLM on the group's Ray cluster, which it finds by RAY_ADDRESS."""
+        command = ["vllm", "serve", self._group.model_path, *self._group.engine_arguments]
+        self._board.tell("engine", state="running", step="starting", total=1)
+        self._last_line = time.monotonic()
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Failure(
+                "engine", f"`vllm` cannot be started: {error.strerror}; use an image that holds vLLM", lasting=True
+            ) from None
+        self._pump = threading.Thread(target=self._pass_on, name="engine log", daemon=True)
+        self._pump.start()
+
+    def failure(self) -> Failure | None:
+        """Return how the engine ended, whatever its exit code; None while it runs and moves on."""
+        assert self._process is not None
+        code = self._process.poll()
+        if code is None:
+            silent = time.monotonic() - self._last_line
+            if not self.serving and silent > SILENCE_SECONDS:
+                return self._failure(f"the engine has said nothing for {silent:.0f} s while it starts")
+            return None
+        if self._pump is not None:
+            # What the engine said last is still in the pipe; its children may hold it open.
+            self._pump.join(2)
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        return self._failure(f"the engine ended {how}")
+
+    def drain(self) -> None:
+        """Ask the engine to finish the requests it has (`--shutdown-timeout`) and end; return when it has."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait()
+
+    def kill(self) -> None:
+        """End the engine and what it started here at once."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def tail(self) -> list[str]:
+        """The last lines of the engine's log."""
+        return list(self._tail)
+
+    def _failure(self, how: str) -> Failure:
+        lines = self.tail()
+        if self._cause:
+            return Failure("engine", f"{how}: {self._cause.text}", self._cause.lasting, lines)
+        errors = [match[0].strip() for match in map(_ERROR.search, lines) if match]
+        last = f"; its last error: {errors[-1][:300]}" if errors else ""
+        return Failure("engine", how + last, evidence=lines)
+
+    def _pass_on(self) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        descriptor, rest = self._process.stdout.fileno(), b""
+        while data := os.read(descriptor, 65536):
+            *lines, rest = _ENDS.split(rest + data)
+            for line in lines:
+                if line:
+                    self._read(line.decode("utf-8", "replace"))
+        if rest:
+            self._read(rest.decode("utf-8", "replace"))
+
+    def _read(self, line: str) -> None:
+        emit(line)
+        self._tail.append(line)
+        self._last_line = time.monotonic()
+        if self._cause is None:
+            self._cause = causes.known(line)
+        if self.serving:
+            return
+        if match := _SHARDS.search(line):
+            self._board.tell("engine", step="loading weights", done=int(match[1]), total=int(match[2]), unit="shards")
+        elif match := _GRAPHS.search(line):
+            self._board.tell("engine", step="capturing graphs", done=int(match[1]), total=int(match[2]), unit="graphs")
+        elif _SERVING in line:
+            self.serving = True
+            self._board.tell("engine", state="done", step=None, done=1, total=1, unit="")
+        else:
+            for words, step in _STEPS:
+                if words in line:
+                    self._board.tell("engine", step=step)

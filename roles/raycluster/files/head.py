@@ -1,0 +1,190 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The program of the head pod: Ray and staging together, then the group, then the engine, until one of them ends.
+
+Any end of the engine is the end of this container; the kubelet starts it again, a bounded number of times.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from typing import Any
+
+import group as group_file
+import ray_node
+import status as status_port
+from engine import Engine
+from formation import Formation
+from group import STATE_FOLDER, Group
+from progress import Board, Failure, leave_message, log
+from rebuild import Rebuilds
+from stage import Stager
+
+ENGINE_FILE = STATE_FOLDER / "engine.json"
+TOKEN_FILE = STATE_FOLDER / "token.json"
+STEP_SECONDS = 0.5
+
+
+class Stopped(Exception):
+    """The pod is to end (SIGTERM)."""
+
+
+class Head:
+    """One run of the head's program."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self._run = status_port.new_run()
+        self._state = "starting"
+        self._board = Board()
+        self._rebuilds = Rebuilds(STATE_FOLDER / "failures.json", group.rebuild_limit, group.rebuild_window_seconds)
+        self._stop = threading.Event()
+        self._staged = threading.Event()
+        self._staging_failure: Failure | None = None
+        self._formation = Formation(group)
+        self._engine = Engine(group, self._board)
+
+    def run(self) -> int:
+        """Serve until the end; the exit code of the container."""
+        signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+        signal.signal(signal.SIGINT, lambda *_: self._stop.set())
+        for path in (ENGINE_FILE, TOKEN_FILE):
+            path.unlink(missing_ok=True)
+        self._board.start()
+        status_port.serve(self._group.ports["status"], self._status)
+        if self._rebuilds.spent:
+            return self._give_up()
+        try:
+            self._form()
+            self._serve()
+        except Stopped:
+            return self._drain()
+        except Failure as failure:
+            return self._fail(failure)
+        return 1
+
+    def _form(self) -> None:
+        """Return when the group is as the plan says: its GPUs alive and stable, and every stage's files on its node."""
+        self._board.tell("ray", state="running", total=self._group.tensor * self._group.pipeline, unit="GPUs")
+        self._ray = ray_node.start()
+        threading.Thread(target=self._stage, name="staging", daemon=True).start()
+        while True:
+            self._watch()
+            self._formation.look()
+            self._board.tell("ray", done=self._formation.gpus, step=self._formation.waiting_for)
+            if self._formation.complete and self._staged.is_set():
+                break
+        self._board.tell("ray", state="done", step=None)
+        for line in self._formation.description():
+            log(line)
+
+    def _serve(self) -> None:
+        """Run the engine; ends by Failure or Stopped only."""
+        _write(ENGINE_FILE, {"run": self._run})
+        self._engine.start()
+        while True:
+            self._watch()
+            if failure := self._engine.failure() or self._formation.failure():
+                raise failure
+            if self._engine.serving and self._state == "starting":
+                self._look_for_token()
+
+    def _look_for_token(self) -> None:
+        """The readiness probe asks for the first token; what came of it is told here, in the pod's log."""
+        self._board.tell("token", state="running", total=1, unit="completions")
+        try:
+            token = json.loads(TOKEN_FILE.read_text())
+        except (FileNotFoundError, ValueError):
+            return
+        if token.get("run") != self._run:
+            return
+        if token["ok"]:
+            self._state = "serving"
+            self._board.tell("token", state="done", done=1, cause=None, text=token["text"], seconds=token["seconds"])
+        else:
+            self._board.tell("token", cause=token["error"])
+
+    def _watch(self) -> None:
+        """Wait a moment; raise what ended meanwhile."""
+        if self._stop.wait(STEP_SECONDS):
+            raise Stopped
+        if self._staging_failure:
+            raise self._staging_failure
+        code = self._ray.poll()
+        if code is not None:
+            raise ray_node.ended(code)
+
+    def _stage(self) -> None:
+        try:
+            Stager(self._group.staging, self._board).run(0)
+            self._staged.set()
+        except Failure as failure:
+            self._staging_failure = failure
+
+    def _drain(self) -> int:
+        self._state = "draining"
+        log("asked to end: the engine finishes the requests it has")
+        ENGINE_FILE.unlink(missing_ok=True)
+        self._engine.drain()
+        return 0
+
+    def _fail(self, failure: Failure) -> int:
+        """Record the failure, say it, and end the container."""
+        ENGINE_FILE.unlink(missing_ok=True)
+        self._rebuilds.note(failure)
+        self._board.tell(failure.phase, state=failure.state, cause=failure.cause)
+        leave_message(self._board.entries()[failure.phase], failure.evidence)
+        log(
+            f"failure {self._rebuilds.count} (limit {self._group.rebuild_limit}) in phase {failure.phase}: {failure.cause}"
+        )
+        self._engine.kill()
+        return 1
+
+    def _give_up(self) -> int:
+        """Stay up, not ready and without Ray, so that the cause can be read; end when asked to."""
+        first = self._rebuilds.first or {"phase": "engine", "cause": "unknown", "evidence": []}
+        self._state = "given_up"
+        cause = (
+            f"given up after {self._rebuilds.count} failures; the first: {first['cause']}. "
+            "The nodes still cost money: deploy again when it is mended, or undeploy"
+        )
+        self._board.tell(first["phase"], state="failed", cause=cause)
+        for line in first["evidence"]:
+            log(f"first failure: {line}")
+        self._stop.wait()
+        return 0
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "role": "head",
+            "deployment": self._group.deployment,
+            "run": self._run,
+            "state": self._state,
+            "stages": self._formation.stages,
+            "phases": self._board.entries(),
+        }
+
+
+def _write(path: os.PathLike[str], document: dict[str, Any]) -> None:
+    new = f"{os.fspath(path)}.new"
+    with open(new, "w") as stream:
+        json.dump(document, stream)
+    os.replace(new, path)
+
+
+def main() -> int:
+    """Run the head; the exit code of the container."""
+    try:
+        group = group_file.load()
+    except (OSError, ValueError) as error:
+        log(str(error))
+        return 2
+    return Head(group).run()
+
+
+if __name__ == "__main__":
+    # Not sys.exit: threads that wait for the network must not hold up the end of the container.
+    os._exit(main())

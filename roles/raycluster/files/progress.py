@@ -1,0 +1,132 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a pod says of itself: log lines, progress lines, and the message that its container leaves when it ends.
+
+A progress line is the word `multinode` and a JSON object {phase, state, done, total, unit, rate, eta, cause}. States: `waiting`,
+`running`, `done`, `ended` (this try is over; another may succeed), `failed` (no restart mends it). `step` says what is being done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+WORD = "multinode"
+HEARTBEAT_SECONDS = 30.0
+# Numbers that change all the time are said this often at most.
+NUMBERS_SECONDS = 5.0
+# The kubelet keeps this much of /dev/termination-log.
+MESSAGE_BYTES = 4096
+TERMINATION_LOG = Path(os.environ.get("MULTINODE_TERMINATION_LOG", "/dev/termination-log"))
+
+_output = threading.Lock()
+
+
+class Failure(Exception):
+    """A foreseen end: its cause in words, the phase in which it came, and whether a restart can mend it.
+
+    evidence: the lines of a log that show it, last line last.
+    """
+
+    def __init__(self, phase: str, cause: str, lasting: bool = False, evidence: Sequence[str] = ()) -> None:
+        super().__init__(cause)
+        self.phase = phase
+        self.cause = cause
+        self.lasting = lasting
+        self.evidence = tuple(evidence)
+
+    @property
+    def state(self) -> str:
+        """The state of the phase that this failure ends."""
+        return "failed" if self.lasting else "ended"
+
+
+def emit(line: str) -> None:
+    """Write one line to the pod's log, whole, whatever other threads write."""
+    data = line.encode("utf-8", "replace") + b"\n"
+    with _output:
+        while data:
+            data = data[os.write(1, data) :]
+
+
+def log(text: str) -> None:
+    """Write a line for people, with the time (UTC)."""
+    emit(time.strftime("%Y-%m-%dT%H:%M:%SZ ", time.gmtime()) + text)
+
+
+class Board:
+    """The latest entry of each phase. Says an entry when it changes, and every 30 s while it is not done."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: dict[str, dict[str, Any]] = {}
+        self._said: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Repeat unfinished entries in the background from now on."""
+        threading.Thread(target=self._repeat, name="heartbeat", daemon=True).start()
+
+    def tell(self, phase: str, **fields: Any) -> None:
+        """Change fields of the phase's entry (state, done, total, unit, rate, eta, cause, step, ...)."""
+        with self._lock:
+            entry = self._entries.setdefault(phase, _blank(phase))
+            before = dict(entry)
+            entry.update(fields)
+            words = any(before.get(key) != entry.get(key) for key in ("state", "cause", "step"))
+            due = time.monotonic() - self._said.get(phase, -HEARTBEAT_SECONDS) >= NUMBERS_SECONDS
+            if words or (due and entry != before):
+                self._say(phase)
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """Return a copy of all entries, by phase."""
+        with self._lock:
+            return {phase: dict(entry) for phase, entry in self._entries.items()}
+
+    def _say(self, phase: str) -> None:
+        self._said[phase] = time.monotonic()
+        emit(progress_line(self._entries[phase]))
+
+    def _repeat(self) -> None:
+        while True:
+            time.sleep(1)
+            with self._lock:
+                for phase, entry in self._entries.items():
+                    if entry["state"] != "done" and time.monotonic() - self._said[phase] >= HEARTBEAT_SECONDS:
+                        self._say(phase)
+
+
+def progress_line(entry: dict[str, Any]) -> str:
+    """Return the entry as it stands in the log."""
+    return f"{WORD} {json.dumps(entry, separators=(',', ':'), ensure_ascii=False)}"
+
+
+def leave_message(entry: dict[str, Any], evidence: Sequence[str] = ()) -> None:
+    """Write the termination message: the entry's progress line, and below it as much of the evidence's end as fits."""
+    first = progress_line(entry)
+    if len(first.encode()) > MESSAGE_BYTES:
+        entry = {**entry, "cause": entry["cause"][: MESSAGE_BYTES // 8]}
+        first = progress_line(entry)
+    room = MESSAGE_BYTES - len(first.encode()) - 1
+    rest = "\n".join(evidence).encode()[-room:].decode("utf-8", "ignore") if room > 0 else ""
+    try:
+        TERMINATION_LOG.write_text(f"{first}\n{rest}" if rest else first)
+    except OSError as error:
+        log(f"the termination message cannot be written to {TERMINATION_LOG}: {error}")
+
+
+def _blank(phase: str) -> dict[str, Any]:
+    return {
+        "phase": phase,
+        "state": "waiting",
+        "done": 0,
+        "total": 0,
+        "unit": "",
+        "rate": None,
+        "eta": None,
+        "cause": None,
+    }

@@ -1,0 +1,211 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The program of a worker pod: staging at once, Ray as soon as the head is there, and an eye on the head.
+
+When rank 0 ends, this container ends within ten seconds (Ray alone takes about 47), so that the group forms anew.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from typing import Any
+
+import group as group_file
+import ray_node
+import status as status_port
+from group import STATE_FOLDER, Group
+from progress import Board, Failure, leave_message, log
+from rebuild import Rebuilds
+from stage import Stager
+from status import Watch
+
+STEP_SECONDS = 0.5
+# How long a worker that is asked to end waits to see whether the head is, too: then it stays until the head has drained.
+DRAIN_NOTICE_SECONDS = 3.0
+
+
+class HeadGone(Exception):
+    """Rank 0 ended or began anew: no failure of this pod."""
+
+
+class Stopped(Exception):
+    """The pod is to end (SIGTERM)."""
+
+
+class Worker:
+    """One run of a worker's program."""
+
+    def __init__(self, group: Group, head: str) -> None:
+        self._group = group
+        self._address = os.environ.get("POD_IP", "")
+        self._stage = group_file.worker_stage()
+        self._run = status_port.new_run()
+        self._node_id = ray_node.worker_node_id(self._stage)
+        self._state = "starting"
+        self._cause: str | None = None
+        self._board = Board()
+        self._rebuilds = Rebuilds(STATE_FOLDER / "failures.json", group.rebuild_limit, group.rebuild_window_seconds)
+        self._stager = Stager(group.staging, self._board)
+        self._staged: int | None = None
+        self._staging: threading.Thread | None = None
+        self._staging_failure: Failure | None = None
+        self._ray: subprocess.Popen[bytes] | None = None
+        self._head = head
+        self._watch: Watch
+        self._head_run: str | None = None
+        self._stop = threading.Event()
+
+    def run(self) -> int:
+        """Serve until the end; the exit code of the container."""
+        signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
+        signal.signal(signal.SIGINT, lambda *_: self._stop.set())
+        self._board.start()
+        status_port.serve(self._group.ports["status"], self._status)
+        self._watch = Watch(self._head, self._group.ports["status"])
+        try:
+            if self._rebuilds.spent:
+                return self._give_up()
+            self._begin_staging(self._stage)
+            self._join()
+            while True:
+                self._step()
+        except Stopped:
+            return self._drain()
+        except HeadGone as gone:
+            # No failure of its own: it does not count.
+            log(f"rank 0 is gone: {gone}; this container ends, to form the group anew")
+            self._board.tell("ray", state="ended", cause=f"rank 0 is gone: {gone}")
+            leave_message(self._board.entries()["ray"])
+            return 1
+        except Failure as failure:
+            return self._fail(failure)
+
+    def _join(self) -> None:
+        """Start Ray when the head's program is up and has not given up."""
+        self._board.tell("ray", state="waiting", total=self._group.tensor, unit="GPUs")
+        while True:
+            head = self._watch.status
+            if head is None:
+                self._board.tell("ray", step=f"waiting for the head: {self._watch.trouble}")
+            elif head["state"] == "given_up":
+                self._board.tell("ray", step="waiting: the head has given up, its log says why")
+            elif head["state"] == "starting" and not self._watch.lost:
+                break
+            self._pause()
+        self._head_run = head["run"]
+        log(f"joining Ray at {self._head} with node ID {self._node_id}")
+        self._board.tell("ray", state="running", step="joining")
+        self._ray = ray_node.start(self._node_id)
+
+    def _step(self) -> None:
+        """Wait a moment; raise what ended meanwhile; follow the order of stages that the head found."""
+        self._pause()
+        assert self._ray is not None
+        if lost := self._watch.lost:
+            raise HeadGone(lost)
+        head = self._watch.status or {}
+        if head.get("run") != self._head_run:
+            raise HeadGone("it started again")
+        code = self._ray.poll()
+        if code is not None:
+            raise ray_node.ended(code)
+        stage = head.get("stages", {}).get(self._address)
+        if stage is None:
+            return
+        self._board.tell("ray", state="done", done=self._group.tensor, step=None)
+        if stage != self._stage and self._group.staging.by_stage and not self._busy:
+            log(f"the cluster formed with this node as stage {stage}, not {self._stage}: staging for that one")
+            self._begin_staging(stage)
+        elif not self._group.staging.by_stage and not self._busy:
+            self._stage = self._staged = stage
+
+    @property
+    def _busy(self) -> bool:
+        return self._staging is not None and self._staging.is_alive()
+
+    def _begin_staging(self, stage: int | None) -> None:
+        self._stage, self._staged = stage, None
+        self._staging = threading.Thread(target=self._run_stager, args=(stage,), name="staging", daemon=True)
+        self._staging.start()
+
+    def _run_stager(self, stage: int | None) -> None:
+        try:
+            self._stager.run(stage)
+            self._staged = -1 if stage is None else stage
+        except Failure as failure:
+            self._staging_failure = failure
+
+    def _pause(self) -> None:
+        if self._stop.wait(STEP_SECONDS):
+            raise Stopped
+        if self._staging_failure:
+            raise self._staging_failure
+
+    def _drain(self) -> int:
+        """End; but while the head finishes its requests this stage is needed."""
+        self._state = "draining"
+        noticed = time.monotonic()
+        while self._head_run is not None and not self._watch.lost:
+            head = self._watch.status or {}
+            if head.get("run") != self._head_run:
+                break
+            if head.get("state") != "draining" and time.monotonic() - noticed > DRAIN_NOTICE_SECONDS:
+                break
+            time.sleep(STEP_SECONDS)
+        log("asked to end")
+        return 0
+
+    def _fail(self, failure: Failure) -> int:
+        self._cause = failure.cause
+        self._rebuilds.note(failure)
+        self._board.tell(failure.phase, state=failure.state, cause=failure.cause)
+        leave_message(self._board.entries()[failure.phase], failure.evidence)
+        log(
+            f"failure {self._rebuilds.count} (limit {self._group.rebuild_limit}) in phase {failure.phase}: {failure.cause}"
+        )
+        return 1
+
+    def _give_up(self) -> int:
+        """Stay up without Ray, so that the cause can be read; end when asked to."""
+        first = self._rebuilds.first or {"phase": "staging", "cause": "unknown"}
+        self._state = "given_up"
+        self._cause = f"given up after {self._rebuilds.count} failures; the first: {first['cause']}"
+        self._board.tell(first["phase"], state="failed", cause=f"{self._cause}. The nodes still cost money")
+        self._stop.wait()
+        return 0
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "role": "worker",
+            "deployment": self._group.deployment,
+            "run": self._run,
+            "state": self._state,
+            "stage": self._stage,
+            "staged": self._staged,
+            "node_id": self._node_id,
+            "cause": self._cause,
+            "phases": self._board.entries(),
+        }
+
+
+def main() -> int:
+    """Run a worker; the exit code of the container."""
+    try:
+        group = group_file.load()
+    except (OSError, ValueError) as error:
+        log(str(error))
+        return 2
+    head = os.environ.get("FQ_RAY_IP")
+    if not head:
+        log("FQ_RAY_IP is not set: this program is for a worker pod made by KubeRay")
+        return 2
+    return Worker(group, head).run()
+
+
+if __name__ == "__main__":
+    # Not sys.exit: threads that wait for the network must not hold up the end of the container.
+    os._exit(main())

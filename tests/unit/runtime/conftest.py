@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The programs of the pods, imported as they import each other, and a small model to stage."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.runtime.source_server import INDEX, PREFIX, SHARDS, SourceServer, md5
+
+PROGRAMS = Path(__file__).parents[3] / "roles" / "raycluster" / "files"
+sys.path.insert(0, str(PROGRAMS))
+
+
+@pytest.fixture
+def model_files() -> dict[str, bytes]:
+    """Four shards, an index, a config, an empty file and one in a folder."""
+    chance = random.Random(7)
+    files = {name: chance.randbytes(300_000 + 17 * number) for number, [name] in enumerate(SHARDS)}
+    weight_map = {f"model.layers.{number}.weight": name for number, [name] in enumerate(SHARDS)}
+    files[INDEX] = json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}).encode()
+    files["config.json"] = b'{"architectures": ["LlamaForCausalLM"]}'
+    files["empty.txt"] = b""
+    files["original/params.json"] = b"{}"
+    return files
+
+
+@pytest.fixture
+def source(model_files: dict[str, bytes]) -> Iterator[SourceServer]:
+    """A server with the model's files."""
+    with SourceServer(model_files).running() as server:
+        yield server
+
+
+@pytest.fixture
+def group_document(tmp_path: Path, source: SourceServer) -> dict[str, Any]:
+    """group.json for the model, one stage per shard; tests change it."""
+    (tmp_path / "par").write_text(source.url + "\n")
+    return {
+        "schema": 1,
+        "deployment": "tiny",
+        "namespace": "tiny",
+        "cluster": "tiny",
+        "tensor": 2,
+        "pipeline": 4,
+        "model": {"path": str(tmp_path / "model"), "served_names": ["tiny", "/models/tiny"]},
+        "staging": {
+            "source": "par",
+            "url_file": str(tmp_path / "par"),
+            "prefix": PREFIX,
+            "root": str(tmp_path / "model"),
+            "files": [{"name": name, "size": len(data), "md5": md5(data)} for name, data in source.files.items()],
+            "by_stage": True,
+            "shards_per_stage": SHARDS,
+            "streams": 4,
+        },
+        "engine": {"args": ["--tensor-parallel-size", "2"], "port": 8000},
+        "ports": {"gcs": 6379, "dashboard": 8265, "metrics": 8080, "client": 10001, "status": 8081},
+        "rebuild": {"limit": 3, "window_minutes": 60},
+    }

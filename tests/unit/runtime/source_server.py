@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An HTTP server with objects below a pre-authenticated request, which can be told to cut, stall, refuse and lie."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+SECRET = "s3cr3t-part-of-the-url"
+BASE = f"/p/{SECRET}/n/namespace/b/bucket/o/"
+PREFIX = "org/name/"
+# The weights of each stage of the small model that the tests stage.
+SHARDS = [[f"model-{number:05}-of-00004.safetensors"] for number in range(1, 5)]
+INDEX = "model.safetensors.index.json"
+
+
+class Fault:
+    """What happens to a request instead of the right answer.
+
+    status: this status, with `headers`; cut: the connection ends after so many bytes of the body; rate: bytes per second.
+    """
+
+    def __init__(
+        self,
+        status: int | None = None,
+        cut: int | None = None,
+        rate: float | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        self.status, self.cut, self.rate, self.headers = status, cut, rate, headers or {}
+
+
+class SourceServer:
+    """Serves `files` by name. `fault(number, name, start)` may return a Fault for the request with that number (from 0)."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files = files
+        self.requests: list[tuple[str, int]] = []
+        self.sent = 0
+        self.fault: Callable[[int, str, int], Fault | None] = lambda number, name, start: None
+        self._lock = threading.Lock()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                server.answer(self)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self.port = self._http.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}{BASE}"
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        """Answer one GET with a range, or one HEAD."""
+        name = request.path.removeprefix(BASE + PREFIX)
+        start = 0
+        if given := request.headers.get("Range"):
+            first, _, last = given.removeprefix("bytes=").partition("-")
+            start = int(first)
+        with self._lock:
+            number = len(self.requests)
+            self.requests.append((name, start))
+            fault = self.fault(number, name, start) or Fault()
+        data = self.files.get(name)
+        end = len(data or b"") if not given else min(int(last) + 1, len(data or b""))
+        if data is None or fault.status:
+            body = b'{"code":"NotAuthenticated"}'
+            request.send_response(fault.status or 404)
+            for key, value in fault.headers.items():
+                request.send_header(key, value)
+            request.send_header("Content-Length", str(len(body)))
+            request.end_headers()
+            if request.command == "GET":
+                request.wfile.write(body)
+            return
+        request.send_response(206 if given else 200)
+        request.send_header("Content-Length", str(end - start))
+        request.send_header("ETag", fault.headers.get("ETag", hashlib.sha1(data).hexdigest()))
+        if given:
+            request.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
+        request.end_headers()
+        if request.command == "GET":
+            self._send(request, data[start:end], fault)
+
+    def _send(self, request: BaseHTTPRequestHandler, body: bytes, fault: Fault) -> None:
+        limit = len(body) if fault.cut is None else min(fault.cut, len(body))
+        step = 1 << 16 if fault.rate is None else max(1, int(fault.rate / 20))
+        try:
+            for position in range(0, limit, step):
+                piece = body[position : min(position + step, limit)]
+                request.wfile.write(piece)
+                with self._lock:
+                    self.sent += len(piece)
+                if fault.rate:
+                    time.sleep(len(piece) / fault.rate)
+        except OSError:
+            request.close_connection = True
+            return
+        if limit < len(body):
+            request.close_connection = True
+            request.connection.close()
+
+    @contextmanager
+    def running(self) -> Iterator[SourceServer]:
+        """Serve until the block ends."""
+        thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._http.shutdown()
+            self._http.server_close()
+            thread.join(5)
+
+
+def md5(data: bytes) -> str:
+    """The digest as Object Storage gives it."""
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
