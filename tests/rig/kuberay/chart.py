@@ -41,7 +41,7 @@ def write_chart(rig: Rig) -> Path:
         _copy_definitions(Path(definitions), target / "crds")
     elif not given:
         definition = crd.ray_cluster_definition(_schemas(rig))
-        write_whole(target / "crds" / "ray.io_rayclusters.yaml", json.dumps(definition, indent=1) + "\n")
+        write_whole(target / "crds" / "ray.io_rayclusters.yaml", json.dumps(definition) + "\n")
     _write_values(rig, target)
     return target
 

@@ -197,7 +197,8 @@ def main() -> None:
     parser.add_argument("--enable-leader-election", choices=["false"], help="only off is known here: one replica")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("kopf").setLevel(logging.WARNING)
+    for quiet in ("kopf", "aiohttp.access"):
+        logging.getLogger(quiet).setLevel(logging.WARNING)
     kopf.run(
         registry=registry(Settings.from_environment()),
         standalone=True,

@@ -11,10 +11,10 @@ from typing import Any
 
 Schema = dict[str, Any]
 
-# What a structural schema may not hold, or need not.
+# What a structural schema may not hold. Descriptions stay: they make the definition too large for client-side apply (256 KiB in
+# an annotation), as KubeRay's own is.
 DROPPED = {
     "default",
-    "description",
     "x-kubernetes-group-version-kind",
     "x-kubernetes-unions",
     "x-kubernetes-patch-strategy",

@@ -14,10 +14,12 @@ from tests.rig.kuberay import names, ray_cluster, ray_start
 from tests.rig.kuberay.ray_cluster import Object, Settings, WorkerGroup
 
 SHARED_MEMORY = "shared-mem"
+# KubeRay shows the errors of the health check only after two minutes.
 WAIT_SCRIPT = """\
 SECONDS=0
-until ray health-check --address {address}; do
-  echo "$SECONDS seconds elapsed: waiting for GCS to be ready."
+until if (( SECONDS <= 120 )); then ray health-check --address {address} > /dev/null 2>&1
+      else ray health-check --address {address}; fi; do
+  echo "$SECONDS seconds elapsed: Waiting for GCS to be ready."
   sleep 5
 done
 echo "GCS is ready."

@@ -56,6 +56,7 @@ async def _serve(options: Any, config: dict[str, Any], listener: socket.socket) 
     try:
         engine.start()
     except Exception as error:
+        engine.close()
         log.write_failure("core.py:866", error)
         failure = RuntimeError("Engine core initialization failed. See root cause above. Failed core proc(s): {}")
         log.write_failure("api_server.py:1", failure, log.SERVER)
