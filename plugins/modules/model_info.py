@@ -120,11 +120,11 @@ model:
       type: str
       sample: config.json
     index:
-      description: C(file), C(weight_map) (tensor to file) and C(total_size) (bytes) of the weights' index. Empty when the
-        model has none.
+      description: C(weight_map) (tensor to file) and C(metadata) of the weights' index as it stands, with its name as
+        C(file) and the bytes that it states as C(total_size), null when it states none. Empty when the model has no index.
       returned: always
       type: dict
-      sample: {"file": "model.safetensors.index.json", "weight_map": {}, "total_size": 16060522496}
+      sample: {"file": "model.safetensors.index.json", "weight_map": {}, "metadata": {}, "total_size": 16060522496}
     tokenizer:
       description: Names of the tokenizer's files. Empty when there is none.
       returned: always

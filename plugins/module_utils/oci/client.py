@@ -31,11 +31,7 @@ SERVICES = {
     "container_engine": ("container_engine", "ContainerEngineClient"),
     "identity": ("identity", "IdentityClient"),
     "compute": ("core", "ComputeClient"),
-    "virtual_network": ("core", "VirtualNetworkClient"),
-    "block_storage": ("core", "BlockstorageClient"),
-    "limits": ("limits", "LimitsClient"),
     "object_storage": ("object_storage", "ObjectStorageClient"),
-    "load_balancer": ("load_balancer", "LoadBalancerClient"),
 }
 
 
@@ -89,11 +85,6 @@ class Connection:
             raise Refused([Fault("oci_region_missing", "region", "not given, and nothing names it", "", "set region")])
         self.config["region"] = self.region
         self._clients: dict[str, Any] = {}
-
-    @property
-    def tenancy(self) -> str:
-        """The tenancy's OCID as the sign-in names it, "" where it does not."""
-        return self.config.get("tenancy") or getattr(self.signer, "tenancy_id", None) or ""
 
     def endpoint(self, service: str) -> str:
         """Return the URL given for `service`, "" for the region's own."""

@@ -244,16 +244,16 @@ def pool_faults(pool: dict[str, Any], work_request: dict[str, Any]) -> list[Clou
     """Return why a pool has not the nodes it should have; nothing while it is busy without an error, or when it has.
 
     A launch that failed leaves a node entry without an instance, which counts until it is deleted. An old work request
-    that failed says nothing about a pool that has all of its nodes by now.
+    that failed, or a drain that did, says nothing about a pool that has all of its nodes.
     """
     nodes = pool.get("nodes") or []
-    found = [_node_fault(node) for node in nodes if node.get("node_error") or node.get("lifecycle_state") == "FAILING"]
     size = (pool.get("node_config_details") or {}).get("size", 0)
-    state = pool.get("lifecycle_state")
-    whole = state == "ACTIVE" and sum(node.get("lifecycle_state") == "ACTIVE" for node in nodes) >= size
-    if work_request.get("status") in ("FAILED", "CANCELED") and not whole:
+    if size and sum(node.get("lifecycle_state") == "ACTIVE" for node in nodes) >= size:
+        return []
+    found = [_node_fault(node) for node in nodes if node.get("node_error") or node.get("lifecycle_state") == "FAILING"]
+    if work_request.get("status") in ("FAILED", "CANCELED"):
         found.append(work_request_fault(work_request, pool["id"]))
-    if state in ("NEEDS_ATTENTION", "FAILED", "INACTIVE") and not found:
+    if pool.get("lifecycle_state") in ("NEEDS_ATTENTION", "FAILED", "INACTIVE") and not found:
         found.append(state_fault(pool))
     return found
 

@@ -78,7 +78,7 @@ def selection_names(selection: Selection) -> set[str]:
 
 
 def _index(source: Source, names: set[str], load_format: str, place: str) -> dict[str, Any]:
-    """Return {file, weight_map, total_size} of the weights' index, {} when the model has none."""
+    """Return {file, weight_map, metadata, total_size} of the weights' index, {} when the model has none."""
     name = index_name(names, load_format)
     if not name:
         return {}
@@ -88,8 +88,13 @@ def _index(source: Source, names: set[str], load_format: str, place: str) -> dic
         raise Refused(
             [Fault("index_malformed", place + name, "no weight_map", "tensor names and the files that hold them")]
         )
-    total = (content.get("metadata") or {}).get("total_size")
-    return {"file": name, "weight_map": weight_map, "total_size": int(total) if total else None}
+    metadata = content.get("metadata") if isinstance(content.get("metadata"), dict) else {}
+    return {"file": name, "weight_map": weight_map, "metadata": metadata, "total_size": _bytes(metadata)}
+
+
+def _bytes(metadata: dict[str, Any]) -> int | None:
+    total = metadata.get("total_size")
+    return int(total) if isinstance(total, (int, float)) and total > 0 else None
 
 
 def _json_object(source: Source, name: str, limit: int, place: str) -> dict[str, Any]:

@@ -218,7 +218,6 @@ class Connection:
     """Stands for the signed-in account."""
 
     region = "us-ashburn-1"
-    tenancy = "ocid1.tenancy.oc1..aaaatenancy"
 
     def __init__(self, **clients: Any) -> None:
         self.clients = clients

@@ -130,7 +130,7 @@ def test_options_without_a_file(tmp_path: Path, key: Any) -> None:
         api_user_key_pass_phrase="secret",
         tenancy=TENANCY,
     )
-    assert Connection(sign_in, CLUSTER).tenancy == TENANCY
+    assert Connection(sign_in, CLUSTER).config["tenancy"] == TENANCY
     assert "secret" not in repr(sign_in)
 
 
@@ -143,7 +143,7 @@ def test_environment_names_file_and_profile(account: SignIn, tmp_path: Path, mon
     write_config(tmp_path, "TEAM")
     monkeypatch.setenv("OCI_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("OCI_CONFIG_PROFILE", "TEAM")
-    assert Connection(SignIn(), CLUSTER).tenancy == TENANCY
+    assert Connection(SignIn(), CLUSTER).config["tenancy"] == TENANCY
 
 
 def test_missing_file(tmp_path: Path) -> None:
