@@ -11,6 +11,7 @@ import sys
 
 from aiohttp import web
 
+from tests.rig.cluster import Cluster
 from tests.rig.configuration import Rig, RigError
 from tests.rig.oci import compute, identity, limits
 from tests.rig.oci.accounts import DEFAULT, Accounts
@@ -35,8 +36,9 @@ async def serve(rig: Rig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
 
-    registry = KubernetesNodes(rig.kubernetes.kubeconfig, loop)
-    registry.start()
+    cluster = Cluster.from_kubeconfig(rig.kubernetes.kubeconfig)
+    registry = KubernetesNodes(cluster)
+    watching = asyncio.create_task(registry.watch())
     cloud = Cloud(rig.oci.endpoint)
     store = Store(rig.directory / "objects")
     node_pools = NodePools(cloud, registry, rig.network.node_prefix)
@@ -50,7 +52,7 @@ async def serve(rig: Rig) -> None:
             "kuberay_chart_ref": str(rig.charts / "kuberay-operator"),
             "endpoint_exposure": "load_balancer",
         },
-        kubernetes_version=registry.server_version(),
+        kubernetes_version=await registry.server_version(),
         node_kinds=("process", "kwok") if rig.root else ("kwok",),
     )
     accounts.create({"name": DEFAULT})
@@ -75,7 +77,8 @@ async def serve(rig: Rig) -> None:
     for runner in runners:
         await runner.cleanup()
     await node_pools.stop()
-    registry.stop()
+    watching.cancel()
+    await cluster.close()
 
 
 async def listen(application: web.Application, url: str) -> web.AppRunner:

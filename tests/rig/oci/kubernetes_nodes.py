@@ -14,18 +14,10 @@ A Node is served by the rig's kubelet stand-in (kind `process`) or by KWOK (kind
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import threading
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
-import kubernetes
-import urllib3
-from kubernetes.client.exceptions import ApiException
-
+from tests.rig.cluster import ApiError, Cache, Cluster, Object, ignore_missing
 from tests.rig.oci.machines import Capacity
 from tests.rig.oci.shapes import SHAPES
 from tests.rig.oci.state import Node, Tenancy
@@ -36,8 +28,8 @@ DEAD_ANNOTATION = "rig.multinode.inference/dead"
 POOL_ANNOTATION = "oci.oraclecloud.com/node-pool-id"
 KWOK_ANNOTATION = "kwok.x-k8s.io/node"
 GPU = "nvidia.com/gpu"
+NODES = "/api/v1/nodes"
 UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
-WATCH_SECONDS = 300
 EVICTION_INTERVAL_S = 0.5
 
 
@@ -122,118 +114,96 @@ def manifest(
 
 
 class KubernetesNodes:
-    """The registry that is the rig's API server. One thread watches the Nodes for their readiness."""
+    """The registry that is the rig's API server; Nodes are watched, so that nothing is asked for twice."""
 
-    def __init__(self, kubeconfig: Path, loop: asyncio.AbstractEventLoop) -> None:
-        client = kubernetes.config.new_client_from_config(str(kubeconfig))
-        self._api = kubernetes.client.CoreV1Api(client)
-        self._loop = loop
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._nodes = Cache(cluster, NODES, self._changed)
         self._ready: dict[str, asyncio.Event] = {}
-        self._system_node: asyncio.Future[tuple[str, str]] = loop.create_future()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watch-nodes", daemon=True)
+        self._system_node: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
 
-    def start(self) -> None:
-        self._thread.start()
+    async def watch(self) -> None:
+        """Keep up with the Nodes, without end."""
+        await self._nodes.run()
 
-    def stop(self) -> None:
-        self._stop.set()
-
-    def server_version(self) -> str:
+    async def server_version(self) -> str:
         """The API server's version, such as v1.37.2."""
-        return kubernetes.client.VersionApi(self._api.api_client).get_code().git_version
+        return str((await self._cluster.get("/version"))["gitVersion"])
 
     async def system_node(self) -> tuple[str, str]:
         return await asyncio.shield(self._system_node)
 
     async def names(self) -> set[str]:
-        nodes = await asyncio.to_thread(self._api.list_node)
-        return {node.metadata.name for node in nodes.items}
+        await self._nodes.synced.wait()
+        return {name for _, name in self._nodes.objects}
 
     async def create(self, manifest: dict[str, Any]) -> None:
-        await asyncio.to_thread(self._api.create_node, manifest)
+        await self._cluster.create(NODES, manifest)
 
     async def delete(self, name: str) -> None:
-        self._ready.pop(name, None)
-        await self._tolerate_absence(self._api.delete_node, name)
+        with ignore_missing():
+            await self._cluster.delete(f"{NODES}/{name}")
 
     async def add_labels(self, name: str, labels: dict[str, str]) -> None:
-        await self._tolerate_absence(self._api.patch_node, name, {"metadata": {"labels": labels}})
+        with ignore_missing():
+            await self._cluster.patch(f"{NODES}/{name}", {"metadata": {"labels": labels}})
 
     async def annotate(self, name: str, annotations: dict[str, str]) -> None:
-        await asyncio.to_thread(self._api.patch_node, name, {"metadata": {"annotations": annotations}})
+        await self._cluster.patch(f"{NODES}/{name}", {"metadata": {"annotations": annotations}})
 
     async def set_gpus(self, name: str, gpus: int) -> None:
         amounts = {GPU: str(gpus) if gpus else None}
-        await self._tolerate_absence(
-            self._api.patch_node_status, name, {"status": {"capacity": amounts, "allocatable": amounts}}
-        )
+        with ignore_missing():
+            await self._cluster.patch(
+                f"{NODES}/{name}/status", {"status": {"capacity": amounts, "allocatable": amounts}}
+            )
 
     async def ready(self, name: str) -> None:
         await self._ready.setdefault(name, asyncio.Event()).wait()
 
     async def drain(self, name: str, seconds: float) -> list[str]:
-        await self._tolerate_absence(self._api.patch_node, name, {"spec": {"unschedulable": True}})
-        deadline = self._loop.time() + seconds
+        with ignore_missing():
+            await self._cluster.patch(f"{NODES}/{name}", {"spec": {"unschedulable": True}})
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
         while True:
-            left = await asyncio.to_thread(self._evict, name)
-            if not left or self._loop.time() >= deadline:
+            left = await self._evict(name)
+            if not left or loop.time() >= deadline:
                 return left
             await asyncio.sleep(EVICTION_INTERVAL_S)
 
-    def _evict(self, name: str) -> list[str]:
+    async def _evict(self, name: str) -> list[str]:
         """Ask for the eviction of all pods on a node; those still there."""
-        pods = self._api.list_pod_for_all_namespaces(field_selector=f"spec.nodeName={name}").items
+        pods = await self._cluster.get("/api/v1/pods", fieldSelector=f"spec.nodeName={name}")
         left = []
-        for pod in pods:
-            if any(owner.kind == "DaemonSet" for owner in pod.metadata.owner_references or []):
+        for pod in pods["items"]:
+            metadata = pod["metadata"]
+            if any(owner["kind"] == "DaemonSet" for owner in metadata.get("ownerReferences", [])):
                 continue
-            left.append(f"{pod.metadata.namespace}/{pod.metadata.name}")
-            eviction = {
-                "apiVersion": "policy/v1",
-                "kind": "Eviction",
-                "metadata": {"name": pod.metadata.name, "namespace": pod.metadata.namespace},
-            }
+            names = {"name": metadata["name"], "namespace": metadata["namespace"]}
+            left.append("{namespace}/{name}".format(**names))
+            eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": names}
             try:
-                self._api.create_namespaced_pod_eviction(pod.metadata.name, pod.metadata.namespace, eviction)
-            except ApiException as error:
-                if error.status not in (404, 429):
+                await self._cluster.create(
+                    "/api/v1/namespaces/{namespace}/pods/{name}/eviction".format(**names), eviction
+                )
+            except ApiError as error:
+                if error.status not in (404, 429):  # gone, or forbidden by a disruption budget
                     raise
         return left
 
-    @staticmethod
-    async def _tolerate_absence(function: Callable[..., Any], *arguments: Any) -> None:
-        """A Node may be gone before its machine is; then nothing is left to do to it."""
-        try:
-            await asyncio.to_thread(function, *arguments)
-        except ApiException as error:
-            if error.status != 404:
-                raise
-
-    def _watch(self) -> None:
-        while not self._stop.is_set():
-            # The API server ends watches in its own time, and refuses connections while it starts or stops.
-            with contextlib.suppress(ApiException, urllib3.exceptions.HTTPError, OSError):
-                watch = kubernetes.watch.Watch()
-                for event in watch.stream(self._api.list_node, timeout_seconds=WATCH_SECONDS):
-                    if self._stop.is_set():
-                        return
-                    self._loop.call_soon_threadsafe(self._seen, event["type"], event["object"])
-            if not self._stop.is_set():
-                time.sleep(0.2)
-
-    def _seen(self, kind: str, node: Any) -> None:
-        name = node.metadata.name
-        if kind == "DELETED":
-            self._ready.pop(name, None)
+    def _changed(self, old: Object | None, new: Object | None) -> None:
+        if new is None:
+            assert old is not None
+            self._ready.pop(old["metadata"]["name"], None)
             return
-        annotations = node.metadata.annotations or {}
+        name, annotations = new["metadata"]["name"], new["metadata"].get("annotations", {})
         if annotations.get(KIND_ANNOTATION) == "process" and POOL_ANNOTATION not in annotations:
             if not self._system_node.done():
-                self._system_node.set_result((name, node.spec.provider_id or ""))
-        conditions = (node.status.conditions if node.status else None) or []
+                self._system_node.set_result((name, new["spec"].get("providerID", "")))
         event = self._ready.setdefault(name, asyncio.Event())
-        if any(condition.type == "Ready" and condition.status == "True" for condition in conditions):
+        conditions = new.get("status", {}).get("conditions", [])
+        if any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions):
             event.set()
         else:
             event.clear()

@@ -108,7 +108,7 @@ class NodePools:
         config = pool.details["nodeConfigDetails"]
         pool.details["nodeConfigDetails"] = {**config, "size": 1}
         node = self._entry(tenancy, pool)
-        node.id, node.private_ip, node.state = instance or node.id, name, "ACTIVE"
+        node.id, node.private_ip, node.state, node.shared = instance or node.id, name, "ACTIVE", True
         pool.nodes.append(node)
         pool.changed()
 
@@ -323,7 +323,7 @@ class NodePools:
                 return
         if life is not None:
             life.cancel()
-        if node.private_ip:
+        if node.private_ip and not node.shared:
             effect = self._cloud.scenarios.effect(
                 tenancy, "TerminateInstance", f"{node.private_ip} {node.id} {pool.id}"
             )

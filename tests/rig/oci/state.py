@@ -91,6 +91,8 @@ class Node:
     no_gpu: bool = False
     joined: bool = False
     gpu_advertised: bool = False
+    shared: bool = False
+    """the rig's CPU-only node, which stands in a pool of every tenancy and belongs to none"""
 
 
 @dataclasses.dataclass
