@@ -83,6 +83,11 @@ class Engine:
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         return self._failure(f"the engine ended {how}")
 
+    def note_serving(self) -> None:
+        """Note that the engine answered, whatever its log says."""
+        self.serving = True
+        self._board.tell("engine", state="done", step=None, done=1, total=1, unit="")
+
     def drain(self) -> None:
         """Ask the engine to finish the requests it has (`--shutdown-timeout`) and end; return when it has."""
         if self._process is not None and self._process.poll() is None:
@@ -132,8 +137,7 @@ class Engine:
         elif match := _GRAPHS.search(line):
             self._board.tell("engine", step="capturing graphs", done=int(match[1]), total=int(match[2]), unit="graphs")
         elif _SERVING in line:
-            self.serving = True
-            self._board.tell("engine", state="done", step=None, done=1, total=1, unit="")
+            self.note_serving()
         else:
             for words, step in _STEPS:
                 if words in line:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
 from typing import Any
 
@@ -38,14 +39,15 @@ class Head:
     def __init__(self, group: Group) -> None:
         self._group = group
         self._run = status_port.new_run()
-        self._state = "starting"
+        self._state = "forming"
         self._board = Board()
-        self._rebuilds = Rebuilds(STATE_FOLDER / "failures.json", group.rebuild_limit, group.rebuild_window_seconds)
+        self._rebuilds = Rebuilds(group)
         self._stop = threading.Event()
         self._staged = threading.Event()
         self._staging_failure: Failure | None = None
         self._formation = Formation(group)
         self._engine = Engine(group, self._board)
+        self._ray: subprocess.Popen[bytes] | None = None
 
     def run(self) -> int:
         """Serve until the end; the exit code of the container."""
@@ -54,16 +56,19 @@ class Head:
         for path in (ENGINE_FILE, TOKEN_FILE):
             path.unlink(missing_ok=True)
         self._board.start()
-        status_port.serve(self._group.ports["status"], self._status)
-        if self._rebuilds.spent:
-            return self._give_up()
         try:
+            status_port.serve(self._group.ports["status"], self._status)
+            if self._rebuilds.spent:
+                self._give_up()
             self._form()
             self._serve()
         except Stopped:
             return self._drain()
         except Failure as failure:
             return self._fail(failure)
+        finally:
+            self._engine.kill()
+            ray_node.stop(self._ray)
         return 1
 
     def _form(self) -> None:
@@ -77,6 +82,7 @@ class Head:
             self._board.tell("ray", done=self._formation.gpus, step=self._formation.waiting_for)
             if self._formation.complete and self._staged.is_set():
                 break
+        self._state = "starting"
         self._board.tell("ray", state="done", step=None)
         for line in self._formation.description():
             log(line)
@@ -89,20 +95,22 @@ class Head:
             self._watch()
             if failure := self._engine.failure() or self._formation.failure():
                 raise failure
-            if self._engine.serving and self._state == "starting":
+            if self._state == "starting":
                 self._look_for_token()
 
     def _look_for_token(self) -> None:
         """The readiness probe asks for the first token; what came of it is told here, in the pod's log."""
-        self._board.tell("token", state="running", total=1, unit="completions")
+        if self._engine.serving:
+            self._board.tell("token", state="running", total=1, unit="completions")
         try:
             token = json.loads(TOKEN_FILE.read_text())
         except (FileNotFoundError, ValueError):
             return
-        if token.get("run") != self._run:
+        if token["run"] != self._run:
             return
         if token["ok"]:
             self._state = "serving"
+            self._engine.note_serving()
             self._board.tell("token", state="done", done=1, cause=None, text=token["text"], seconds=token["seconds"])
         else:
             self._board.tell("token", cause=token["error"])
@@ -113,8 +121,7 @@ class Head:
             raise Stopped
         if self._staging_failure:
             raise self._staging_failure
-        code = self._ray.poll()
-        if code is not None:
+        if self._ray is not None and (code := self._ray.poll()) is not None:
             raise ray_node.ended(code)
 
     def _stage(self) -> None:
@@ -133,29 +140,26 @@ class Head:
 
     def _fail(self, failure: Failure) -> int:
         """Record the failure, say it, and end the container."""
+        self._state = "ending"
         ENGINE_FILE.unlink(missing_ok=True)
         self._rebuilds.note(failure)
         self._board.tell(failure.phase, state=failure.state, cause=failure.cause)
         leave_message(self._board.entries()[failure.phase], failure.evidence)
-        log(
-            f"failure {self._rebuilds.count} (limit {self._group.rebuild_limit}) in phase {failure.phase}: {failure.cause}"
-        )
-        self._engine.kill()
+        log(self._rebuilds.words(failure))
         return 1
 
-    def _give_up(self) -> int:
-        """Stay up, not ready and without Ray, so that the cause can be read; end when asked to."""
-        first = self._rebuilds.first or {"phase": "engine", "cause": "unknown", "evidence": []}
+    def _give_up(self) -> None:
+        """Stay up, not ready and without Ray, so that the cause can be read; return where the source's URL is a new one."""
+        first = self._rebuilds.first
+        assert first is not None
         self._state = "given_up"
-        cause = (
-            f"given up after {self._rebuilds.count} failures; the first: {first['cause']}. "
-            "The nodes still cost money: deploy again when it is mended, or undeploy"
-        )
-        self._board.tell(first["phase"], state="failed", cause=cause)
+        self._board.tell(first["phase"], state="failed", cause=self._rebuilds.verdict())
         for line in first["evidence"]:
             log(f"first failure: {line}")
-        self._stop.wait()
-        return 0
+        if not self._rebuilds.wait_for_change(self._stop):
+            raise Stopped
+        self._state = "forming"
+        self._board.tell(first["phase"], state="waiting", cause=None)
 
     def _status(self) -> dict[str, Any]:
         return {

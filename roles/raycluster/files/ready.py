@@ -29,7 +29,7 @@ class NotReady(Exception):
 
 def check_head(group: Group, state: dict[str, Any]) -> str:
     """Return what shows that the head is ready."""
-    if state["state"] in ("draining", "given_up"):
+    if state["state"] not in ("forming", "starting", "serving"):
         raise NotReady(f"the head's state is {state['state']}")
     engine = _read("engine.json")
     if engine is None or engine["run"] != state["run"]:

@@ -8,25 +8,30 @@ it outlives the container and ends with the pod.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import threading
 import time
-from pathlib import Path
 from typing import Any
 
-from progress import Failure
+from group import STATE_FOLDER, Group
+from progress import Failure, log
 
 # Lines of a log kept with the first failure: what came later is often only its consequence.
 EVIDENCE_LINES = 60
+# How often a program that has given up looks whether the source has changed.
+LOOK_SECONDS = 5.0
 
 
 class Rebuilds:
     """The failures of this pod within the window. Times are of the wall clock: a monotonic one does not outlive a node."""
 
-    def __init__(self, path: Path, limit: int, window_seconds: float) -> None:
-        self._path = path
-        self._limit = limit
-        self._window = window_seconds
+    def __init__(self, group: Group) -> None:
+        self._path = STATE_FOLDER / "failures.json"
+        self._limit = group.rebuild_limit
+        self._window = group.rebuild_window_seconds
+        self._url_file = group.staging.url_file
         self._failures = self._read()
 
     @property
@@ -48,6 +53,7 @@ class Rebuilds:
         """Record a failure before the container ends by it."""
         self._failures = self._read()
         entry = {"time": time.time(), "phase": failure.phase, "cause": failure.cause, "lasting": failure.lasting}
+        entry["source"] = self._source()
         entry["evidence"] = [] if self._failures else list(failure.evidence[-EVIDENCE_LINES:])
         self._failures.append(entry)
         new = self._path.with_name(f".{self._path.name}.new")
@@ -55,10 +61,34 @@ class Rebuilds:
         new.write_text(json.dumps({"failures": self._failures}, indent=1))
         os.replace(new, self._path)
 
-    def forget(self) -> None:
-        """Begin to count anew."""
+    def words(self, failure: Failure) -> str:
+        """Return the line for the log when the container ends by `failure`."""
+        rest = "no restart mends it" if failure.lasting else f"{self.count} of at most {self._limit + 1} in this window"
+        return f"failure in phase {failure.phase} ({rest}): {failure.cause}"
+
+    def verdict(self) -> str:
+        """Return why no further try is made."""
+        first = self._failures[0]
+        lasting = next((failure for failure in self._failures if failure["lasting"]), None)
+        cause = lasting["cause"] if lasting else f"given up after {self.count} failures; the first: {first['cause']}"
+        return f"{cause}. The nodes still cost money: deploy again when it is mended, or undeploy"
+
+    def wait_for_change(self, stop: threading.Event) -> bool:
+        """Wait until the source's URL is another one, and begin to count anew; False where `stop` is set before."""
+        while self._failures[-1]["source"] == self._source():
+            if stop.wait(LOOK_SECONDS):
+                return False
+        log("the source has a new URL: trying again")
         self._failures = []
         self._path.unlink(missing_ok=True)
+        return True
+
+    def _source(self) -> str:
+        """Return what tells one source URL from another, and is no secret."""
+        try:
+            return hashlib.sha256(self._url_file.read_bytes()).hexdigest()
+        except OSError:
+            return ""
 
     def _read(self) -> list[dict[str, Any]]:
         try:

@@ -216,9 +216,9 @@ def _words(error: Exception) -> str:
 
 
 def pause(attempt: int, asked: float) -> float:
-    """Return how long to wait before attempt `attempt` (from 1): doubling from 0.5 to 30 s, or what the source asked for.
+    """Return how long to wait before attempt `attempt` (from 1): doubling from 0.5 to 30 s, or what the source asked for, up to 60 s.
 
     A share that differs from thread to thread keeps the streams from coming back all at once.
     """
     spread = 0.75 + 0.5 * (time.monotonic_ns() // 1000 % 1000) / 1000
-    return max(asked, min(30.0, 0.5 * 2 ** min(attempt - 1, 6)) * spread)
+    return max(min(asked, 60.0), min(30.0, 0.5 * 2.0 ** min(attempt - 1, 6)) * spread)

@@ -17,7 +17,7 @@ from typing import Any
 import group as group_file
 import ray_node
 import status as status_port
-from group import STATE_FOLDER, Group
+from group import Group
 from progress import Board, Failure, leave_message, log
 from rebuild import Rebuilds
 from stage import Stager
@@ -45,17 +45,17 @@ class Worker:
         self._stage = group_file.worker_stage()
         self._run = status_port.new_run()
         self._node_id = ray_node.worker_node_id(self._stage)
-        self._state = "starting"
+        self._state = "forming"
         self._cause: str | None = None
         self._board = Board()
-        self._rebuilds = Rebuilds(STATE_FOLDER / "failures.json", group.rebuild_limit, group.rebuild_window_seconds)
+        self._rebuilds = Rebuilds(group)
         self._stager = Stager(group.staging, self._board)
         self._staged: int | None = None
         self._staging: threading.Thread | None = None
         self._staging_failure: Failure | None = None
         self._ray: subprocess.Popen[bytes] | None = None
         self._head = head
-        self._watch: Watch
+        self._watch = Watch(head, group.ports["status"])
         self._head_run: str | None = None
         self._stop = threading.Event()
 
@@ -64,11 +64,10 @@ class Worker:
         signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
         signal.signal(signal.SIGINT, lambda *_: self._stop.set())
         self._board.start()
-        status_port.serve(self._group.ports["status"], self._status)
-        self._watch = Watch(self._head, self._group.ports["status"])
         try:
+            status_port.serve(self._group.ports["status"], self._status)
             if self._rebuilds.spent:
-                return self._give_up()
+                self._give_up()
             self._begin_staging(self._stage)
             self._join()
             while True:
@@ -83,6 +82,8 @@ class Worker:
             return 1
         except Failure as failure:
             return self._fail(failure)
+        finally:
+            ray_node.stop(self._ray)
 
     def _join(self) -> None:
         """Start Ray when the head's program is up and has not given up."""
@@ -93,8 +94,10 @@ class Worker:
                 self._board.tell("ray", step=f"waiting for the head: {self._watch.trouble}")
             elif head["state"] == "given_up":
                 self._board.tell("ray", step="waiting: the head has given up, its log says why")
-            elif head["state"] == "starting" and not self._watch.lost:
+            elif head["state"] == "forming" and not self._watch.lost:
                 break
+            else:
+                self._board.tell("ray", step="waiting for the head to form a new group")
             self._pause()
         self._head_run = head["run"]
         log(f"joining Ray at {self._head} with node ID {self._node_id}")
@@ -110,6 +113,8 @@ class Worker:
         head = self._watch.status or {}
         if head.get("run") != self._head_run:
             raise HeadGone("it started again")
+        if head["state"] == "ending":
+            raise HeadGone("it ends")
         code = self._ray.poll()
         if code is not None:
             raise ray_node.ended(code)
@@ -164,19 +169,19 @@ class Worker:
         self._rebuilds.note(failure)
         self._board.tell(failure.phase, state=failure.state, cause=failure.cause)
         leave_message(self._board.entries()[failure.phase], failure.evidence)
-        log(
-            f"failure {self._rebuilds.count} (limit {self._group.rebuild_limit}) in phase {failure.phase}: {failure.cause}"
-        )
+        log(self._rebuilds.words(failure))
         return 1
 
-    def _give_up(self) -> int:
-        """Stay up without Ray, so that the cause can be read; end when asked to."""
-        first = self._rebuilds.first or {"phase": "staging", "cause": "unknown"}
-        self._state = "given_up"
-        self._cause = f"given up after {self._rebuilds.count} failures; the first: {first['cause']}"
-        self._board.tell(first["phase"], state="failed", cause=f"{self._cause}. The nodes still cost money")
-        self._stop.wait()
-        return 0
+    def _give_up(self) -> None:
+        """Stay up without Ray, so that the cause can be read; return where the source's URL is a new one."""
+        first = self._rebuilds.first
+        assert first is not None
+        self._state, self._cause = "given_up", self._rebuilds.verdict()
+        self._board.tell(first["phase"], state="failed", cause=self._cause)
+        if not self._rebuilds.wait_for_change(self._stop):
+            raise Stopped
+        self._state, self._cause = "forming", None
+        self._board.tell(first["phase"], state="waiting", cause=None)
 
     def _status(self) -> dict[str, Any]:
         return {

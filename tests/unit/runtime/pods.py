@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A group's pods as processes on loopback addresses: the programs as they are, with stand-ins for `ray` and `vllm` on PATH."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.unit.runtime.source_server import SHARDS
+
+PROGRAMS = Path(__file__).parents[3] / "roles" / "raycluster" / "files"
+STAND_INS = Path(__file__).parent / "programs"
+API_KEY = "an-api-key"
+
+
+def free_port() -> int:
+    """A port that is free now, and not one that the kernel gives to connections."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Wait for a true value and return it."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"after {seconds} s not {what}")
+        time.sleep(0.05)
+    return value
+
+
+class Pod:
+    """One pod; `start` is the kubelet's start of its container. Its state folder outlives the container."""
+
+    def __init__(self, group: PodGroup, number: int, label: int | None) -> None:
+        self.number = number
+        self.address = f"127.0.0.{number + 1}"
+        self.folder = group.folder / f"pod-{number}"
+        self.folder.mkdir()
+        self.programs = self.folder / "programs"
+        shutil.copytree(PROGRAMS, self.programs, ignore=shutil.ignore_patterns("__pycache__"))
+        document = json.loads(json.dumps(group.document))
+        document["staging"]["root"] = str(self.folder / "model")
+        (self.programs / "group.json").write_text(json.dumps(document))
+        self.log_file = self.folder / "log"
+        ports = group.document["ports"]
+        role = "--head" if number == 0 else f"--address=127.0.0.1:{ports['gcs']}"
+        self.environment = {
+            "PATH": f"{STAND_INS}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "POD_IP": self.address,
+            "FQ_RAY_IP": "127.0.0.1",
+            "KUBERAY_GEN_RAY_START_CMD": f"ray start  {role}  --block  --dashboard-port={ports['dashboard']}  --num-gpus=2 ",
+            "RAY_AUTH_TOKEN": "a-ray-token",
+            "RAY_STAND_IN": str(group.folder),
+            "VLLM_STAND_IN": str(group.folder),
+            "VLLM_API_KEY": API_KEY,
+            "MULTINODE_STATE": str(self.folder),
+            "MULTINODE_TERMINATION_LOG": str(self.folder / "termination"),
+        }
+        if number and label is not None:
+            self.environment["MULTINODE_REPLICA_INDEX"] = str(label)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the container."""
+        program = self.programs / ("head.py" if self.number == 0 else "worker.py")
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(program)], env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def probe(self) -> tuple[int, str]:
+        """Run the readiness probe: its exit code and what it said."""
+        done = subprocess.run(
+            [sys.executable, str(self.programs / "ready.py")],
+            env=self.environment, capture_output=True, text=True, timeout=30,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout.strip()
+
+    def wait(self, seconds: float) -> int:
+        """Wait for the container's end: its exit code."""
+        assert self.process is not None
+        return self.process.wait(seconds)
+
+    def ended(self) -> bool:
+        """Say whether the container has ended."""
+        return self.process is None or self.process.poll() is not None
+
+    def terminate(self) -> None:
+        """What the kubelet does when the pod is deleted."""
+        assert self.process is not None
+        self.process.terminate()
+
+    def kill(self) -> None:
+        """End the container at once, with all its processes, as the end of its PID 1 does."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        self.end_children()
+
+    def end_children(self) -> None:
+        """End what the container's program left behind."""
+        for path in self.folder.parent.glob("*.node"):
+            node = json.loads(path.read_text())
+            if node["node_ip"] == self.address:
+                try:
+                    os.kill(node["pid"], signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+
+    def log(self) -> str:
+        """All that the container said, over all its starts."""
+        return self.log_file.read_text() if self.log_file.exists() else ""
+
+    def progress(self, phase: str) -> dict[str, Any]:
+        """The latest progress line of a phase; {} before the first."""
+        lines = [line for line in self.log().splitlines() if line.startswith('multinode {"phase":"' + phase)]
+        return json.loads(lines[-1].removeprefix("multinode ")) if lines else {}
+
+    def message(self) -> dict[str, Any]:
+        """The progress line of the termination message."""
+        first = (self.folder / "termination").read_text().splitlines()[0]
+        return dict(json.loads(first.removeprefix("multinode ")))
+
+
+class PodGroup:
+    """A head and its workers. labels: the replica index of each worker, None for one without the label."""
+
+    def __init__(self, document: dict[str, Any], folder: Path, labels: list[int | None]) -> None:
+        self.folder = folder
+        document["pipeline"] = 1 + len(labels)
+        document["engine"]["port"] = free_port()
+        document["engine"]["args"] = ["--port", str(document["engine"]["port"])]
+        document["ports"] = {name: free_port() for name in ("gcs", "dashboard", "metrics", "client", "status")}
+        shards = [name for names in SHARDS for name in names]
+        self.shards = [{name} for name in shards[: len(labels)]] + [set(shards[len(labels) :])]
+        document["staging"]["shards_per_stage"] = [sorted(names) for names in self.shards]
+        self.document = document
+        self.pods = [Pod(self, number, label) for number, label in enumerate([None, *labels])]
+        self.head, self.workers = self.pods[0], self.pods[1:]
+
+    def start(self) -> None:
+        """Start all containers."""
+        for pod in self.pods:
+            pod.start()
+
+    def behave(self, **behaviour: Any) -> None:
+        """Tell the engine what to do."""
+        new = self.folder / "behaviour.new"
+        new.write_text(json.dumps(behaviour))
+        new.rename(self.folder / "behaviour")
+
+    def served(self, seconds: float = 30) -> None:
+        """Wait until a token came back and the head says so."""
+        until(lambda: self.head.probe()[0] == 0, seconds, "ready: " + self.head.log()[-2000:])
+        until(lambda: self.head.progress("token").get("state") == "done", 5, "told in the log")
+
+    def end(self) -> None:
+        """Leave no process."""
+        for pod in self.pods:
+            pod.kill()

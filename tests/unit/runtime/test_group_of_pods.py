@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Head and workers together, with stand-ins for Ray and vLLM: formed, served, lost, formed again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.runtime.pods import PodGroup, until
+from tests.unit.runtime.source_server import SECRET, Fault, SourceServer
+
+Document = dict[str, Any]
+MakeGroup = Callable[..., PodGroup]
+
+
+@pytest.fixture
+def make_group(group_document: Document, tmp_path: Path) -> Iterator[MakeGroup]:
+    """Makes groups that end with the test."""
+    made: list[PodGroup] = []
+
+    def make(labels: list[int | None], **changes: Any) -> PodGroup:
+        group_document.update(changes)
+        folder = tmp_path / f"group-{len(made)}"
+        folder.mkdir()
+        made.append(PodGroup(group_document, folder, labels))
+        return made[-1]
+
+    yield make
+    for group in made:
+        group.end()
+
+
+def shards_of(pod: Any) -> set[str]:
+    """The weight files in a pod's model folder."""
+    return {path.name for path in (pod.folder / "model").glob("*.safetensors")}
+
+
+def test_a_group_serves_is_rebuilt_after_any_end_and_reads_no_file_again(
+    make_group: MakeGroup, source: SourceServer
+) -> None:
+    group = make_group([0, 1])
+    assert group.head.probe()[0] == 1
+    group.start()
+    group.served()
+    assert group.head.progress("token")["text"] == " world"
+    assert group.head.progress("ray")["done"] == 6
+    for pod in group.pods:
+        assert shards_of(pod) == group.shards[pod.number]
+        assert pod.progress("staging")["state"] == "done"
+    for pod in group.workers:
+        assert pod.probe() == (0, f"staged and in Ray as stage {pod.number}")
+    assert json.loads((group.folder / "arguments").read_text())[:1] == ["serve"]
+    requests = len(source.requests)
+
+    group.behave(exit=0)
+    assert group.head.wait(5) == 1
+    began = time.monotonic()
+    message = group.head.message()
+    assert (message["phase"], message["state"]) == ("engine", "ended")
+    assert message["cause"].startswith("the engine ended with exit code 0")
+    assert [pod.wait(10) for pod in group.workers] == [1, 1]
+    assert time.monotonic() - began < 10
+    group.start()
+    group.served()
+    assert len(source.requests) == requests
+    assert len((group.folder / "completions").read_text().splitlines()) == 2
+
+
+def test_ready_comes_with_a_token_not_with_health(make_group: MakeGroup) -> None:
+    group = make_group([])
+    group.behave(completion=500)
+    group.start()
+    until(lambda: group.head.progress("engine").get("state") == "done", 20, "loaded")
+    code, said = group.head.probe()
+    assert code == 1 and "answered with 500" in said
+    until(lambda: "500" in str(group.head.progress("token").get("cause")), 5, "told in the log")
+    group.behave()
+    group.served()
+
+
+def test_a_worker_that_starts_again_ends_the_engine(make_group: MakeGroup) -> None:
+    group = make_group([0])
+    group.start()
+    group.served()
+    worker = group.workers[0]
+    worker.kill()
+    worker.start()
+    assert group.head.wait(10) == 1
+    assert "stage 1" in group.head.message()["cause"]
+    group.head.start()
+    group.served()
+    assert not worker.ended()
+
+
+def test_a_head_that_starts_again_ends_the_workers(make_group: MakeGroup) -> None:
+    group = make_group([0])
+    group.start()
+    group.served()
+    group.head.kill()
+    group.head.start()
+    assert group.workers[0].wait(10) == 1
+    assert "rank 0 is gone" in group.workers[0].message()["cause"]
+
+
+def test_workers_without_labels_take_the_stages_that_formed(make_group: MakeGroup) -> None:
+    group = make_group([None, None])
+    group.start()
+    group.served()
+    assert {frozenset(shards_of(pod)) for pod in group.workers} == {frozenset(names) for names in group.shards[1:]}
+
+
+def test_swapped_labels_are_followed(make_group: MakeGroup) -> None:
+    group = make_group([1, 0])
+    group.start()
+    group.served()
+    assert [shards_of(pod) for pod in group.workers] == [group.shards[2], group.shards[1]]
+
+
+def test_a_missing_worker_is_waited_for_and_named(make_group: MakeGroup) -> None:
+    group = make_group([0, 1])
+    group.head.start()
+    group.workers[0].start()
+    until(lambda: group.head.progress("ray").get("step") == "2 of 3 nodes have joined Ray", 15, "named")
+    assert not (group.folder / "arguments").exists()
+    group.workers[1].start()
+    group.served()
+
+
+def test_tries_are_counted_and_end_with_the_first_cause(make_group: MakeGroup) -> None:
+    group = make_group([0], rebuild={"limit": 1, "window_minutes": 60})
+    group.start()
+    for cause in ("ValueError: first", "ValueError: second"):
+        group.served()
+        group.behave(exit=1, say=[cause])
+        group.head.wait(10)
+        group.workers[0].wait(10)
+        group.start()
+    until(lambda: group.head.progress("engine").get("state") == "failed", 10, "given up")
+    said = group.head.progress("engine")["cause"]
+    assert "given up after 2 failures; the first:" in said and "ValueError: first" in said and "cost money" in said
+    assert group.head.probe() == (1, "the head's state is given_up")
+    until(lambda: "has given up" in str(group.workers[0].progress("ray").get("step")), 10, "told by the worker")
+    assert not list(group.folder.glob("*.node")) or len((group.folder / "completions").read_text().splitlines()) == 2
+    group.head.terminate()
+    assert group.head.wait(5) == 0
+
+
+def test_a_refused_par_ends_with_its_cause_and_a_new_one_is_taken(
+    make_group: MakeGroup, source: SourceServer, tmp_path: Path
+) -> None:
+    source.fault = lambda number, name, start: Fault(status=404)
+    group = make_group([])
+    group.start()
+    assert group.head.wait(10) == 1
+    message = group.head.message()
+    assert message["state"] == "failed" and "PAR invalid, expired or out of scope" in message["cause"]
+    group.start()
+    until(lambda: "cost money" in str(group.head.progress("staging").get("cause")), 5, "given up")
+    source.fault = lambda number, name, start: None
+    (tmp_path / "par").write_text(source.url + "?new")
+    group.served()
+    assert SECRET not in group.head.log()
+
+
+def test_a_known_cause_comes_with_its_remedy(make_group: MakeGroup) -> None:
+    group = make_group([])
+    group.start()
+    group.served()
+    group.behave(exit=1, say=["(EngineCore) ValueError: No available memory for the cache blocks. Try increasing"])
+    group.head.wait(10)
+    assert "no GPU memory is left for the KV cache; take a smaller" in group.head.message()["cause"]
+    assert group.head.message()["state"] == "failed"
+
+
+def test_asked_to_end_the_engine_drains_and_the_worker_stays_as_long(make_group: MakeGroup) -> None:
+    group = make_group([0])
+    group.behave(drain=2)
+    group.start()
+    group.served()
+    group.head.terminate()
+    group.workers[0].terminate()
+    assert group.head.wait(10) == 0
+    assert group.workers[0].wait(10) == 0
+    assert "stand-in: draining" in group.head.log()
+    assert "Traceback" not in group.head.log() + group.workers[0].log()
+
+
+def test_an_image_without_ray_or_vllm_is_told(make_group: MakeGroup, tmp_path: Path) -> None:
+    group = make_group([])
+    group.head.environment["PATH"] = "/usr/bin:/bin"
+    group.start()
+    assert group.head.wait(10) == 1
+    assert group.head.message()["cause"].startswith("the image has no `ray` on its PATH")
