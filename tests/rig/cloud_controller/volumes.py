@@ -20,7 +20,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.rig.cluster import ApiError, Cache, Cluster, Object, Tasks, ignore_missing, key, say
+from tests.rig.cluster import ApiError, Cache, Cluster, Object, Tasks, key, say
 from tests.rig.configuration import Rig
 from tests.rig.events import Events
 from tests.rig.nodes.quantities import parse
@@ -145,11 +145,7 @@ class Volumes:
             while True:
                 try:
                     await self._remove(volume["spec"]["csi"]["volumeHandle"])
-                    with ignore_missing():
-                        await self._cluster.delete(path)
-                        now = await self._cluster.get(path)
-                        kept = [entry for entry in now["metadata"].get("finalizers", []) if entry != FINALIZER]
-                        await self._cluster.patch(path, {"metadata": {"finalizers": kept}})
+                    await self._let_go(path)
                     return
                 except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
                     say(f"{volume['metadata']['name']} not removed, trying again: {error!r}")
@@ -157,6 +153,20 @@ class Volumes:
                 wait = min(wait * 2, LONGEST_RETRY_SECONDS)
         finally:
             self._busy.discard(volume["metadata"]["uid"])
+
+    async def _let_go(self, path: str) -> None:
+        """Delete the volume's object, and take our finalizer off it."""
+        try:
+            await self._cluster.delete(path)
+            found = (await self._cluster.get(path))["metadata"]
+            kept = [entry for entry in found.get("finalizers", []) if entry != FINALIZER]
+            version = found["resourceVersion"]
+            await self._cluster.patch(path, {"metadata": {"resourceVersion": version, "finalizers": kept}})
+        except ApiError as error:
+            if error.status == 409:  # another controller took its own finalizer off meanwhile
+                await self._let_go(path)
+            elif error.status != 404:
+                raise
 
     async def _remove(self, handle: str) -> None:
         await asyncio.to_thread(shutil.rmtree, self._folder / handle, True)

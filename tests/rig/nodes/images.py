@@ -2,7 +2,8 @@
 """What an image name means on process nodes: the folders `tests/rig/images/<folder>` with their `image.json`.
 
 image.json: names (patterns of full names), user, group, home (and work directory), path (folders of programs, relative to this one),
-environment ("{image}" in a value is this folder), entrypoint. A pod's PATH is RIG_POD_PATH, the image's own folders, the interpreter's environment, the system's.
+environment ("{image}" in a value is this folder), entrypoint. A pod's PATH is RIG_POD_PATH, the image's own folders, the
+interpreter's environment, the system's.
 
 Facts imitated:
 - only full names (registry/repository:tag): CRI-O on OKE refuses short ones from Kubernetes 1.34 on

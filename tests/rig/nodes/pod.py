@@ -149,7 +149,7 @@ class Pod:
         await self._again_and_again("FailedCreatePodSandBox", self._make_sandbox)
         self.tasks.start(self._refresh_volumes(), f"volumes of {self.label}")
         if await self._initialize():
-            await asyncio.gather(*(container.start() for container in self.mains))
+            await asyncio.wait([container.start() for container in self.mains])  # when cancelled, they go on
         if self._terminating:
             return
         self._ended = True
@@ -198,7 +198,7 @@ class Pod:
             if container.role == "sidecar":
                 await container.has_started.wait()
                 continue
-            await task
+            await asyncio.wait([task])
             if not container.state.is_initialized:
                 return False
         return True
