@@ -52,14 +52,15 @@ def home(tmp_path: Path) -> Path:
 
 
 def environment_of(home: Path, **more: str) -> dict[str, str]:
-    """The environment of a user who has set nothing for Ansible."""
+    """The environment of a user who has set nothing for Ansible, and has the Ansible of the lock."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     return {**kept, "HOME": str(home), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more}
 
 
 def ansible_playbook(*words: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [program("ansible-playbook"), *words]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
+    found = shutil.which("ansible-playbook", path=env["PATH"])
+    assert found is not None
+    return subprocess.run([found, *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
 def assert_runs(playbooks: list[str], *options: str, cwd: Path, env: dict[str, str]) -> None:
@@ -122,6 +123,16 @@ def test_the_installed_files_are_those_of_the_manifest(tarball: Path, home: Path
 
 def test_a_clone(clone: Path, home: Path) -> None:
     assert_runs([f"playbooks/{name}.yml" for name in PLAYBOOKS], cwd=clone, env=environment_of(home))
+
+
+def test_the_oldest_ansible_that_it_promises(clone: Path, home: Path) -> None:
+    """A real deployment with each version is in test_supported_cores.py."""
+    promised = yaml.safe_load((REPOSITORY / "meta" / "runtime.yml").read_text())["requires_ansible"]
+    oldest = promised.removeprefix(">=").rpartition(".")[0]
+    folder = environment(f"core-{oldest}", f"ansible-core=={oldest}.*")
+    env = environment_of(home)
+    env["PATH"] = f"{folder / 'bin'}:{env['PATH']}"
+    assert_runs([f"playbooks/{name}.yml" for name in PLAYBOOKS], cwd=clone, env=env)
 
 
 def test_a_clone_from_another_folder(clone: Path, home: Path, tmp_path: Path) -> None:
