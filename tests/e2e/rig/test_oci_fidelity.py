@@ -128,6 +128,17 @@ def test_capacity_is_reported_for_each_availability_domain(account: Account) -> 
     assert report(root, "BM.GPU.H200.8").availability_status == "HARDWARE_NOT_SUPPORTED"
 
 
+def test_block_volumes_are_listed(account: Account) -> None:
+    body = {"size_gb": 50, "namespace": "d", "claim": "models", "tenancy": account.cluster_id}
+    made = account.steer("POST", "/rig/volumes", body)
+    client = account.client(oci.core.BlockstorageClient)
+    volume = client.get_volume(made["id"]).data
+    assert (volume.size_in_gbs, volume.compartment_id) == (50, account.compartment_id)
+    assert made["id"] in [one.id for one in client.list_volumes(compartment_id=account.compartment_id).data]
+    account.steer("DELETE", f"/rig/volumes/{made['id']}")
+    assert error_of(client.get_volume, made["id"])[0] == 404
+
+
 def test_the_compartment_and_its_tenancy(account: Account) -> None:
     identity = account.client(oci.identity.IdentityClient)
     compartment = identity.get_compartment(account.compartment_id).data

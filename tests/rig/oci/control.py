@@ -16,6 +16,7 @@ GET    /state                       everything there is
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -170,16 +171,14 @@ class Control:
         return web.json_response({"id": ocid, "availability_domain": domain})
 
     def _place(self, body: dict[str, Any]) -> tuple[Tenancy, str]:
-        """Whose volume it is and where: by the node it goes to, else by the tenancy named, else the default one's."""
-        if body.get("node"):
-            try:
-                tenancy, _, node = self._node_pools.find(body["node"])
-                return tenancy, node.availability_domain
-            except ServiceError:
-                if not body.get("tenancy"):
-                    raise
-        tenancy = self._cloud.tenancy(body["tenancy"]) if body.get("tenancy") else self._cloud.tenancies[0]
-        return tenancy, tenancy.domains[0]
+        """Whose volume it is and where: the tenancy named, else that of the node it goes to, else the default one."""
+        if body.get("tenancy"):
+            tenancy = self._cloud.tenancy(body["tenancy"])
+            return tenancy, tenancy.domains[0]
+        with contextlib.suppress(ServiceError):  # a Node that no node pool made
+            tenancy, _, node = self._node_pools.find(body.get("node", ""))
+            return tenancy, node.availability_domain
+        return self._cloud.tenancies[0], self._cloud.tenancies[0].domains[0]
 
     async def remove_volume(self, request: web.Request) -> web.Response:
         for tenancy in self._cloud.tenancies:
