@@ -287,7 +287,8 @@ class OciNodePool:
 
     def absent(self) -> None:
         """Delete the pool, or see that it is gone."""
-        pool = self.pools.find(self.name, self.deployment)
+        # A run killed just now may have asked for a pool that is not listed yet.
+        pool = self.pools.find(self.name, self.deployment) or self.pools.find_unlisted(self.name, self.deployment)
         if pool is None:
             if self.wait and not self.module.check_mode:
                 self._await_deletions_under_way()

@@ -144,7 +144,7 @@ class NodePools:
         if request["status"] not in FAILED_STATES:
             return {**request, "errors": []}
         with self._asking("reading the work request's errors", request["id"], READ_WORK_REQUESTS):
-            errors = all_pages_of_one(self.engine.list_work_request_errors(self.compartment_id, request["id"]))
+            errors = as_data(self.engine.list_work_request_errors(self.compartment_id, request["id"]).data)
         return {**request, "errors": errors}
 
     def newest_work_request(self, node_pool_id: str) -> dict[str, Any]:
@@ -265,11 +265,6 @@ class NodePools:
     def _refuse_failure(self, request: dict[str, Any], node_pool_id: str) -> None:
         if request["status"] in FAILED_STATES:
             raise Refused([work_request_fault(request, node_pool_id)])
-
-
-def all_pages_of_one(response: Any) -> list[dict[str, Any]]:
-    """Return the items of a list call that has no pages."""
-    return [as_data(item) for item in response.data]
 
 
 def _too_late(node_pool_id: str, pool: dict[str, Any] | None, expected: str, wait: Wait, work_request_id: str) -> Fault:

@@ -63,18 +63,13 @@ def model_facts(
         "config": config,
         "config_file": config_name,
         "index": index,
-        "tokenizer": sorted(name for name in selection_names(selection) if name in TOKENIZER_FILES),
+        "tokenizer": [file.name for file in selection.files if file.name in TOKENIZER_FILES],
         "files": [file.as_dict() for file in selection.files],
         "bytes": sum(file.size for file in selection.files),
         "left_out": sorted(selection.left_out, key=lambda item: item["name"]),
         "source": source.describe(),
         "prefix": source.prefix,
     }
-
-
-def selection_names(selection: Selection) -> set[str]:
-    """Return the names of the selected files."""
-    return {file.name for file in selection.files}
 
 
 def _index(source: Source, names: set[str], load_format: str, place: str) -> dict[str, Any]:

@@ -51,44 +51,45 @@ def get(
     Busy and failing services, and connections that break, are tried again within a few seconds.
     """
     pause = FIRST_PAUSE
-    for attempt in range(1, ATTEMPTS + 1):
-        last = attempt == ATTEMPTS
+    for _attempt in range(ATTEMPTS - 1):
         try:
             answer = _get_once(url, limit, headers or {}, timeout)
-        except Unreachable:
-            if last:
-                raise
-        else:
-            if last or answer.status not in RETRIED_STATUSES:
+            if answer.status not in RETRIED_STATUSES:
                 return answer
+        except Unreachable:
+            pass  # the last attempt reports it
         sleep(pause)
         pause *= 2
-    raise AssertionError("unreachable")
+    return _get_once(url, limit, headers or {}, timeout)
 
 
 def _get_once(url: str, limit: int, headers: Mapping[str, str], timeout: float) -> Answer:
     try:
-        # use_netrc would send a machine's stored password along with a pre-authenticated URL.
-        response = open_url(
-            url,
-            headers=dict(headers),
-            timeout=timeout,
-            follow_redirects="none",
-            http_agent=USER_AGENT,
-            use_netrc=False,
-        )
-        return _answer(response, response.status, limit)
-    except urllib.error.HTTPError as error:
-        return _answer(error, error.code, limit)
+        try:
+            # use_netrc would send a machine's stored password along with a pre-authenticated URL.
+            response = open_url(
+                url,
+                headers=dict(headers),
+                timeout=timeout,
+                follow_redirects="none",
+                http_agent=USER_AGENT,
+                use_netrc=False,
+            )
+            status = response.status
+        except urllib.error.HTTPError as error:
+            response, status = error, error.code
+        return _answer(response, status, limit)
     except (urllib.error.URLError, AnsibleConnectionError, OSError, http.client.HTTPException) as error:
         raise Unreachable(_reason(error)) from None
 
 
 def _answer(response: Any, status: int, limit: int) -> Answer:
     headers = {name.lower(): value for name, value in response.headers.items()}
-    body = response.read(limit + 1) if response.fp is not None or hasattr(response, "read") else b""
+    body = response.read(limit + 1)
     if len(body) > limit:
         raise TooLarge(f"more than {limit} bytes")
+    if "content-encoding" not in headers and len(body) < int(headers.get("content-length") or 0):
+        raise Unreachable("the answer was cut short")  # http.client says nothing of it
     return Answer(status, headers, body)
 
 

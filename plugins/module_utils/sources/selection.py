@@ -56,7 +56,7 @@ def select(
             selection.left_out.append({"name": file.name, "why": why})
         else:
             wanted.append(file)
-    top_weights = [file.name for file in wanted if _is_weight(file.name) and "/" not in file.name]
+    top_weights = [file.name for file in wanted if is_weight(file.name) and "/" not in file.name]
     consolidated = load_format == "mistral" or (
         bool(top_weights) and all(name.startswith("consolidated") for name in top_weights)
     )
@@ -90,11 +90,7 @@ def index_name(names: set[str], load_format: str = "auto") -> str:
 
 
 def is_weight(name: str) -> bool:
-    """Tell whether a file that was selected holds weights."""
-    return _is_weight(name)
-
-
-def _is_weight(name: str) -> bool:
+    """Tell whether a file holds weights that vLLM can read, by its name."""
     return name.endswith((SAFETENSORS, *OTHER_WEIGHTS)) and not name.endswith(("training_args.bin", "optimizer.bin"))
 
 
@@ -112,9 +108,9 @@ def _unserved(name: str, consolidated: bool, has_safetensors: bool) -> str:
     base = name.rpartition("/")[2]
     if name.startswith("original/"):
         return "the publisher's original format"
-    if base.startswith("consolidated") and not consolidated and (_is_weight(base) or base.endswith(".json")):
+    if base.startswith("consolidated") and not consolidated and (is_weight(base) or base.endswith(".json")):
         return "the same weights once more, for load_format mistral"
-    if not base.startswith("consolidated") and consolidated and _is_weight(base) and has_safetensors:
+    if not base.startswith("consolidated") and consolidated and is_weight(base) and has_safetensors:
         return "the same weights once more; the consolidated files are loaded"
     if base.endswith(FOREIGN_WEIGHTS):
         return "weights of another framework"
@@ -122,7 +118,7 @@ def _unserved(name: str, consolidated: bool, has_safetensors: bool) -> str:
         return "a PyTorch pickle of another layout"
     if base.endswith(OTHER_WEIGHTS) and has_safetensors:
         return "safetensors are there"
-    if _is_weight(base) and "/" in name:
+    if is_weight(base) and "/" in name:
         return "vLLM loads no weights from a folder below"
     if base == "pytorch_model.bin.index.json" and has_safetensors:
         return "safetensors are there"

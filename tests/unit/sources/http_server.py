@@ -22,12 +22,13 @@ class Asked:
 
 @dataclass
 class Reply:
-    """One answer; `cut` ends the connection without it."""
+    """One answer; `cut` ends the connection without it, `cut_body` in the middle of it."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
+    cut_body: bool = False
 
 
 @dataclass
@@ -58,7 +59,8 @@ def serving(answer: Callable[[Asked], Reply]) -> Iterator[Served]:
             for name, value in {**reply.headers, "content-length": str(len(reply.body))}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(reply.body)
+            self.wfile.write(reply.body[: len(reply.body) // 2] if reply.cut_body else reply.body)
+            self.close_connection = self.close_connection or reply.cut_body
 
         def log_message(self, format: str, *arguments: object) -> None:
             """Nothing on the screen."""

@@ -156,6 +156,8 @@ def test_par_without_listing(served: Served, storage: ObjectStorage) -> None:
 def test_service_that_fails_for_a_moment(served: Served, storage: ObjectStorage) -> None:
     storage.failures = [Reply(503), Reply(cut=True), error(429, "TooManyRequests", "slow down")]
     assert "model" in ask_par(served)
+    storage.failures = [Reply(200, b'{"objects": []}', cut_body=True)]
+    assert "model" in ask_par(served)
     storage.failures = [Reply(503)] * 9
     assert only_fault(ask_par(served))["code"] == "par_unavailable"
     storage.failures = [Reply(cut=True)] * 9

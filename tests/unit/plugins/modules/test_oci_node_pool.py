@@ -147,6 +147,14 @@ def test_pool_of_a_run_killed_just_now_is_adopted(engine: ContainerEngine) -> No
     assert len(engine.pools) == 1
 
 
+def test_pool_of_a_run_killed_just_now_is_deleted(engine: ContainerEngine) -> None:
+    present()
+    (pool,) = engine.pools.values()
+    pool["_visible"] = 8
+    assert absent(wait=True)["changed"]
+    assert pool["lifecycle_state"] == "DELETED"
+
+
 def test_limit_is_an_answer_not_a_guess(engine: ContainerEngine) -> None:
     engine.faults["create_node_pool"] = [service_error(400, "LimitExceeded", "gpu-a10-count")]
     result = present()
