@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from .fault import Fault
@@ -291,13 +291,9 @@ def _misfit(model: ModelFacts, shape: Shape, plan: MemoryPlan, options: MemoryOp
     nodes = fewest_nodes(model, shape, options)
     if nodes is not None:
         ways.append(f"use {nodes.pipeline} nodes of {shape.name}")
-    others = [
-        f"{item.nodes} x {item.shape}"
-        for item in alternatives(model, options)
-        if (item.shape, item.nodes) != (shape.name, nodes.pipeline if nodes else 0) and item.shape != shape.name
-    ][:3]
+    others = _distinct(item for item in alternatives(model, options) if item.shape != shape.name)
     if others:
-        ways.append("or " * bool(ways) + "choose " + ", ".join(others))
+        ways.append("or " * bool(ways) + "choose " + ", ".join(f"{item.nodes} x {item.shape}" for item in others))
     if plan.max_context:
         ways.append(f"or ask for at most {plan.max_context} tokens of context")
     remedy = "; ".join(ways) if ways else "take a smaller or a quantized form of the model"
@@ -318,6 +314,19 @@ def _misfit(model: ModelFacts, shape: Shape, plan: MemoryPlan, options: MemoryOp
         f"at least {wanted}",
         remedy,
     )
+
+
+def _distinct(found: Iterable[Alternative]) -> list[Alternative]:
+    """The three cheapest with different GPUs, and the cheapest of one node."""
+    gpus: set[str] = set()
+    chosen: list[Alternative] = []
+    for item in found:
+        gpu = next(shape.gpu for shape in SHAPES if shape.name == item.shape)
+        alone = item.nodes == 1 and all(other.nodes > 1 for other in chosen)
+        if gpu not in gpus and (len(chosen) < 3 or alone):
+            gpus.add(gpu)
+            chosen.append(item)
+    return chosen
 
 
 def _remarks(model: ModelFacts, shape: Shape, plan: MemoryPlan, options: MemoryOptions) -> list[Fault]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from .checkpoint import Checkpoint, read_checkpoint
 from .config_fields import Fields, as_mapping
+from .defaults import DEFAULTS
 from .families import FAMILIES, REMOVED, UNKNOWN, supports_pipeline
 from .fault import Fault, Refused
 from .inventory import Builder, key_value_heads, latent_copies
@@ -114,9 +115,9 @@ def read_model(
     Raises Refused when nothing says how many layers there are: then no stage can be planned.
     """
     raw_text = text_part(config)
-    text = Fields(raw_text)
     top = Fields(config)
-    model_type = text.text("model_type") or top.text("model_type")
+    model_type = Fields(raw_text).text("model_type") or top.text("model_type")
+    text = Fields({**DEFAULTS.get(model_type, {}), **raw_text})
     architecture = next(iter(top.strings("architectures")), "")
     checkpoint = read_checkpoint(index, files)
     count = _layer_count(text, checkpoint)

@@ -42,7 +42,7 @@ class Weight:
             rows = -(-rows // tensor)
         elif self.split == "columns":
             columns = -(-columns // tensor)
-        elif self.split == "heads":
+        elif self.split == "heads" and self.heads:
             rows = rows // self.heads * max(1, self.heads // tensor)
         elif self.split == "vocabulary":
             padded = -(-rows // VOCABULARY_PADDING) * VOCABULARY_PADDING
