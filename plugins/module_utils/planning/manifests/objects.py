@@ -140,13 +140,16 @@ def _network_policy(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _disruption_budget(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """No pod of the group is evicted: one gone, the engine is gone."""
+    """No pod of the group is evicted: one gone, the engine is gone.
+
+    As a number of pods: a share, or maxUnavailable, would need a scale subresource, which RayCluster has not.
+    """
     name = plan["deployment"]["name"]
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": _metadata(plan, object_names(name)["disruption_budget"]),
-        "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"ray.io/cluster": name}}},
+        "spec": {"minAvailable": plan["nodes"]["count"], "selector": {"matchLabels": {"ray.io/cluster": name}}},
     }
 
 

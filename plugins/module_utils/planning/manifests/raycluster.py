@@ -69,7 +69,7 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
             "emptyDir": {"medium": "Memory", "sizeLimit": f"{pod['shared_memory_mib']}Mi"},
         },
     ]
-    mounts = [
+    mounts: list[dict[str, Any]] = [
         {"name": "programs", "mountPath": "/opt/multinode", "readOnly": True},
         {"name": "state", "mountPath": "/run/multinode"},
         {"name": "source", "mountPath": "/run/secrets/multinode/source", "readOnly": True},
