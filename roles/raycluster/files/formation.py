@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
+import inspection
 import ray_node
 from group import Group
 from progress import Failure
@@ -72,6 +74,15 @@ class Formation:
         for address in self._watches.keys() - workers:
             self._watches.pop(address).stop()
         self._trouble = self._judge()
+
+    def mismatch(self, own: dict[str, Any]) -> Failure | None:
+        """Return which worker's image or driver is another than the head's (`own`, of `inspection.inspect`)."""
+        for address, watch in self._watches.items():
+            other = (watch.status or {}).get("machine", {})
+            if different := inspection.differences(own, other):
+                words = f"the pod at {address} is not like the head's: {'; '.join(different)}; give all pods one image and node image"
+                return Failure("ray", words, lasting=True)
+        return None
 
     def failure(self) -> Failure | None:
         """Return how a worker was lost since the group was complete."""

@@ -12,21 +12,26 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from typing import Any
 
 import group as group_file
+import inspection
 import ray_node
 import status as status_port
 from engine import Engine
 from formation import Formation
 from group import STATE_FOLDER, Group
 from progress import Board, Failure, leave_message, log
+from pulse import Pulse
 from rebuild import Rebuilds
 from stage import Stager
 
 ENGINE_FILE = STATE_FOLDER / "engine.json"
 TOKEN_FILE = STATE_FOLDER / "token.json"
 STEP_SECONDS = 0.5
+# The engine is loaded, but no completion succeeds: how long that is looked at.
+TOKEN_SECONDS = 600.0
 
 
 class Stopped(Exception):
@@ -48,6 +53,8 @@ class Head:
         self._formation = Formation(group)
         self._engine = Engine(group, self._board)
         self._ray: subprocess.Popen[bytes] | None = None
+        self._machine: dict[str, Any] = {}
+        self._no_token_since: float | None = None
 
     def run(self) -> int:
         """Serve until the end; the exit code of the container."""
@@ -60,6 +67,7 @@ class Head:
             status_port.serve(self._group.ports["status"], self._status)
             if self._rebuilds.spent:
                 self._give_up()
+            self._machine = inspection.inspect(self._group.tensor)
             self._form()
             self._serve()
         except Stopped:
@@ -79,6 +87,8 @@ class Head:
         while True:
             self._watch()
             self._formation.look()
+            if failure := self._formation.mismatch(self._machine):
+                raise failure
             self._board.tell("ray", done=self._formation.gpus, step=self._formation.waiting_for)
             if self._formation.complete and self._staged.is_set():
                 break
@@ -91,12 +101,15 @@ class Head:
         """Run the engine; ends by Failure or Stopped only."""
         _write(ENGINE_FILE, {"run": self._run})
         self._engine.start()
+        pulse: Pulse | None = None
         while True:
             self._watch()
-            if failure := self._engine.failure() or self._formation.failure():
+            if failure := self._engine.failure() or self._formation.failure() or (pulse and pulse.failure()):
                 raise failure
             if self._state == "starting":
                 self._look_for_token()
+            elif pulse is None:
+                pulse = Pulse(self._group.engine_port)
 
     def _look_for_token(self) -> None:
         """The readiness probe asks for the first token; what came of it is told here, in the pod's log."""
@@ -113,7 +126,14 @@ class Head:
             self._engine.note_serving()
             self._board.tell("token", state="done", done=1, cause=None, text=token["text"], seconds=token["seconds"])
         else:
-            self._board.tell("token", cause=token["error"])
+            self._board.tell("token", state="running", cause=token["error"])
+            now = time.monotonic()
+            self._no_token_since = self._no_token_since or now
+            if now - self._no_token_since > TOKEN_SECONDS:
+                raise Failure(
+                    "token",
+                    f"no completion came back for {TOKEN_SECONDS:.0f} s though /health says 200: {token['error']}",
+                )
 
     def _watch(self) -> None:
         """Wait a moment; raise what ended meanwhile."""

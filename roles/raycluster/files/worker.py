@@ -15,6 +15,7 @@ import time
 from typing import Any
 
 import group as group_file
+import inspection
 import ray_node
 import status as status_port
 from group import Group
@@ -47,6 +48,7 @@ class Worker:
         self._node_id = ray_node.worker_node_id(self._stage)
         self._state = "forming"
         self._cause: str | None = None
+        self._machine: dict[str, Any] = {}
         self._board = Board()
         self._rebuilds = Rebuilds(group)
         self._stager = Stager(group.staging, self._board)
@@ -68,6 +70,7 @@ class Worker:
             status_port.serve(self._group.ports["status"], self._status)
             if self._rebuilds.spent:
                 self._give_up()
+            self._machine = inspection.inspect(self._group.tensor)
             self._begin_staging(self._stage)
             self._join()
             while True:
@@ -193,6 +196,7 @@ class Worker:
             "staged": self._staged,
             "node_id": self._node_id,
             "cause": self._cause,
+            "machine": self._machine,
             "phases": self._board.entries(),
         }
 

@@ -177,6 +177,21 @@ def test_a_known_cause_comes_with_its_remedy(make_group: MakeGroup) -> None:
     assert group.head.message()["state"] == "failed"
 
 
+def test_an_engine_that_hangs_is_ended_and_an_idle_one_is_not(make_group: MakeGroup) -> None:
+    group = make_group([])
+    group.head.environment["MULTINODE_HANG_SECONDS"] = "2"
+    metrics = "vllm:num_requests_running{{}} {}\nvllm:iteration_tokens_total_count{{}} 7\n"
+    (group.folder / "metrics").write_text(metrics.format(0))
+    group.start()
+    group.served()
+    time.sleep(4)
+    assert not group.head.ended()
+    (group.folder / "metrics").write_text(metrics.format(3))
+    assert group.head.wait(15) == 1
+    assert group.head.message()["cause"].startswith("the engine hangs: for")
+    assert "3 requests are running and it makes no step" in group.head.message()["cause"]
+
+
 def test_asked_to_end_the_engine_drains_and_the_worker_stays_as_long(make_group: MakeGroup) -> None:
     group = make_group([0])
     group.behave(drain=2)

@@ -1,0 +1,113 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What this pod has, looked at before anything is started: GPUs and their driver, versions, the network interface.
+
+A pod that cannot work ends here with its cause, and not minutes later with an engine's. What has to be equal in all pods of a
+group is told to the head, which compares.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import socket
+import subprocess
+import time
+from typing import Any
+
+from progress import Failure, log
+
+# Ray refuses a node whose Ray or Python differs (Ray, node.py, check_version_info); vLLM's ranks speak no other version's words.
+EQUAL = ("python", "ray", "vllm", "driver")
+FIELDS = ("name", "driver_version", "memory.total", "memory.used")
+ASK_SECONDS = 60.0
+# Of a GPU's memory; drivers keep some hundred MiB for themselves.
+USED_SHARE = 0.05
+# An engine's memory may take a while to be given back after its processes are gone.
+FREE_SECONDS = 30.0
+
+
+def inspect(gpus: int) -> dict[str, Any]:
+    """Return the versions and GPUs of this pod, which should have `gpus` GPUs. Failure where the engine cannot run here."""
+    _check_interface()
+    found: dict[str, Any] = {
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "ray": _version("ray"),
+        "vllm": _version("vllm"),
+        "driver": None,
+        "gpu": None,
+    }
+    devices = _devices()
+    if devices:
+        if len(devices) != gpus:
+            raise Failure(
+                "ray",
+                f"this pod has {len(devices)} GPUs ({devices[0]['name']}), the plan says {gpus}: the shape of the node is another",
+                lasting=True,
+            )
+        _wait_for_memory(devices)
+        found["driver"], found["gpu"] = devices[0]["driver_version"], devices[0]["name"]
+    log("this pod: " + ", ".join(f"{name} {value}" for name, value in found.items() if value))
+    return found
+
+
+def differences(own: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Return in words what has to be equal in all pods and is not."""
+    return [
+        f"{name} {other[name]} there, {own[name]} here"
+        for name in EQUAL
+        if own.get(name) and other.get(name) and own[name] != other[name]
+    ]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> list[dict[str, str]]:
+    """Return what nvidia-smi says of each GPU; nothing where the image lacks it."""
+    command = ["nvidia-smi", f"--query-gpu={','.join(FIELDS)}", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_SECONDS, check=False)
+    except FileNotFoundError:
+        log("nvidia-smi is not in the image: driver and GPU memory are not looked at")
+        return []
+    except subprocess.TimeoutExpired:
+        raise Failure("ray", f"nvidia-smi did not answer for {ASK_SECONDS:.0f} s: a GPU of the node hangs") from None
+    if done.returncode:
+        said = " ".join((done.stdout + done.stderr).split())
+        raise Failure("ray", f"the node's NVIDIA driver does not work: {said}", lasting=True)
+    return [dict(zip(FIELDS, line.split(", "), strict=True)) for line in done.stdout.strip().splitlines()]
+
+
+def _wait_for_memory(devices: list[dict[str, str]]) -> None:
+    """See that the GPUs' memory is free, which may take a moment after a rebuild."""
+    end = time.monotonic() + FREE_SECONDS
+    while taken := [
+        f"GPU {number}: {device['memory.used']} of {device['memory.total']} MiB"
+        for number, device in enumerate(devices)
+        # "[N/A]" where GPU and CPU share their memory.
+        if device["memory.used"].isdigit() and int(device["memory.used"]) > USED_SHARE * int(device["memory.total"])
+    ]:
+        if time.monotonic() > end:
+            raise Failure("ray", f"GPU memory is in use by something else on the node: {'; '.join(taken)}")
+        time.sleep(1)
+        devices = _devices()
+
+
+def _check_interface() -> None:
+    """See that NCCL's and Gloo's interface is there; `^` excludes, `=` asks for the whole name (NCCL, environment variables)."""
+    for variable in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"):
+        given = os.environ.get(variable, "")
+        if not given or given.startswith("^"):
+            continue
+        wanted = given.removeprefix("=").split(",")
+        present = [name for _, name in socket.if_nameindex()]
+        if not any(name.startswith(prefix) for prefix in wanted for name in present):
+            raise Failure(
+                "ray", f"{variable} is {given}, but the pod's interfaces are {', '.join(sorted(present))}", lasting=True
+            )

@@ -1,0 +1,72 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The engine's pulse: whether it makes steps while requests run. Idle is healthy; /health says 200 for an engine that hangs."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import threading
+import time
+
+from progress import Failure
+
+ASK_SECONDS = 5.0
+# vLLM ends an engine itself whose step takes 300 s (VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS), with a better cause than this one.
+HANG_SECONDS = float(os.environ.get("MULTINODE_HANG_SECONDS", "360"))
+LOOK_SECONDS = min(5.0, HANG_SECONDS / 4)
+# vLLM's metrics: a gauge of running requests; a histogram that every step of the engine counts in, and its tokens.
+_RUNNING = re.compile(r"^vllm:num_requests_running(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+_STEPS = re.compile(
+    r"^vllm:(?:iteration_tokens_total_count|generation_tokens_total|prompt_tokens_total)(?:\{[^}]*\})? (\S+)$",
+    re.MULTILINE,
+)
+
+
+class Pulse:
+    """Looks at the metrics of the engine at `port` in the background."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._lock = threading.Lock()
+        self._well = time.monotonic()
+        self._steps = -1.0
+        self._running = 0.0
+        self._trouble: str | None = None
+        threading.Thread(target=self._run, name="pulse", daemon=True).start()
+
+    def failure(self) -> Failure | None:
+        """Return how the engine hangs; None while it does not."""
+        with self._lock:
+            still = time.monotonic() - self._well
+            if still < HANG_SECONDS:
+                return None
+            what = self._trouble or f"{self._running:.0f} requests are running and it makes no step"
+        return Failure("engine", f"the engine hangs: for {still:.0f} s {what}")
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(LOOK_SECONDS)
+            try:
+                text = self._ask()
+            except (OSError, http.client.HTTPException) as error:
+                with self._lock:
+                    self._trouble = f"its metrics do not answer ({type(error).__name__})"
+                continue
+            steps = sum(float(value) for value in _STEPS.findall(text))
+            with self._lock:
+                self._trouble = None
+                self._running = sum(float(value) for value in _RUNNING.findall(text))
+                # An engine without these metrics (--disable-log-stats) cannot be judged by them.
+                if not self._running or steps != self._steps:
+                    self._well = time.monotonic()
+                self._steps = steps
+
+    def _ask(self) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=ASK_SECONDS)
+        try:
+            connection.request("GET", "/metrics")
+            return connection.getresponse().read().decode("utf-8", "replace")
+        finally:
+            connection.close()
