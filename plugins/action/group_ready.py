@@ -12,7 +12,7 @@ from ..module_utils.kube.group import Observer, read_secret
 from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.names import object_names
 from ..module_utils.planning.observation import Judgement, head_pod, judge, readable_seconds
-from ..plugin_utils.action import Action, connect_by_settings, moment
+from ..plugin_utils.action import Action, connect_by_settings, fault_of, moment
 from ..plugin_utils.completion import complete
 from ..plugin_utils.inputs import given_inputs
 
@@ -23,6 +23,8 @@ MOST_SECONDS_BETWEEN_LINES = 30.0
 # What looks like a failure has to be seen that long: pods of a former run may still be on their way out.
 FAILURE_SECONDS = 12.0
 CLOUD_SECONDS = 30.0
+# The settings that are options of every module that signs in to Oracle Cloud.
+SIGN_IN_OPTIONS = ("auth_type", "config_file_location", "config_profile_name", "region", "oci_service_endpoint")
 
 
 class ActionModule(Action):
@@ -37,7 +39,7 @@ class ActionModule(Action):
         name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
         deadline = time.monotonic() + inputs.settings["wait_timeout_minutes"] * 60
         observer = Observer(kubernetes, name, namespace)
-        cloud = _Cloud(self, arguments.get("node_pool_query"), task_vars)
+        cloud = _Cloud(self, name, (plan["node_pool"] or {}).get("compartment_id"), inputs.settings, task_vars)
 
         judgement, observation = self._wait_for_token(observer, plan, cloud, deadline)
         key = (read_secret(kubernetes, namespace, object_names(name)["api_key_secret"]) or {})["api_key"]
@@ -183,12 +185,26 @@ class _Timeline:
 class _Cloud:
     """Asks the cloud from time to time why nodes are missing: a launch that failed never shows in Kubernetes."""
 
-    def __init__(self, action: ActionModule, query: dict[str, Any] | None, task_vars: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        action: ActionModule,
+        name: str,
+        compartment_id: str | None,
+        settings: dict[str, Any],
+        task_vars: dict[str, Any],
+    ) -> None:
         self._action = action
-        self._query = query
         self._task_vars = task_vars
         self._asked = float("-inf")
         self._text = ""
+        self._query: dict[str, Any] | None = None
+        if settings["node_provisioner"] == "oke":
+            self._query = {
+                "cluster_id": settings["oke_cluster_id"],
+                "compartment_id": compartment_id,
+                "deployment": name,
+            }
+            self._query.update({option: settings[option] for option in SIGN_IN_OPTIONS})
 
     def look(self, now: float) -> str:
         """Return what to add to the line of the nodes. Raises Refused where nodes will not come."""
@@ -204,9 +220,7 @@ class _Cloud:
     def _describe(pool: dict[str, Any]) -> str:
         errors = list(pool.get("faults") or [])
         if errors:
-            raise Refused(
-                [Fault(**{key: str(fault.get(key) or "") for key in Fault.__annotations__}) for fault in errors]
-            )
+            raise Refused([fault_of(entry) for entry in errors])
         nodes = pool.get("nodes") or []
         active = sum(1 for node in nodes if node.get("lifecycle_state") == "ACTIVE")
         return f"; node pool {pool.get('lifecycle_state')}, {active} of its nodes ACTIVE"

@@ -19,9 +19,6 @@ options:
     description: The plan, as M(multinode.inference.plan) returns it.
     type: dict
     required: true
-  node_pool_query:
-    description: Options of M(multinode.inference.oci_node_pool_info) by which the cloud is asked why nodes are missing.
-    type: dict
 attributes:
   check_mode:
     description: Waits for nothing.
@@ -79,12 +76,12 @@ started:
   description: When the work began, UTC.
   returned: always
   type: str
-  sample: 2026-01-01T00:00:00.000Z
+  sample: "2026-01-01T00:00:00.000Z"
 ended:
   description: When the work ended, UTC.
   returned: always
   type: str
-  sample: 2026-01-01T00:00:01.000Z
+  sample: "2026-01-01T00:00:01.000Z"
 faults:
   description: What was found wrong, each with C(code), C(where), C(found), C(expected) and C(remedy).
   returned: failure

@@ -75,12 +75,12 @@ started:
   description: When the work began, UTC.
   returned: always
   type: str
-  sample: 2026-01-01T00:00:00.000Z
+  sample: "2026-01-01T00:00:00.000Z"
 ended:
   description: When the work ended, UTC.
   returned: always
   type: str
-  sample: 2026-01-01T00:00:01.000Z
+  sample: "2026-01-01T00:00:01.000Z"
 faults:
   description: What was found wrong, each with C(code), C(where), C(found), C(expected) and C(remedy).
   returned: failure

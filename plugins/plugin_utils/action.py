@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime, timezone
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.kube.client import Kubernetes, connect
+from ..module_utils.oci.errors import CloudFault
 from ..module_utils.planning.fault import Fault, Refused
 
 
@@ -51,6 +54,12 @@ class Action(ActionBase):
             ]
             raise Refused(faults or [Fault("module", name, str(result.get("msg")), "", "")])
         return result
+
+
+def fault_of(entry: Mapping[str, Any]) -> Fault:
+    """Return the fault that a module gave as data, with what the cloud said beside it."""
+    kind = CloudFault if entry.get("service") else Fault
+    return kind(**{field.name: entry[field.name] for field in fields(kind) if field.name in entry})
 
 
 def failure(faults: list[Fault]) -> dict[str, Any]:

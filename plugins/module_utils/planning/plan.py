@@ -122,9 +122,8 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
         faults.extend(facts.cloud.faults)
         choices.add(facts.cloud)
         node_pool = _node_pool(inputs, facts.cloud)
-    if faults:
+    if faults or shape is None:
         raise Refused(faults)
-    assert shape is not None
     price = shape.usd_per_gpu_hour * shape.gpus * pipeline if shape.usd_per_gpu_hour else None
     plan: dict[str, Any] = {
         "schema": SCHEMA,
