@@ -3,6 +3,7 @@
 
 Facts imitated:
 - a profile of the config file has user, tenancy, fingerprint (of the public key, aa:bb:...), region and key_file;
+- a key file made by the Console ends with the line OCI_API_KEY;
 - OKE images are named `<platform image>-OKE-<version without v>-<build>`; there are ones for x86 and Arm, with and
   without GPU drivers, of several dates and builds; platform images without `-OKE-` beside them;
 - a cluster in use has a pool of CPU nodes whose subnets and availability domains tell where nodes may go.
@@ -146,7 +147,7 @@ def _write_config(folder: Path, tenancy: Tenancy, key: rsa.RSAPrivateKey) -> Pat
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
-    _write_private(key_file, pem)
+    _write_private(key_file, pem + "OCI_API_KEY\n")
     config = folder / "config"
     lines = {
         "user": tenancy.user_id,
