@@ -48,10 +48,7 @@ class Action(ActionBase):
         result = self._execute_module(module_name=name, module_args=given, task_vars=task_vars)
         result.pop("invocation", None)
         if result.get("failed"):
-            faults = [
-                Fault(**{key: fault.get(key, "") for key in Fault.__annotations__})
-                for fault in result.get("faults", [])
-            ]
+            faults = [fault_of(entry) for entry in result.get("faults", [])]
             raise Refused(faults or [Fault("module", name, str(result.get("msg")), "", "")])
         return result
 
