@@ -16,6 +16,10 @@ from .shapes import SHAPES, Shape
 GIB = 1 << 30
 # Where nobody asks for a context, a plan that holds fewer tokens than this (or than the model's own length) is refused.
 LEAST_CONTEXT = 8192
+# What lies beside weights and cache is an estimate, and vLLM refuses a context that does not fit whole: a context that
+# the plan chooses itself leaves this share of the capacity, and is a multiple of the step.
+_CONTEXT_SHARE = 0.9
+_CONTEXT_STEP = 1024
 # vLLM's length for a model that states none (vllm/config/model.py).
 DEFAULT_LENGTH = 2048
 
@@ -74,7 +78,7 @@ class MemoryPlan:
 
     kv_tokens     capacity in tokens, in requests of `context` tokens (the least of the stages)
     max_context   longest single request that fits, never above the model's own length; 0: none
-    context       what is served: max_model_len, else the model's length, else as much as fits
+    context       what is served: max_model_len, else the model's length, else what safely fits
     concurrent    requests of `context` tokens that fit at once
     """
 
@@ -241,9 +245,11 @@ def _with_context(
         # Nothing tells what a token takes: the weights are all that can be judged.
         context = options.max_model_len or length
         return MemoryPlan(tensor, pipeline, tuple(stages), 0, 0, context, 0.0, holds)
-    longest = _longest(layout, blocks, max(length, options.max_model_len or 0)) if holds else 0
+    # Searched a little beyond the model's length: whether that much is left over decides what is served.
+    bound = int(max(length, options.max_model_len or 0) / _CONTEXT_SHARE) + 1
+    longest = _longest(layout, blocks, bound) if holds else 0
     wanted = options.max_model_len or min(LEAST_CONTEXT, length)
-    context = options.max_model_len or min(length, longest)
+    context = options.max_model_len or _chosen_context(length, longest)
     concurrent = blocks / layout.blocks(context) if longest and context and layout.groups else 0.0
     measured = tuple(
         replace(stage, kv_tokens=_stage_tokens(layout, stage, context) if longest and context else 0)
@@ -259,6 +265,14 @@ def _with_context(
         concurrent=round(concurrent, 2),
         fits=holds and longest >= wanted,
     )
+
+
+def _chosen_context(length: int, longest: int) -> int:
+    """The context that the plan serves where nobody asks for one: the model's length, or what safely fits."""
+    safe = int(longest * _CONTEXT_SHARE)
+    if safe >= length:
+        return length
+    return min(length, longest, max(LEAST_CONTEXT, safe - safe % _CONTEXT_STEP))
 
 
 def _longest(layout: CacheLayout, blocks: int, length: int) -> int:
@@ -337,9 +351,9 @@ def _remarks(model: ModelFacts, shape: Shape, plan: MemoryPlan, options: MemoryO
             Fault(
                 "context_shortened",
                 "context",
-                f"{plan.context} tokens fit, the model was made for {length}",
+                f"{plan.context} tokens, the model was made for {length}",
                 "",
-                "vLLM is started with what fits; more nodes or GPUs with more memory hold more",
+                f"{plan.max_context} fit, of which a tenth is left free; more nodes or GPUs with more memory hold more",
             )
         )
     if plan.pipeline > 1 and shape.gpus == plan.tensor:
