@@ -228,6 +228,12 @@ def _failure(observation: Observation) -> Fault | None:
         for status in _container_statuses(pod, init=True):
             if fault := _container_failure(name, status):
                 return fault
+        # A group that gave up stays up, so that its cause can be read.
+        for entry in observation.progress.get(name, {}).values():
+            if entry.get("state") == "failed":
+                return Fault(
+                    "runtime", f"pod {name}", f"{entry['phase']}: {entry.get('cause')}", "", "see the logs playbook"
+                )
     return None
 
 

@@ -112,6 +112,12 @@ def test_what_waiting_cannot_mend_is_a_failure(status: dict[str, Any], words: st
     assert judgement.failure is not None and words in judgement.failure.line()
 
 
+def test_a_group_that_gave_up_is_a_failure() -> None:
+    progress = {"h": {"engine": {"phase": "engine", "state": "failed", "cause": "no memory for the KV cache"}}}
+    failure = judge(Observation(CLUSTER, [pod("h", "head")], NODES, progress), 2, 1).failure
+    assert failure is not None and "no memory for the KV cache" in failure.line()
+
+
 def test_a_refused_raycluster_is_a_failure() -> None:
     event = {"reason": "InvalidRayClusterSpec", "message": "name is too long"}
     judgement = judge(Observation(CLUSTER, warnings=[event]), 2, 1)
