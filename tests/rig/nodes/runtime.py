@@ -16,6 +16,7 @@ Facts imitated (containerd, CRI-O, runc):
 - a started process that ends by signal N is reported with exit code 128 + N; a command that cannot be started with 128
 - /proc of its own, /sys read-only, /dev with a few devices, /dev/shm of the pod (64 MiB unless the pod mounts one)
 - standard output belongs to the container's user, so that /dev/stdout can be opened
+- a process may open 1048576 files (on a machine that lets us raise the limit)
 - root in a container has a short list of capabilities only
 """
 
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import stat
 import sys
@@ -35,6 +37,7 @@ import system_calls as sc
 CANNOT_START = 128
 OLD_ROOT = "/.old"
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+OPEN_FILES = 1048576
 POD_NAMESPACES = sc.CLONE_NEWNET | sc.CLONE_NEWUTS
 
 
@@ -207,6 +210,11 @@ def _start(specification: dict[str, Any]) -> None:
     uid, gid = specification["uid"], specification["gid"]
     for descriptor in (1, 2):
         os.fchown(descriptor, uid, gid)
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    except ValueError:  # without CAP_SYS_RESOURCE: as many as this machine lets us
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
     folder = specification["directory"]
     if not os.path.isdir(folder):
         os.makedirs(folder, 0o755)
