@@ -5,21 +5,55 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .config_fields import as_integer, as_mapping
 
 # `model.layers.12.mlp...`, `transformer.h.12.attn...`, `backbone.layers.12.mixer...`
-LAYER_NAME = re.compile(r"(?:^|\.)(?:layers|h|blocks|decoder_layers)\.(\d{1,4})\.")
+_LAYER_NAME = re.compile(r"(?:^|\.)(?:layers|h|blocks|decoder_layers)\.(\d{1,4})\.")
 # Parts of a tensor's name that show it belongs to a tower beside the language model, which has layers of its own.
-BESIDE_NAME = re.compile(
+_BESIDE_NAME = re.compile(
     r"(?:^|\.)(?:visual|vision\w*|vit|audio\w*|image\w*|mm_projector|multi_modal_projector|mlp1|embed_vision)\."
 )
-
 # Layers for multi-token prediction that stand beside the decoder's own; vLLM loads them for speculation only.
-PREDICTION_NAME = re.compile(r"(?:^|\.)(?:mtp|nextn)\w*\.")
+_PREDICTION_NAME = re.compile(r"(?:^|\.)(?:mtp|nextn)\w*\.")
+_HEAD_NAME = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output_layer|score)\.")
+_EMBEDDING_NAME = re.compile(r"(?:^|\.)(?:embed_tokens|embed_tokens_per_layer|wte|word_embeddings|tok_embeddings)\.")
+_FINAL_NAME = re.compile(r"(?:^|\.)(?:norm|ln_f|norm_f|final_layernorm|final_layer_norm)\.(?:weight|bias)$")
+
+PREDICTION, BESIDE, EMBEDDING, HEAD, FINAL, OTHER = "prediction", "beside", "embedding", "head", "final", "other"
+
+
+def places(names: Iterable[str]) -> Iterator[int | str]:
+    """Where each tensor belongs: the number of its layer, or one of the words above.
+
+    A checkpoint has up to 100,000 names; those of one layer are told by their common beginning, once.
+    """
+    known: dict[str, int | str] = {}
+    for name in names:
+        start = name.find("layers.")
+        end = name.find(".", start + 7) if start >= 0 else -1
+        beginning = name[: end + 1] if end > 0 else name
+        place = known.get(beginning)
+        if place is None:
+            place = known[beginning] = _place(beginning)
+        yield place
+
+
+def _place(name: str) -> int | str:
+    if _PREDICTION_NAME.search(name):
+        return PREDICTION
+    if _BESIDE_NAME.search(name):
+        return BESIDE
+    layer = _LAYER_NAME.search(name)
+    if layer is not None:
+        return int(layer[1])
+    for pattern, place in ((_EMBEDDING_NAME, EMBEDDING), (_HEAD_NAME, HEAD), (_FINAL_NAME, FINAL)):
+        if pattern.search(name):
+            return place
+    return OTHER
 
 
 @dataclass(frozen=True)
@@ -49,13 +83,9 @@ def read_checkpoint(index: Mapping[str, Any] | None, files: Sequence[Mapping[str
     if not total:
         total = sum(_served(sizes, set(weight_map.values())).values())
         source = "files" if total else ""
-    numbers = [
-        int(match[1])
-        for name in weight_map
-        if not (BESIDE_NAME.search(name) or PREDICTION_NAME.search(name))
-        and (match := LAYER_NAME.search(name)) is not None
-    ]
-    has_head = any(name.endswith("lm_head.weight") for name in weight_map) if weight_map else None
+    found = set(places(weight_map))
+    numbers = [place for place in found if isinstance(place, int)]
+    has_head = HEAD in found if weight_map else None
     return Checkpoint(total, source, max(numbers) + 1 if numbers else 0, has_head)
 
 

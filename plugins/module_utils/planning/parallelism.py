@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .checkpoint import BESIDE_NAME, LAYER_NAME, PREDICTION_NAME
+from .checkpoint import BESIDE, EMBEDDING, FINAL, HEAD, OTHER, places
 from .fault import Fault, Refused
 from .model import ModelFacts
 from .quantization import LEAST_CAPABILITY, UNSUPPORTED
@@ -245,12 +244,6 @@ def _check_groups(model: ModelFacts, tensor: int, faults: list[Fault], warnings:
         )
 
 
-# The last stage's own tensors; the norm has several names.
-_HEAD_NAME = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output_layer|score)\.")
-_EMBEDDING_NAME = re.compile(r"(?:^|\.)(?:embed_tokens|embed_tokens_per_layer|wte|word_embeddings|tok_embeddings)\.")
-_FINAL_NAME = re.compile(r"(?:^|\.)(?:norm|ln_f|norm_f|final_layernorm|final_layer_norm)\.(?:weight|bias)$")
-
-
 def stage_files(
     weight_map: Mapping[str, str],
     per_stage: Sequence[int],
@@ -265,27 +258,14 @@ def stage_files(
     everywhere is the safe answer for a class that is not known). What belongs to no layer (a vision tower) goes
     everywhere. Layers beyond the last are for speculation; no stage needs them.
     """
-    stages, layers = len(per_stage), sum(per_stage)
     stage_of = [stage for stage, count in enumerate(per_stage) for _ in range(count)]
+    everywhere, last = tuple(range(len(per_stage))), len(per_stage) - 1
+    holders: dict[int | str, tuple[int, ...]] = {layer: (stage,) for layer, stage in enumerate(stage_of)}
+    holders |= {BESIDE: everywhere, OTHER: everywhere, FINAL: (last,)}
+    holders[EMBEDDING] = everywhere if embedding_everywhere else (0, last) if tied else (0,)
+    holders[HEAD] = everywhere if head_everywhere else (last,)
     files: list[set[str]] = [set() for _ in per_stage]
-    everywhere = range(stages)
-    for name, file in weight_map.items():
-        layer = None if BESIDE_NAME.search(name) else LAYER_NAME.search(name)
-        holders: Sequence[int]
-        if PREDICTION_NAME.search(name) or (layer is not None and int(layer[1]) >= layers):
-            holders = ()
-        elif layer is not None:
-            holders = (stage_of[int(layer[1])],)
-        elif BESIDE_NAME.search(name):
-            holders = everywhere
-        elif _EMBEDDING_NAME.search(name):
-            holders = everywhere if embedding_everywhere else (0, stages - 1) if tied else (0,)
-        elif _HEAD_NAME.search(name):
-            holders = everywhere if head_everywhere else (stages - 1,)
-        elif _FINAL_NAME.search(name):
-            holders = (stages - 1,)
-        else:
-            holders = everywhere
-        for stage in holders:
+    for place, file in zip(places(weight_map), weight_map.values(), strict=True):
+        for stage in holders.get(place, ()):
             files[stage].add(file)
     return [sorted(names) for names in files]
