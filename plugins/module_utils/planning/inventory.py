@@ -15,6 +15,10 @@ from .quantization import Quantization
 from .tensors import Inventory, Weight
 from .vision import vision_weights
 
+# Names of an expert's width and of the number of shared experts.
+EXPERT_WIDTHS = ("moe_intermediate_size", "expert_intermediate_size", "expert_hidden_dim")
+SHARED_COUNTS = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert")
+
 
 class Builder:
     """Makes the inventory of one model. Sizes that the configuration lacks are 0: their weights are left out."""
@@ -202,7 +206,7 @@ class Builder:
 
     def _experts(self, layer: Layer) -> Iterator[Weight]:
         at = "mixer" if self.model_type == "nemotron_h" else self.family.experts_at
-        width = self.text.size("moe_intermediate_size", "expert_intermediate_size") or self.intermediate
+        width = self.text.size(*EXPERT_WIDTHS) or self.intermediate
         latent = self.text.size("moe_latent_size")
         router = "router" if self.model_type in ("gpt_oss", "llama4_text") else "gate"
         yield Weight(f"{at}.{router}.weight", self.experts, self.hidden)
@@ -225,7 +229,7 @@ class Builder:
         if self.model_type == "llama4_text":
             return width
         given = self.text.size("shared_expert_intermediate_size", "shared_intermediate_size")
-        shared = self.text.integer("n_shared_experts", "num_shared_experts", "moe_num_shared_experts") or 0
+        shared = self.text.integer(*SHARED_COUNTS) or 0
         of_all = self.text.size("moe_shared_expert_intermediate_size")
         return given or shared * (of_all or width)
 

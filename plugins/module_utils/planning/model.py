@@ -13,7 +13,7 @@ from .config_fields import Fields, as_mapping
 from .defaults import DEFAULTS
 from .families import FAMILIES, REMOVED, UNKNOWN, supports_pipeline
 from .fault import Fault, Refused
-from .inventory import Builder, key_value_heads, latent_copies
+from .inventory import EXPERT_WIDTHS, Builder, key_value_heads, latent_copies
 from .layers import MOST_LAYERS, Layer, expert_count, is_mla, read_layers
 from .quantization import Quantization, read_quantization
 from .tensors import Inventory, Weight
@@ -117,7 +117,7 @@ def read_model(
     raw_text = text_part(config)
     top = Fields(config)
     model_type = Fields(raw_text).text("model_type") or top.text("model_type")
-    text = Fields({**DEFAULTS.get(model_type, {}), **raw_text})
+    text = Fields({**DEFAULTS.get(model_type, {}), **raw_text, **_nested_sizes(model_type, raw_text)})
     architecture = next(iter(top.strings("architectures")), "")
     checkpoint = read_checkpoint(index, files)
     count = _layer_count(text, checkpoint)
@@ -137,7 +137,7 @@ def read_model(
         heads=heads,
         kv_heads=key_value_heads(text, model_type),
         intermediate_size=builder.intermediate if any(layer.feed_forward == "dense" for layer in layers) else 0,
-        expert_intermediate_size=text.size("moe_intermediate_size") or builder.intermediate if builder.experts else 0,
+        expert_intermediate_size=text.size(*EXPERT_WIDTHS) or builder.intermediate if builder.experts else 0,
         vocab_size=text.size("vocab_size", "padded_vocab_size"),
         experts=expert_count(text),
         tied=tied,
@@ -167,6 +167,18 @@ def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
         if nested:
             return text_part(nested)
     return config
+
+
+def _nested_sizes(model_type: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Dbrx keeps the sizes of attention and experts in objects of their own."""
+    if model_type != "dbrx":
+        return {}
+    attention, experts = Fields(as_mapping(raw.get("attn_config"))), Fields(as_mapping(raw.get("ffn_config")))
+    return {
+        "num_key_value_heads": attention.size("kv_n_heads"),
+        "num_experts": experts.size("moe_num_experts"),
+        "moe_intermediate_size": experts.size("ffn_hidden_size"),
+    }
 
 
 def _layer_count(text: Fields, checkpoint: Checkpoint) -> int:

@@ -34,13 +34,15 @@ def vision_weights(config: Mapping[str, Any], hidden: int) -> Iterator[Weight]:
         raw = {**_LLAMA4_VISION, **raw}
     vision = Fields(raw)
     depth = vision.size("depth", "num_hidden_layers", "num_layers", "layers")
-    width = vision.size("hidden_size", "embed_dim", "width")
+    # Qwen2-VL calls the language model's size hidden_size, and its own embed_dim.
+    width = vision.size("embed_dim", "hidden_size", "width")
     if not depth or not width or depth > 512:
         return
     inner = vision.size("intermediate_size") or int(width * (vision.size("mlp_ratio") or 4))
     at = "visual.blocks.0"
-    # Qwen's towers since 2.5 and Gemma's have three matrices, the others two.
-    gated = model_type.startswith(("qwen2_5_vl", "gemma4"))
+    # Qwen's tower of 2.5, Gemma 4's and Pixtral's have three matrices, the others two.
+    pixtral = vision.text("model_type") == "pixtral"
+    gated = pixtral or model_type.startswith(("qwen2_5_vl", "gemma4"))
     whole = model_type.startswith("gemma4")
     rows, columns = ("whole", "whole") if whole else ("rows", "columns")
     yield Weight(f"{at}.attn.qkv.weight", 3 * width, width, rows, depth)
@@ -52,7 +54,7 @@ def vision_weights(config: Mapping[str, Any], hidden: int) -> Iterator[Weight]:
     channels = vision.size("in_channels", "num_channels") or 3
     temporal = vision.size("temporal_patch_size") or 1
     yield Weight("visual.patch_embed.weight", width, channels * temporal * patch * patch)
-    image = vision.size("image_size")
+    image = 0 if pixtral else vision.size("image_size")
     positions = vision.size("num_position_embeddings") or ((image // patch) ** 2 if image else 0)
     if model_type.startswith("gemma4"):
         positions = 2 * vision.size("position_embedding_size")
@@ -74,5 +76,10 @@ def _projector(config: Mapping[str, Any], vision: Fields, model_type: str, width
         yield Weight("vision_adapter.mlp.fc1.weight", output // 2, inner, "rows")
         yield Weight("vision_adapter.mlp.fc2.weight", output // 2, output // 2, "columns")
         yield Weight("multi_modal_projector.weight", hidden, output // 2, "rows")
+    elif model_type == "mistral3":
+        merge = Fields(config).size("spatial_merge_size") or 2
+        yield Weight("multi_modal_projector.patch_merger.weight", width, width * merge * merge)
+        yield Weight("multi_modal_projector.linear_1.weight", hidden, width, "rows")
+        yield Weight("multi_modal_projector.linear_2.weight", hidden, hidden, "columns")
     else:
         yield Weight("multi_modal_projector.weight", hidden, width)

@@ -21,6 +21,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.planning.shape
 from tests.unit.planning.configurations import DATA, PUBLISHED, llama, published, without_quantization
 
 NUMBERS = json.loads((DATA / "vllm_numbers.json").read_text())["rows"]
+FAMILIES = json.loads((DATA / "families.json").read_text())
 GIB = 1 << 30
 
 
@@ -42,6 +43,19 @@ def test_the_numbers_of_vllm_itself(name, tensor, pipeline, stage, weights_gib, 
     # Asked for: within 1 %. Reached: 0.2 % for MiniMax (its router is kept in 32 bits), 0.06 % for the others.
     assert model.weight_bytes(tensor, first, last) / GIB == pytest.approx(weights_gib, rel=0.002)
     if kv_bytes is not None:
+        assert sum(layer.kv_bytes_per_token(tensor, 2) for layer in model.layers[first:last]) == kv_bytes
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_as_vllm_builds_them(name):
+    # Measured like the numbers above, with 8 layers of the published widths: [tensor, pipeline, stage, GiB, bytes].
+    model = read_model(FAMILIES[name]["config"])
+    assert model.certain
+    for tensor, pipeline, stage, weights_gib, kv_bytes in FAMILIES[name]["rows"]:
+        per_stage = layers_per_stage(len(model.layers), pipeline)
+        first = sum(per_stage[:stage])
+        last = first + per_stage[stage]
+        assert model.weight_bytes(tensor, first, last) / GIB == pytest.approx(weights_gib, rel=0.0015)
         assert sum(layer.kv_bytes_per_token(tensor, 2) for layer in model.layers[first:last]) == kv_bytes
 
 
