@@ -45,13 +45,13 @@ class CacheLayout:
     def block_bytes(self, first: int, last: int) -> int:
         """Bytes of one block of the pool on the stage that holds the layers first..last-1."""
         return max(
-            (sum(self.page_bytes[layer] for layer in layers if first <= layer < last) for _, layers in self.groups),
+            (sum(self.page_bytes[layer] for layer in layers if first <= layer < last) for _kind, layers in self.groups),
             default=0,
         )
 
     def blocks(self, tokens: int) -> int:
         """Blocks that one request of so many tokens takes, over all groups."""
-        return sum(self._blocks(kind, tokens) for kind, _ in self.groups)
+        return sum(self._blocks(kind, tokens) for kind, _layers in self.groups)
 
     def _blocks(self, kind: Kind, tokens: int) -> int:
         if kind.attention in ("linear", "mamba"):

@@ -258,13 +258,13 @@ def stage_files(
     everywhere is the safe answer for a class that is not known). What belongs to no layer (a vision tower) goes
     everywhere. Layers beyond the last are for speculation; no stage needs them.
     """
-    stage_of = [stage for stage, count in enumerate(per_stage) for _ in range(count)]
+    stage_of = [stage for stage, count in enumerate(per_stage) for _layer in range(count)]
     everywhere, last = tuple(range(len(per_stage))), len(per_stage) - 1
     holders: dict[int | str, tuple[int, ...]] = {layer: (stage,) for layer, stage in enumerate(stage_of)}
     holders |= {BESIDE: everywhere, OTHER: everywhere, FINAL: (last,)}
     holders[EMBEDDING] = everywhere if embedding_everywhere else (0, last) if tied else (0,)
     holders[HEAD] = everywhere if head_everywhere else (last,)
-    files: list[set[str]] = [set() for _ in per_stage]
+    files: list[set[str]] = [set() for _stage in per_stage]
     for place, file in zip(places(weight_map), weight_map.values(), strict=True):
         for stage in holders.get(place, ()):
             files[stage].add(file)

@@ -286,10 +286,7 @@ def _pod(inputs: Inputs, choices: _Choices, shape: Shape | None) -> dict[str, An
 
 def _staging(found: Mapping[str, Any], model: ModelFacts, per_stage: list[int], path: str) -> dict[str, Any]:
     """Which files the nodes hold, and which node which of the weights."""
-    files = [
-        {key: entry.get(key) for key in ("name", "size", "md5", "sha256")}
-        for entry in found.get("files") or ()
-    ]
+    files = [{key: entry.get(key) for key in ("name", "size", "md5", "sha256")} for entry in found.get("files") or ()]
     weight_map = (found.get("index") or {}).get("weight_map") or {}
     by_stage: list[list[str]] = []
     if weight_map and per_stage:

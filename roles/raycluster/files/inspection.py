@@ -106,7 +106,7 @@ def _check_interface() -> None:
         if not given or given.startswith("^"):
             continue
         wanted = given.removeprefix("=").split(",")
-        present = [name for _, name in socket.if_nameindex()]
+        present = [name for _index, name in socket.if_nameindex()]
         if not any(name.startswith(prefix) for prefix in wanted for name in present):
             raise Failure(
                 "ray", f"{variable} is {given}, but the pod's interfaces are {', '.join(sorted(present))}", lasting=True

@@ -62,7 +62,7 @@ class PreauthenticatedRequest:
     def __init__(self, url: str, prefix: str) -> None:
         parts = urllib.parse.urlsplit(url)
         # An AnyObjectRead URL ends with /o/; the names of objects follow it, also where the PAR is for a prefix.
-        base, marker, _ = parts.path.partition("/o/")
+        base, marker, _object = parts.path.partition("/o/")
         if parts.scheme not in ("http", "https") or not parts.hostname or not marker:
             raise ValueError("it is not the URL of a pre-authenticated request (https://…/p/…/n/…/b/…/o/)")
         self._parts = parts
@@ -188,7 +188,7 @@ class Reader:
 def _answer(response: http.client.HTTPResponse, name: str, start: int, end: int) -> Answer:
     """Read Content-Range: bytes <start>-<end - 1>/<size>."""
     given = response.headers.get("Content-Range", "")
-    span, _, size = given.removeprefix("bytes ").partition("/")
+    span, _slash, size = given.removeprefix("bytes ").partition("/")
     if span != f"{start}-{end - 1}" or not size.isdigit():
         raise Failure(
             "staging",
