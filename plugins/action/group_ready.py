@@ -8,11 +8,12 @@ import time
 from typing import Any
 from urllib.parse import quote
 
+from ..module_utils.clock import moment
 from ..module_utils.kube.group import Observer, read_secret
 from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.names import object_names
 from ..module_utils.planning.observation import Judgement, head_pod, judge, readable_seconds
-from ..plugin_utils.action import Action, connect_by_settings, fault_of, moment
+from ..plugin_utils.action import Action, connect_by_settings, fault_of
 from ..plugin_utils.completion import complete
 from ..plugin_utils.inputs import given_inputs
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 
+from ..module_utils.clock import moment
 from ..module_utils.planning import release
 from ..module_utils.planning.fault import Fault, Refused
-from ..plugin_utils.action import Action, moment
+from ..plugin_utils.action import Action
 from ..plugin_utils.inputs import given_variables
 from ..plugin_utils.results import OF_PLAYBOOK, not_ready, timeline
 

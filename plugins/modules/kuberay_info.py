@@ -68,25 +68,35 @@ kuberay:
       description: The Helm that was found, where the operator is to be installed.
       type: dict
       sample: {path: /usr/local/bin/helm, version: v3.22.0}
+started:
+  description: When the work began, UTC.
+  returned: success
+  type: str
+  sample: "2026-01-01T00:00:00.000Z"
+ended:
+  description: When the work ended, UTC.
+  returned: success
+  type: str
+  sample: "2026-01-01T00:00:01.000Z"
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.clock import moment
 from ..module_utils.kube.client import argument_spec, connect_as_asked
 from ..module_utils.kube.operator import find_helm, find_operator
 from ..module_utils.planning.fault import Refused
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={**argument_spec(), "helm_binary": {"type": "path"}}, supports_check_mode=True
-    )
+    module = AnsibleModule(argument_spec={**argument_spec(), "helm_binary": {"type": "path"}}, supports_check_mode=True)
+    started = moment()
     try:
         kuberay = find_operator(connect_as_asked(module.params))
         kuberay["helm"] = None if kuberay["usable"] else find_helm(module.params["helm_binary"])
     except Refused as refused:
         module.fail_json(msg=str(refused), faults=[fault.as_dict() for fault in refused.faults])
-    module.exit_json(changed=False, kuberay=kuberay)
+    module.exit_json(changed=False, kuberay=kuberay, started=started, ended=moment())
 
 
 if __name__ == "__main__":

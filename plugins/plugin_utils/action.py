@@ -8,11 +8,11 @@ import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import datetime, timezone
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ..module_utils.clock import moment
 from ..module_utils.kube.client import Kubernetes, connect
 from ..module_utils.oci.errors import CloudFault
 from ..module_utils.planning.fault import Fault, Refused
@@ -66,11 +66,6 @@ def failure(faults: list[Fault]) -> dict[str, Any]:
         "msg": "\n".join(fault.line() for fault in faults),
         "faults": [fault.as_dict() for fault in faults],
     }
-
-
-def moment() -> str:
-    """Return now in UTC, as the result file writes times."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def connect_by_settings(settings: dict[str, Any]) -> Kubernetes:

@@ -175,21 +175,24 @@ def describe_plan(plan: Mapping[str, Any]) -> list[str]:
 
 
 def timeline(results: Results) -> list[dict[str, Any]]:
-    """Return when each phase began and ended; what the wait saw stands after the roles."""
+    """Return when each phase began and ended; what the wait saw stands after the roles.
+
+    A role ends where the next begins: what it did after its registered task (installing the operator) is its own.
+    """
+    roles = [
+        (phase, results.get(phase) or {}) for phase in ("recipe", "preflight", "node_pool", "kuberay", "raycluster")
+    ]
+    done = [(phase, result) for phase, result in roles if result.get("ended")]
+    endpoint = results.get("endpoint") or {}
     entries = []
-    ended = (results.get("recipe") or {}).get("started")
-    following = ("preflight", "node_pool", "kuberay", "raycluster", "endpoint")
-    for number, phase in enumerate(("recipe", *following)):
-        result = results.get(phase) or {}
-        if phase == "endpoint" or not result or result.get("skipped"):
-            continue
-        # A module of another collection says no times: its phase ends where the next begins.
-        later = [results.get(name) or {} for name in following[number:]]
-        end = result.get("ended") or next((entry["started"] for entry in later if entry.get("started")), None)
-        if ended and end:
-            entries.append({"phase": phase, "start": ended, "end": end})
-            ended = end
-    entries += (results.get("endpoint") or {}).get("timeline") or []
+    start = done[0][1]["started"] if done else ""
+    for number, (phase, result) in enumerate(done):
+        following = done[number + 1][1] if number + 1 < len(done) else endpoint
+        # The preflight's registered task is its last, so that the work before it is not in its own times.
+        end = following.get("started") if phase == "kuberay" and following.get("started") else result["ended"]
+        entries.append({"phase": phase, "start": start, "end": end})
+        start = end
+    entries += endpoint.get("timeline") or []
     return [{**entry, "seconds": _seconds(entry["start"], entry["end"])} for entry in entries]
 
 
