@@ -15,6 +15,8 @@ from progress import Failure
 from ray_node import Node
 from status import Watch
 
+# How long Ray may not answer before the group is begun anew: its start on a busy machine takes minutes.
+SILENCE_SECONDS = 900.0
 # A node that has just joined may be the one that is about to go; the order of stages is taken from what stays.
 STABLE_SECONDS = 3.0
 
@@ -25,7 +27,7 @@ class Formation:
     def __init__(self, group: Group) -> None:
         self._group = group
         self._nodes: list[Node] = []
-        self._since = time.monotonic()
+        self._since = self._answered = time.monotonic()
         self._watches: dict[str, Watch] = {}
         self._runs: dict[str, str] = {}
         self._trouble: str | None = "Ray starts"
@@ -59,12 +61,15 @@ class Formation:
         return True
 
     def look(self) -> None:
-        """Ask Ray which nodes live, and see that each worker's status is watched."""
+        """Ask Ray which nodes live, and see that each worker's status is watched. Failure where Ray stays silent."""
         try:
             alive = [node for node in ray_node.nodes(self._group.ports["dashboard"]) if node.gpus]
         except (OSError, ValueError, KeyError) as error:
             self._trouble = f"Ray's dashboard does not answer yet: {error}"
+            if time.monotonic() - self._answered > SILENCE_SECONDS:
+                raise Failure("ray", f"Ray's dashboard has not answered for {SILENCE_SECONDS:.0f} s: {error}") from None
             return
+        self._answered = time.monotonic()
         if {node.identifier for node in alive} != {node.identifier for node in self._nodes}:
             self._since = time.monotonic()
         self._nodes = sorted(alive, key=lambda node: (not node.is_head, node.identifier))

@@ -10,20 +10,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
 from typing import Any
 
 import group as group_file
 import inspection
-import ray_node
 import status as status_port
 from engine import Engine
 from formation import Formation
 from group import STATE_FOLDER, Group
 from progress import Board, Failure, leave_message, log
 from pulse import Pulse
+from ray_node import RayNode
 from rebuild import Rebuilds
 from stage import Stager
 
@@ -52,7 +51,7 @@ class Head:
         self._staging_failure: Failure | None = None
         self._formation = Formation(group)
         self._engine = Engine(group, self._board)
-        self._ray: subprocess.Popen[bytes] | None = None
+        self._ray = RayNode()
         self._machine: dict[str, Any] = {}
         self._no_token_since: float | None = None
 
@@ -76,13 +75,13 @@ class Head:
             return self._fail(failure)
         finally:
             self._engine.kill()
-            ray_node.stop(self._ray)
+            self._ray.stop()
         return 1
 
     def _form(self) -> None:
         """Return when the group is as the plan says: its GPUs alive and stable, and every stage's files on its node."""
         self._board.tell("ray", state="running", total=self._group.tensor * self._group.pipeline, unit="GPUs")
-        self._ray = ray_node.start()
+        self._ray.start()
         threading.Thread(target=self._stage, name="staging", daemon=True).start()
         while True:
             self._watch()
@@ -141,8 +140,8 @@ class Head:
             raise Stopped
         if self._staging_failure:
             raise self._staging_failure
-        if self._ray is not None and (code := self._ray.poll()) is not None:
-            raise ray_node.ended(code)
+        if failure := self._ray.failure():
+            raise failure
 
     def _stage(self) -> None:
         try:

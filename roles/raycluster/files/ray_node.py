@@ -5,23 +5,35 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import http.client
 import json
 import os
+import re
 import resource
 import secrets
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from progress import Failure
+from progress import Failure, log
 
 # Ray's node IDs have 28 bytes (ray, src/ray/common/constants.h, kUniqueIDSize).
 NODE_ID_DIGITS = 56
 # KubeRay's own start command asks for as much: Ray and NCCL open many sockets.
 OPEN_FILES = 65536
 ASK_SECONDS = 5.0
+# Without these there is no node; Ray's other processes may come and go.
+PROCESSES = ("gcs_server", "raylet")
+PR_SET_CHILD_SUBREAPER = 36
+# `ray start` waits for the dashboard, whose modules are processes of their own: on a busy machine longer than the 30 and 60 s that
+# Ray gives them (Ray 2.58, dashboard/consts.py and _private/ray_constants.py).
+DASHBOARD_ENVIRONMENT = {
+    "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "300",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
+}
 
 
 @dataclass(frozen=True)
@@ -43,42 +55,104 @@ def worker_node_id(stage: int | None) -> str:
     return prefix + secrets.token_hex((NODE_ID_DIGITS - len(prefix)) // 2)
 
 
-def start(node_id: str | None = None) -> subprocess.Popen[bytes]:
-    """Start Ray as KubeRay would; the process ends when a part of Ray does (`--block`)."""
-    command = os.environ.get("KUBERAY_GEN_RAY_START_CMD")
-    if not command:
-        raise Failure(
-            "ray",
-            "KUBERAY_GEN_RAY_START_CMD is not set: this program is for a pod made by KubeRay 1.1 or later",
-            lasting=True,
+class RayNode:
+    """Ray on this pod: the command that starts it, then its processes, which become children of this program."""
+
+    def __init__(self) -> None:
+        self._command: subprocess.Popen[bytes] | None = None
+        # What ends with Ray's node, by process ID; None until the start command is done.
+        self._processes: dict[int, str] | None = None
+
+    def start(self, node_id: str | None = None) -> None:
+        """Start Ray by the command that KubeRay wrote for this pod.
+
+        Without `--block`: that ends Ray with any of its processes, be it the dashboard.
+        """
+        command = os.environ.get("KUBERAY_GEN_RAY_START_CMD")
+        if not command:
+            raise Failure(
+                "ray",
+                "KUBERAY_GEN_RAY_START_CMD is not set: this program is for a pod made by KubeRay 1.1 or later",
+                lasting=True,
+            )
+        _adopt_orphans()
+        _allow_open_files()
+        environment = {**DASHBOARD_ENVIRONMENT, **os.environ}
+        if node_id:
+            environment["RAY_OVERRIDE_NODE_ID_FOR_TESTING"] = node_id
+        # A shell, since KubeRay means it for one; a session of its own, since the signals of this container are ours to pass on.
+        self._command = subprocess.Popen(
+            ["/bin/bash", "-c", "exec " + re.sub(r"--block\b", "", command)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
+
+    def failure(self) -> Failure | None:
+        """Return how Ray ended on this pod; None while it starts or runs."""
+        if self._command is None:
+            return None
+        if self._processes is None:
+            code = self._command.poll()
+            if code is None:
+                return None
+            if code == 127:
+                return Failure(
+                    "ray", "the image has no `ray` on its PATH: use an image that holds Ray and vLLM", lasting=True
+                )
+            if code:
+                return Failure("ray", f"`ray start` ended {_how(code)}; its lines stand in the log")
+            self._processes = _children(PROCESSES)
+            log(f"Ray runs: {', '.join(f'{name} {pid}' for pid, name in self._processes.items())}")
+        for pid, name in self._processes.items():
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return Failure("ray", f"Ray's {name} ended {_how(os.waitstatus_to_exitcode(status))}")
+        return None
+
+    def stop(self) -> None:
+        """End what can be named; the rest of Ray ends with the container."""
+        if self._command is None:
+            return
+        for pid in self._processes or ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._command.pid, signal.SIGKILL)
+        self._command.wait()
+
+
+def _how(code: int) -> str:
+    return f"by signal {-code}" if code < 0 else f"with exit code {code}"
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of what `ray start` leaves behind, also where this program is not the pod's first process."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _allow_open_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    environment = dict(os.environ)
-    if node_id:
-        environment["RAY_OVERRIDE_NODE_ID_FOR_TESTING"] = node_id
-    # A shell, since KubeRay means it for one; a session of its own, since the signals of this container are ours to pass on.
-    return subprocess.Popen(
-        ["/bin/bash", "-c", f"exec {command}"], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
-    )
 
 
-def stop(process: subprocess.Popen[bytes] | None) -> None:
-    """End what `start` started; the rest of Ray ends with the container."""
-    if process is not None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def ended(code: int) -> Failure:
-    """Return what the end of the Ray process means."""
-    if code == 127:
-        return Failure("ray", "the image has no `ray` on its PATH: use an image that holds Ray and vLLM", lasting=True)
-    how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-    return Failure("ray", f"Ray ended {how}")
+def _children(names: Collection[str]) -> dict[int, str]:
+    """Return the children of this process that have one of the names."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            # pid (name) state parent ...; a name may hold anything.
+            before, _, after = (folder / "stat").read_text().rpartition(")")
+        except OSError:
+            continue
+        name = before.partition("(")[2]
+        if name in names and int(after.split()[1]) == os.getpid():
+            found[int(folder.name)] = name
+    return found
 
 
 def nodes(dashboard_port: int) -> list[Node]:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 import time
 from typing import Any
 
 import group as group_file
 import inspection
-import ray_node
 import status as status_port
 from group import Group
 from progress import Board, Failure, leave_message, log
+from ray_node import RayNode, worker_node_id
 from rebuild import Rebuilds
 from stage import Stager
 from status import Watch
@@ -45,7 +44,7 @@ class Worker:
         self._address = os.environ.get("POD_IP", "")
         self._stage = group_file.worker_stage()
         self._run = status_port.new_run()
-        self._node_id = ray_node.worker_node_id(self._stage)
+        self._node_id = worker_node_id(self._stage)
         self._state = "forming"
         self._cause: str | None = None
         self._machine: dict[str, Any] = {}
@@ -55,7 +54,7 @@ class Worker:
         self._staged: int | None = None
         self._staging: threading.Thread | None = None
         self._staging_failure: Failure | None = None
-        self._ray: subprocess.Popen[bytes] | None = None
+        self._ray = RayNode()
         self._head = head
         self._watch = Watch(head, group.ports["status"])
         self._head_run: str | None = None
@@ -86,7 +85,7 @@ class Worker:
         except Failure as failure:
             return self._fail(failure)
         finally:
-            ray_node.stop(self._ray)
+            self._ray.stop()
 
     def _join(self) -> None:
         """Start Ray when the head's program is up and has not given up."""
@@ -105,12 +104,11 @@ class Worker:
         self._head_run = head["run"]
         log(f"joining Ray at {self._head} with node ID {self._node_id}")
         self._board.tell("ray", state="running", step="joining")
-        self._ray = ray_node.start(self._node_id)
+        self._ray.start(self._node_id)
 
     def _step(self) -> None:
         """Wait a moment; raise what ended meanwhile; follow the order of stages that the head found."""
         self._pause()
-        assert self._ray is not None
         if lost := self._watch.lost:
             raise HeadGone(lost)
         head = self._watch.status or {}
@@ -118,9 +116,8 @@ class Worker:
             raise HeadGone("it started again")
         if head["state"] == "ending":
             raise HeadGone("it ends")
-        code = self._ray.poll()
-        if code is not None:
-            raise ray_node.ended(code)
+        if failure := self._ray.failure():
+            raise failure
         stage = head.get("stages", {}).get(self._address)
         if stage is None:
             return

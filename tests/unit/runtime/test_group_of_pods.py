@@ -97,6 +97,25 @@ def test_a_worker_that_starts_again_ends_the_engine(make_group: MakeGroup) -> No
     assert not worker.ended()
 
 
+def test_a_lost_raylet_ends_its_pod(make_group: MakeGroup) -> None:
+    group = make_group([0])
+    group.start()
+    group.served()
+    group.workers[0].end_children()
+    assert group.workers[0].wait(5) == 1
+    assert group.workers[0].message()["cause"] == "Ray's raylet ended by signal 9"
+    assert group.head.wait(10) == 1
+
+
+def test_a_ray_that_does_not_start_is_told(make_group: MakeGroup) -> None:
+    group = make_group([])
+    (group.folder / "broken").touch()
+    group.start()
+    assert group.head.wait(10) == 1
+    assert group.head.message()["cause"] == "`ray start` ended with exit code 1; its lines stand in the log"
+    assert group.head.message()["state"] == "ended"
+
+
 def test_a_head_that_starts_again_ends_the_workers(make_group: MakeGroup) -> None:
     group = make_group([0])
     group.start()
