@@ -66,13 +66,15 @@ def test_containers_of_a_pod_share_its_network_but_no_processes_or_files(namespa
 
 
 def test_a_restarted_container_keeps_volumes_and_nothing_else(namespace: Namespace) -> None:
-    text = "ls /kept /memory /tmp; touch /kept/a /memory/b /tmp/c; (setsid sleep 1000 &); echo why > /dev/termination-log; exit 7"
+    text = "ls /kept /memory; ls /tmp/c || true; touch /kept/a /memory/b /tmp/c; (setsid sleep 1000 &); echo why > $0; exit 7"
     mounts = [{"name": "kept", "mountPath": "/kept"}, {"name": "memory", "mountPath": "/memory"}]
     volumes = [
         {"name": "kept", "emptyDir": {}},
         {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "8Mi"}},
     ]
-    namespace.pod("again", script(text, volumeMounts=mounts), volumes=volumes)
+    container = script(text, volumeMounts=mounts)
+    container["command"].append("/dev/termination-log")
+    namespace.pod("again", container, volumes=volumes)
     wait("the first restart, at once", lambda: namespace.container("again").get("restartCount", 0) >= 1, 10)
     wait(
         "back-off",
@@ -83,8 +85,9 @@ def test_a_restarted_container_keeps_volumes_and_nothing_else(namespace: Namespa
     assert found["state"]["waiting"]["message"].startswith("back-off 10s restarting failed container=main")
     last = found["lastState"]["terminated"]
     assert (last["exitCode"], last["reason"], last["message"]) == (7, "Error", "why\n")
-    assert namespace.logs("again").split() == ["/kept:", "a", "/memory:", "b", "/tmp:"]
-    assert namespace.logs("again", "--previous").split() == ["/kept:", "/memory:", "/tmp:"]
+    gone = "ls: cannot access '/tmp/c': No such file or directory"
+    assert namespace.logs("again").split("\n") == ["/kept:", "a", "", "/memory:", "b", gone, ""]
+    assert namespace.logs("again", "--previous").split("\n") == ["/kept:", "", "/memory:", gone, ""]
     assert namespace.status("again")["phase"] == "Running"
     assert ("BackOff", f"Back-off restarting failed container main in pod again_{namespace.name}") in [
         (reason, message.partition("(")[0]) for reason, message in namespace.events("again")

@@ -162,8 +162,9 @@ class LoadBalancers:
             except OSError:
                 continue
             await asyncio.gather(_carry(reader, back_writer), _carry(back_reader, writer))
+            back_writer.close()
             break
-        writer.transport.abort() if not ready else writer.close()
+        writer.close()
 
     async def _remove(self, name: Key, service: Object | None) -> None:
         balancer = self._balancers.pop(name, None)

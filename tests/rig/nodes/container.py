@@ -20,7 +20,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.rig.cluster import now
+import aiohttp
+
+from tests.rig.cluster import ApiError, now
 from tests.rig.nodes import images, probes, status
 from tests.rig.nodes.backoff import BackOff
 from tests.rig.nodes.environment import ConfigError
@@ -62,6 +64,8 @@ class Container:
         self.spec = spec
         self.role = role
         self.state = status.ContainerState(spec["name"], spec["image"], sidecar=role == "sidecar")
+        if "initContainers" not in pod.object["spec"]:
+            self.state.state = {"waiting": {"reason": "ContainerCreating"}}
         self.log: ContainerLog | None = None
         self.previous_log: ContainerLog | None = None
         self.has_started = asyncio.Event()
@@ -143,9 +147,10 @@ class Container:
         while True:
             try:
                 return await prepare(self._pod, self.spec, image, self._runs)
-            except ConfigError as error:
+            except (ConfigError, ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+                reason = "CreateContainerConfigError" if isinstance(error, ConfigError) else "CreateContainerError"
                 self._event("Warning", "Failed", f"Error: {error}")
-                self._waiting("CreateContainerConfigError", str(error))
+                self._waiting(reason, str(error))
                 await asyncio.sleep(CONFIG_RETRY_SECONDS)
 
     async def _begin(self, launch: Launch) -> int | None:

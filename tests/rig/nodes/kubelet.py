@@ -61,8 +61,7 @@ class Kubelet:
     async def stop(self) -> None:
         """End all pods' processes, and take the nodes' addresses back."""
         await self.tasks.cancel()
-        for pod in list(self.pods.values()):
-            await pod.kill()
+        await asyncio.gather(*(pod.kill() for pod in self.pods.values()))
         if self._runner:
             await self._runner.cleanup()
 
@@ -109,16 +108,19 @@ class Kubelet:
             if machine is None:
                 machine = self.machines[name] = Machine(self, new)
                 self._lives[name] = self.tasks.start(machine.live(), f"node {name}")
-                for pod in self._pod_cache.objects.values():
-                    self._adopt(pod)
+                for found in self._pod_cache.objects.values():
+                    self._adopt(found)
             machine.node = new
         elif machine is not None:
             say(f"node {name} {'has died' if new else 'is gone'}")
+            machine.has_died = new is not None
             del self.machines[name]
             self._lives.pop(name).cancel()
             for pod in [pod for pod in self.pods.values() if pod.machine is machine]:
                 del self.pods[pod.uid]
                 self.tasks.start(pod.kill(), f"end of pod {pod.label}")
+        if new is None:
+            self.attachments.detach(name)
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
         uid = (new or old or {})["metadata"]["uid"]

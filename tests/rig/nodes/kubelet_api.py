@@ -70,7 +70,8 @@ async def _send(request: web.Request, log: logs.ContainerLog, options: logs.Opti
             await response.write(text)
         await response.write_eof()
     except (ConnectionError, asyncio.CancelledError):  # the reader has seen enough
-        request.transport and request.transport.close()
+        if request.transport:
+            request.transport.close()
     return response
 
 

@@ -60,7 +60,7 @@ async def prepare(pod: Pod, spec: Object, image: Image, number: int) -> Launch:
     folder = pod.folder / "containers" / spec["name"] / str(number)
     scratch, temporary, home = (folder / name for name in ("scratch", "tmp", "home"))
     for path in (scratch, temporary, home):
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
     temporary.chmod(0o1777)
     home.chmod(0o755)
     os.chown(home, image.user, image.group)

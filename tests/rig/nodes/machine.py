@@ -63,6 +63,7 @@ class Machine:
         self.folder: Path = kubelet.rig.directory / "nodes" / self.name
         self.images: dict[str, Image] = {}
         self._kubelet = kubelet
+        self.has_died = False
         self._gpus: dict[str, dict[str, list[int]]] = {}
 
     @property

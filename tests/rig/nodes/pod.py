@@ -81,6 +81,7 @@ class Pod:
         self._dirty = asyncio.Event()
         self._written: Object = {}
         self._life: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
 
     @property
     def containers(self) -> list[Container]:
@@ -90,7 +91,7 @@ class Pod:
     def start(self) -> None:
         """Begin to run it."""
         self.changed()
-        self.tasks.start(self._write_statuses(), f"status of {self.label}")
+        self._writer = self.tasks.start(self._write_statuses(), f"status of {self.label}")
         self._life = self.tasks.start(self._live(), f"pod {self.label}")
 
     def update(self, found: Object) -> None:
@@ -103,9 +104,11 @@ class Pod:
     async def kill(self) -> None:
         """End all its processes at once and forget it; nothing is written to its object."""
         self._terminating = True
+        for task in (self._life, self._writer):
+            if task:
+                task.cancel()
+        await asyncio.gather(*(container.stop(0) for container in self.containers))
         await self.tasks.cancel()
-        for container in self.containers:
-            await container.stop(0)
         await self._release()
 
     def changed(self) -> None:
@@ -236,7 +239,8 @@ class Pod:
     async def _release(self) -> None:
         await self._release_network()
         self.machine.take_gpus_back(self.uid)
-        self.kubelet.attachments.detach(self.uid)
+        if not self.machine.has_died:
+            self.kubelet.attachments.detach(self.uid)
         await asyncio.to_thread(shutil.rmtree, self.folder, True)
 
     async def _release_network(self) -> None:

@@ -6,6 +6,7 @@ Facts imitated:
   OnRootMismatch only when the volume's root does not have it yet
 - emptyDir is 0777; with medium Memory a tmpfs of at most sizeLimit, kept over container restarts
 - a claim that is not bound, or bound to a volume that another node has attached (ReadWriteOnce), keeps the pod from starting
+- what a dead node had attached stays so until its Node object is removed
 - Secrets and tokens are written anew when they change, some time later
 - hostPath is the node's own disk, kept while the node is there
 
@@ -44,10 +45,10 @@ class Attachments:
             )
         users.add((node, pod))
 
-    def detach(self, pod: str) -> None:
-        """The pod has gone."""
+    def detach(self, gone: str) -> None:
+        """A pod (its uid) or a node has gone."""
         for users in self._users.values():
-            users -= {user for user in users if user[1] == pod}
+            users -= {user for user in users if gone in user}
 
 
 class Volumes:
