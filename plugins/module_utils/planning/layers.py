@@ -111,6 +111,10 @@ def read_layers(text: Fields, model_type: str, count: int) -> tuple[tuple[Layer,
             dim = value = text.size("global_head_dim") or head_dim
             if text.flag("attention_k_eq_v"):
                 keys = text.size("num_global_key_value_heads") or kv_heads
+        if model_type.startswith("mimo_v2") and kind == "sliding":
+            # MiMo's windowed layers have heads and widths of their own (mimo_v2.py).
+            keys = text.size("swa_num_key_value_heads") or kv_heads
+            dim, value = text.size("swa_head_dim") or head_dim, text.size("swa_v_head_dim") or value_dim
         if kind in ("linear", "mamba", "none"):
             keys = dim = value = 0
         layers.append(
@@ -145,6 +149,9 @@ def _attention_kinds(text: Fields, model_type: str, count: int) -> tuple[list[st
         # Nemotron-H: M mamba, * attention, - feed-forward, E experts (nemotron_h.py).
         kinds = {"M": "mamba", "*": "full"}
         return [kinds.get(letter, "none") for letter in pattern[:count].ljust(count, "-")], []
+    hybrid = text.integers("hybrid_layer_pattern")
+    if model_type.startswith("mimo_v2") and len(hybrid) >= count:
+        return ["sliding" if flag else "full" for flag in hybrid[:count]], []
     given = text.strings("layer_types")
     if given and len(given) >= count:
         unknown = sorted({kind for kind in given[:count] if kind not in _LAYER_TYPES})
