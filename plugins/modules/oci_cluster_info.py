@@ -135,6 +135,16 @@ cluster:
       returned: always
       type: dict
       sample: {"Uocm:IAD-AD-1": {"shape": "VM.GPU.A10.1", "gpus": 1}}
+started:
+  description: When the work began, UTC.
+  returned: success
+  type: str
+  sample: "2026-01-01T00:00:00.000Z"
+ended:
+  description: When the work ended, UTC.
+  returned: success
+  type: str
+  sample: "2026-01-01T00:00:01.000Z"
 faults:
   description: What was found wrong; see M(multinode.inference.oci_node_pool).
   returned: failure

@@ -164,6 +164,16 @@ adopted:
   returned: success
   type: bool
   sample: false
+started:
+  description: When the work began, UTC.
+  returned: success
+  type: str
+  sample: "2026-01-01T00:00:00.000Z"
+ended:
+  description: When the work ended, UTC.
+  returned: success
+  type: str
+  sample: "2026-01-01T00:00:01.000Z"
 faults:
   description: What was found wrong, each with C(code), C(where), C(found), C(expected), C(remedy) and, from the cloud,
     C(service), C(status), C(request_id) and C(work_request).
