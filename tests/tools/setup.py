@@ -29,7 +29,6 @@ KUBERNETES_CORE_VERSION = "6.2.0"
 
 # program -> Debian package; what each is for is said where it is missing.
 SYSTEM_PROGRAMS = {
-    "dnsmasq": ("dnsmasq-base", "the cluster DNS of the rig's process nodes"),
     "ip": ("iproute2", "the network namespaces of the rig's process nodes"),
     "unshare": ("util-linux", "the namespaces of the rig's process nodes"),
     "mount": ("mount", "the volumes of the rig's process nodes"),

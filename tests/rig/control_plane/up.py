@@ -37,10 +37,8 @@ START_SECONDS = 120
 """Far above what any part takes: on an idle machine of two cores all are ready within 20 s."""
 TOOLS = {
     "ip": "iproute2",
-    "dnsmasq": "dnsmasq-base",
-    "unshare": "util-linux",
     "nsenter": "util-linux",
-    "mount": "mount",
+    "umount": "mount",
 }
 """What process nodes need, and the Debian package that has it."""
 PARTS = ("oci", "nodes", "cloud_controller")
