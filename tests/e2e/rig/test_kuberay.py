@@ -9,101 +9,21 @@ import base64
 import json
 import os
 import subprocess
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.e2e.conftest import RunningRig
+from tests.e2e.rig.ray_clusters import OPERATOR, RAY_CLUSTERS, Cluster, Object, namespace, operator, wait
 from tests.rig.configuration import REPOSITORY
 
-OPERATOR = "kuberay-operator"
-NAMESPACE = "kuberay-system"
 REAL_DEFINITION = REPOSITORY.parent / "shared" / "kuberay" / "crds" / "ray.io_rayclusters.yaml"
 IMAGE = "docker.io/rayproject/ray-llm:2.58.0-py312-cu130"
 NODE_LABEL = "rig.multinode.inference/test-kuberay"
-RAY_CLUSTERS = "rayclusters.ray.io"
-Object = dict[str, Any]
-
-
-def wait(what: str, answer: Callable[[], Any], seconds: float = 40) -> Any:
-    """The first true answer; fails the test when none comes in time."""
-    end = time.monotonic() + seconds
-    while not (found := answer()):
-        if time.monotonic() > end:
-            pytest.fail(f"{what}: not within {seconds} s")
-        time.sleep(0.2)
-    return found
-
-
-class Cluster:
-    """One RayCluster of a test, in a namespace of its own."""
-
-    def __init__(self, rig: RunningRig, namespace: str) -> None:
-        self._rig = rig
-        self._namespace = namespace
-        self.name = f"llm-{uuid.uuid4().hex[:4]}"
-
-    def kubectl(self, *words: str, stdin: str | None = None) -> str:
-        return self._rig.kubectl("-n", self._namespace, *words, stdin=stdin)
-
-    def apply(self, manifest: Object) -> Object:
-        manifest["metadata"]["name"] = self.name
-        self.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", stdin=json.dumps(manifest))
-        return manifest
-
-    def get(self) -> Object:
-        return json.loads(self.kubectl("get", RAY_CLUSTERS, self.name, "-o", "json"))
-
-    def status(self) -> Object:
-        return self.get().get("status") or {}
-
-    def is_ready(self) -> bool:
-        found = self.get()
-        status = found.get("status") or {}
-        return (
-            status.get("state") == "ready"
-            and status["observedGeneration"] == found["metadata"]["generation"]
-            and status["readyWorkerReplicas"] == status["desiredWorkerReplicas"]
-        )
-
-    def pods(self) -> list[Object]:
-        """The pods that are not being deleted."""
-        selector = f"ray.io/cluster={self.name}"
-        found = json.loads(self.kubectl("get", "pods", "-l", selector, "-o", "json"))["items"]
-        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
-
-    def workers(self) -> dict[str, str]:
-        """Name by replica index of the workers."""
-        labels = {pod["metadata"]["name"]: pod["metadata"]["labels"] for pod in self.pods()}
-        return {
-            label["ray.io/worker-group-replica-index"]: name
-            for name, label in labels.items()
-            if label["ray.io/node-type"] == "worker"
-        }
-
-    def events(self, reason: str) -> list[str]:
-        selector = f"involvedObject.name={self.name},reason={reason}"
-        found = json.loads(self.kubectl("get", "events", "--field-selector", selector, "-o", "json"))
-        return [event["message"] for event in found["items"]]
-
-
-@pytest.fixture(scope="module")
-def operator(rig: RunningRig) -> Iterator[None]:
-    """An operator that runs: one that is there already, else the chart's, taken away again."""
-    if OPERATOR in rig.kubectl("get", "deployments", "-A", "-o", "name"):
-        yield
-        return
-    chart = rig.directory / "charts" / OPERATOR
-    rig.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(chart / "crds"))
-    helm = [str(rig.directory / "bin" / "helm"), "--kubeconfig", str(rig.kubeconfig), "-n", NAMESPACE]
-    install = ["install", OPERATOR, str(chart), "--create-namespace", "--skip-crds", "--wait", "--timeout", "120s"]
-    subprocess.run([*helm, *install], check=True, capture_output=True)
-    yield
-    subprocess.run([*helm, "uninstall", OPERATOR, "--wait"], check=True, capture_output=True)
+__all__ = ["namespace", "operator"]  # fixtures
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +51,9 @@ def nodes(rig: RunningRig) -> Iterator[None]:
 
 
 @pytest.fixture
-def cluster(rig: RunningRig, operator: None, nodes: None) -> Iterator[Cluster]:
+def cluster(rig: RunningRig, operator: None, nodes: None, namespace: str) -> Cluster:
     """A name for a RayCluster, in a namespace that goes with the test."""
-    namespace = f"kuberay-{uuid.uuid4().hex[:6]}"
-    rig.kubectl("create", "namespace", namespace)
-    yield Cluster(rig, namespace)
-    rig.kubectl("delete", "namespace", namespace, "--wait=false")
+    return Cluster(rig, namespace)
 
 
 def template() -> Object:

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""RayClusters of tests: an operator that runs, a namespace of one's own, what is asked again and again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import RunningRig
+
+OPERATOR = "kuberay-operator"
+NAMESPACE = "kuberay-system"
+RAY_CLUSTERS = "rayclusters.ray.io"
+Object = dict[str, Any]
+
+
+def wait(what: str, answer: Callable[[], Any], seconds: float = 40) -> Any:
+    """The first true answer; fails the test when none comes in time."""
+    end = time.monotonic() + seconds
+    while not (found := answer()):
+        if time.monotonic() > end:
+            pytest.fail(f"{what}: not within {seconds} s")
+        time.sleep(0.2)
+    return found
+
+
+class Cluster:
+    """One RayCluster of a test, in a namespace of its own."""
+
+    def __init__(self, rig: RunningRig, namespace: str) -> None:
+        self._rig = rig
+        self._namespace = namespace
+        self.name = f"llm-{uuid.uuid4().hex[:4]}"
+
+    def kubectl(self, *words: str, stdin: str | None = None) -> str:
+        return self._rig.kubectl("-n", self._namespace, *words, stdin=stdin)
+
+    def apply(self, manifest: Object) -> Object:
+        manifest["metadata"]["name"] = self.name
+        self.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", stdin=json.dumps(manifest))
+        return manifest
+
+    def get(self) -> Object:
+        return json.loads(self.kubectl("get", RAY_CLUSTERS, self.name, "-o", "json"))
+
+    def status(self) -> Object:
+        return self.get().get("status") or {}
+
+    def is_ready(self) -> bool:
+        found = self.get()
+        status = found.get("status") or {}
+        return (
+            status.get("state") == "ready"
+            and status["observedGeneration"] == found["metadata"]["generation"]
+            and status["readyWorkerReplicas"] == status["desiredWorkerReplicas"]
+        )
+
+    def pods(self) -> list[Object]:
+        """The pods that are not being deleted."""
+        selector = f"ray.io/cluster={self.name}"
+        found = json.loads(self.kubectl("get", "pods", "-l", selector, "-o", "json"))["items"]
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def workers(self) -> dict[str, str]:
+        """Name by replica index of the workers."""
+        labels = {pod["metadata"]["name"]: pod["metadata"]["labels"] for pod in self.pods()}
+        return {
+            label["ray.io/worker-group-replica-index"]: name
+            for name, label in labels.items()
+            if label["ray.io/node-type"] == "worker"
+        }
+
+    def events(self, reason: str) -> list[str]:
+        selector = f"involvedObject.name={self.name},reason={reason}"
+        found = json.loads(self.kubectl("get", "events", "--field-selector", selector, "-o", "json"))
+        return [event["message"] for event in found["items"]]
+
+
+@pytest.fixture(scope="module")
+def operator(rig: RunningRig) -> Iterator[None]:
+    """An operator that runs: one that is there already, else the chart's, taken away again."""
+    if OPERATOR in rig.kubectl("get", "deployments", "-A", "-o", "name"):
+        yield
+        return
+    chart = rig.directory / "charts" / OPERATOR
+    rig.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(chart / "crds"))
+    helm = [str(rig.directory / "bin" / "helm"), "--kubeconfig", str(rig.kubeconfig), "-n", NAMESPACE]
+    install = ["install", OPERATOR, str(chart), "--create-namespace", "--skip-crds", "--wait", "--timeout", "120s"]
+    subprocess.run([*helm, *install], check=True, capture_output=True)
+    yield
+    subprocess.run([*helm, "uninstall", OPERATOR, "--wait"], check=True, capture_output=True)
+
+
+@pytest.fixture
+def namespace(rig: RunningRig) -> Iterator[str]:
+    """A namespace that goes with the test."""
+    name = f"ray-{uuid.uuid4().hex[:6]}"
+    rig.kubectl("create", "namespace", name)
+    yield name
+    rig.kubectl("delete", "namespace", name, "--wait=false")
