@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
 
+from ..clock import moment
 from ..planning.fault import Refused
 from .client import AUTHENTICATION_TYPES, SERVICES, Connection, SignIn
 
@@ -88,12 +89,13 @@ def require_sdk(module: AnsibleModule) -> None:
 
 
 def run(module: AnsibleModule, body: Callable[[AnsibleModule], dict[str, Any]]) -> None:
-    """Run `body` and end the module with its result, or with the faults it was refused for."""
+    """Run `body` and end the module with its result and times, or with the faults it was refused for."""
+    started = moment()
     try:
         result = body(module)
     except Refused as refused:
         fail(module, refused)
-    module.exit_json(**result)
+    module.exit_json(**result, started=started, ended=moment())
 
 
 def fail(module: AnsibleModule, refused: Refused, **result: Any) -> None:
