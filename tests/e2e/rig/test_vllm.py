@@ -5,7 +5,9 @@ run. RIG_POD_PATH with a real vLLM in front asks that one; only the words of the
 
 from __future__ import annotations
 
+import http.server
 import json
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -96,9 +98,45 @@ def group(script: str) -> Object:
     }
 
 
+class Faults:
+    """What the engines' RIG_ENGINE_CONTROL answers."""
+
+    def __init__(self, address: str) -> None:
+        self.asked: Object = {}
+        faults = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(json.dumps(faults.asked).encode())
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        self.server = http.server.ThreadingHTTPServer((address, 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://{address}:{self.server.server_address[1]}/"
+
+    def ask(self, **fault: Any) -> None:
+        """Have the engine suffer this from its next look on."""
+        self.asked = fault
+        time.sleep(1.5)
+
+
 @pytest.fixture
-def engine(rig: RunningRig, operator: None, nodes: None, namespace: str) -> Engine:
+def faults(rig: RunningRig) -> Iterator[Faults]:
+    """An address that steers the engine, which pods reach."""
+    found = Faults(rig.json["network"]["address"])
+    yield found
+    found.server.shutdown()
+
+
+@pytest.fixture
+def engine(rig: RunningRig, operator: None, nodes: None, namespace: str, faults: Faults) -> Engine:
     """An engine of two stages that serves."""
+    steered = group(HEAD)
+    steered["spec"]["containers"][0]["env"].append({"name": "RIG_ENGINE_CONTROL", "value": faults.url})
     cluster = Cluster(rig, namespace)
     parameters = {"object-store-memory": "100000000", "disable-usage-stats": "true"}
     worker = {"groupName": "workers", "replicas": 1, "minReplicas": 1, "maxReplicas": 1}
@@ -110,7 +148,7 @@ def engine(rig: RunningRig, operator: None, nodes: None, namespace: str) -> Engi
             "spec": {
                 "rayVersion": "2.58.0",
                 "authOptions": {"mode": "token"},
-                "headGroupSpec": {"rayStartParams": parameters, "template": group(HEAD)},
+                "headGroupSpec": {"rayStartParams": parameters, "template": steered},
                 "workerGroupSpecs": [{**worker, "rayStartParams": parameters, "template": group(WORKER)}],
             },
         }
@@ -160,7 +198,7 @@ class Engine:
         return head["status"]["containerStatuses"][0]["restartCount"] if head else 0
 
 
-def test_serves_and_ends_with_a_rank(engine: Engine) -> None:
+def test_serves_and_ends_with_a_rank(engine: Engine, faults: Faults) -> None:
     """One group for all, since starting Ray is what takes the time."""
     log = engine.log()
     lines = (
@@ -197,6 +235,23 @@ def test_serves_and_ends_with_a_rank(engine: Engine) -> None:
     assert engine.complete(max_tokens=100_000)[0] == 400
     assert "vllm:generation_tokens_total" in engine.ask("/metrics")[1]
 
+    # Faults that tests ask for: an engine that lies and one that hangs both say that they are healthy.
+    faults.ask(do="lie")
+    assert (engine.complete()[0], engine.ask("/health")[0]) == (500, 200)
+    faults.ask(do="hang")
+    hanging = threading.Thread(target=engine.complete)
+    hanging.start()
+    wait(
+        "a running request",
+        lambda: 'num_requests_running{engine="0",model_name="tiny"} 1.0' in engine.ask("/metrics")[1],
+    )
+    generated = _generated(engine)
+    time.sleep(2)
+    assert (_generated(engine), engine.ask("/health")[0], hanging.is_alive()) == (generated, 200, True)
+    faults.ask()
+    hanging.join(timeout=30)
+    assert engine.complete()[0] == 200
+
     # A worker pod that goes takes the engine with it: 503, then the end, with exit code 0.
     worker = engine.cluster.workers()["0"]
     before = engine.restarts()
@@ -209,6 +264,11 @@ def test_serves_and_ends_with_a_rank(engine: Engine) -> None:
     ended = head["status"]["containerStatuses"][0]["lastState"]["terminated"]
     assert ended["exitCode"] == 0
     assert "died unexpectedly" in engine.log("--previous")
+
+
+def _generated(engine: Engine) -> str:
+    lines = engine.ask("/metrics")[1].splitlines()
+    return next(line for line in lines if line.startswith("vllm:generation_tokens_total"))
 
 
 def test_waits_for_gpus_that_do_not_come(rig: RunningRig, operator: None, nodes: None, namespace: str) -> None:

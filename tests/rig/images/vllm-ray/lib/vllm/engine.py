@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from vllm import __version__, checkpoint, log, placement
+from vllm.control import Control
 
 # What the stand-in says: words, chosen by the digests that the ranks compute.
 TEXT = (
@@ -37,6 +38,7 @@ class Engine:
         self._ended = ended
         self._stages: list[list[Any]] = []
         self._watch: Watch | None = None
+        self._control = Control()
         self.dead = threading.Event()
 
     def start(self) -> None:
@@ -57,8 +59,9 @@ class Engine:
         ranks = self._start_ranks(ray)
         self._watch = Watch(ranks, self._die)
         ray.get([rank.identify.remote() for rank in ranks])
-        ray.get([rank.load.remote() for rank in ranks])
+        ray.get([rank.load.remote(self._control.seconds) for rank in ranks])
         self._say_cache_size()
+        self._control.watch(die=lambda: ray.kill(ranks[-1]))
         seconds = time.monotonic() - begin
         self._say("core.py:257", f"init engine (profile, create kv cache, warmup model) took {seconds:.2f} seconds")
 
@@ -129,6 +132,7 @@ class Engine:
         if self.dead.is_set():
             raise EngineDeadError("EngineCore encountered an issue. See stack trace (above) for the root cause.")
         timeout = float(os.environ.get("VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS", "300"))
+        self._suffer(timeout)
         answers, carried = [], state
         for stage in self._stages:
             answers += [rank.step.remote(carried) for rank in stage]
@@ -144,6 +148,17 @@ class Engine:
                 self._die("EngineCore encountered a fatal error.", error)
             raise EngineDeadError("EngineCore encountered an issue.") from error
         return results[-1]
+
+    def _suffer(self, timeout: float) -> None:
+        """The fault that a test asks for, in one step."""
+        time.sleep(self._control.seconds)
+        if self._control.fault == "lie":
+            raise EngineDeadError("EngineCore encountered an issue.")
+        end = time.monotonic() + timeout
+        while self._control.fault == "hang" and not self.dead.wait(timeout=0.1):
+            if time.monotonic() > end:
+                self._die("RPC call to execute_model timed out.")
+                raise EngineDeadError("RPC call to execute_model timed out.")
 
     def _die(self, text: str, error: BaseException | None = None) -> None:
         if self.dead.is_set():
