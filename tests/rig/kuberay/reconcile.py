@@ -35,12 +35,14 @@ def decide(cluster: Object, existing: list[Object], settings: Settings) -> Steps
     heads = [pod for pod in existing if pod["metadata"]["labels"].get(names.LABEL_NODE_TYPE) == "head"]
     if heads and _recreate(cluster):
         annotations = heads[0]["metadata"].get("annotations") or {}
-        if annotations.get(names.ANNOTATION_OPERATOR_VERSION) != names.VERSION:
+        version, found = (
+            annotations.get(key) for key in (names.ANNOTATION_OPERATOR_VERSION, names.ANNOTATION_SPEC_HASH)
+        )
+        if version and version != names.VERSION:
             steps.adopt = heads[0]
-        elif annotations.get(names.ANNOTATION_SPEC_HASH) != ray_cluster.spec_hash(cluster):
-            steps.delete = [
-                (pod, "the spec has changed, upgradeStrategy is Recreate") for pod in existing if _lives(pod)
-            ]
+        elif found and found != ray_cluster.spec_hash(cluster):
+            reason = "the spec has changed, upgradeStrategy is Recreate"
+            steps.delete = [(pod, reason) for pod in existing if _lives(pod)]
             return steps
     _decide_head(cluster, heads, settings, steps)
     for group in ray_cluster.worker_groups(cluster):

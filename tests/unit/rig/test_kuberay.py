@@ -240,6 +240,13 @@ class TestReconcile:
         changed["spec"]["upgradeStrategy"] = {"type": "Recreate"}
         assert len(reconcile.decide(changed, existing, SETTINGS).delete) == 3
 
+    def test_an_operator_upgrade_restarts_nothing(self) -> None:
+        existing = all_pods(cluster())
+        changed = cluster(upgradeStrategy={"type": "Recreate"})
+        changed["spec"]["headGroupSpec"]["template"] = template(image="j")
+        existing[0]["metadata"]["annotations"][names.ANNOTATION_OPERATOR_VERSION] = "v1.6.0"
+        assert reconcile.decide(changed, existing, SETTINGS) == reconcile.Steps(adopt=existing[0])
+
     @pytest.mark.parametrize("field", ["replicas", "minReplicas", "maxReplicas", "tolerations"])
     def test_what_recreate_does_not_look_at(self, field: str) -> None:
         given, changed = cluster(), cluster()
