@@ -27,6 +27,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "rig-up": (sys.executable, "-m", "tests.rig", "up"),
     "rig-down": (sys.executable, "-m", "tests.rig", "down"),
     "unit": (*PYTEST, "-q", "tests/unit"),
+    "unit-quick": (*PYTEST, "-q", "-m", "not processes", "tests/unit"),
     "molecule": (sys.executable, "-m", "tests.tools.molecule"),
     "e2e": (*PYTEST, "-v", "--durations=10", "-m", "not soak and not packaging", "tests/e2e"),
     "packaging": (*PYTEST, "-v", "--durations=10", "-m", "packaging and not soak", "tests/e2e/test_packaging.py"),
@@ -35,7 +36,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 
 GROUPS = {
     "all": ("lint", "unit", "rig-up", "packaging", "molecule", "e2e", "rig-down"),
-    "quick": ("style", "unit"),
+    "quick": ("style", "unit-quick"),
     "soak": ("rig-up", "long", "rig-down"),
 }
 

@@ -14,6 +14,8 @@ import pytest
 from tests.unit.runtime.pods import PodGroup, until
 from tests.unit.runtime.source_server import SECRET, Fault, SourceServer
 
+pytestmark = pytest.mark.processes
+
 Document = dict[str, Any]
 MakeGroup = Callable[..., PodGroup]
 
@@ -209,6 +211,15 @@ def test_an_engine_that_hangs_is_ended_and_an_idle_one_is_not(make_group: MakeGr
     assert group.head.wait(15) == 1
     assert group.head.message()["cause"].startswith("the engine hangs: for")
     assert "3 requests are running and it makes no step" in group.head.message()["cause"]
+
+
+def test_a_dead_engine_is_not_waited_for(make_group: MakeGroup) -> None:
+    group = make_group([])
+    group.start()
+    group.served()
+    group.behave(say=["(EngineCore) ERROR RayWorkerProc rank=[1] died unexpectedly, shutting down executor."])
+    assert group.head.wait(4) == 1
+    assert group.head.message()["cause"].startswith("the engine died: a rank of the engine died")
 
 
 def test_asked_to_end_the_engine_drains_and_the_worker_stays_as_long(make_group: MakeGroup) -> None:

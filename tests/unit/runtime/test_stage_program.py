@@ -19,6 +19,8 @@ import pytest
 from tests.unit.runtime.pods import PROGRAMS
 from tests.unit.runtime.source_server import SECRET, SHARDS, Fault, SourceServer, md5
 
+pytestmark = pytest.mark.processes
+
 MEMORY_BYTES = 300 << 20
 
 
