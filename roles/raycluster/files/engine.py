@@ -32,6 +32,9 @@ _STEPS = (
     ("Graph capturing finished", "starting the API server"),
 )
 _SERVING = "Application startup complete"
+# The engine behind the API server is gone; the server itself needs some seconds more to see it (vLLM's watchdog, 5 s).
+_DEAD = re.compile(r"died unexpectedly, shutting down executor|EngineDeadError|Engine core proc \S+ died unexpectedly")
+DEAD_SECONDS = 1.0
 
 
 class Engine:
@@ -45,6 +48,7 @@ class Engine:
         self._last_line = time.monotonic()
         self._process: subprocess.Popen[bytes] | None = None
         self._pump: threading.Thread | None = None
+        self._dead_since: float | None = None
         self.serving = False
 
     def start(self) -> None:
@@ -73,6 +77,8 @@ class Engine:
         assert self._process is not None
         code = self._process.poll()
         if code is None:
+            if self._dead_since is not None and time.monotonic() - self._dead_since > DEAD_SECONDS:
+                return self._failure("the engine died")
             silent = time.monotonic() - self._last_line
             if not self.serving and silent > SILENCE_SECONDS:
                 return self._failure(f"the engine has said nothing for {silent:.0f} s while it starts")
@@ -130,6 +136,8 @@ class Engine:
         self._last_line = time.monotonic()
         if self._cause is None:
             self._cause = causes.known(line)
+        if self._dead_since is None and _DEAD.search(line):
+            self._dead_since = time.monotonic()
         if self.serving:
             return
         if match := _SHARDS.search(line):

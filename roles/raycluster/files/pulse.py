@@ -15,7 +15,7 @@ from progress import Failure
 ASK_SECONDS = 5.0
 # vLLM ends an engine itself whose step takes 300 s (VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS), with a better cause than this one.
 HANG_SECONDS = float(os.environ.get("MULTINODE_HANG_SECONDS", "360"))
-LOOK_SECONDS = min(5.0, HANG_SECONDS / 4)
+LOOK_SECONDS = min(15.0, HANG_SECONDS / 4)
 # vLLM's metrics: a gauge of running requests; a histogram that every step of the engine counts in, and its tokens.
 _RUNNING = re.compile(r"^vllm:num_requests_running(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 _STEPS = re.compile(
