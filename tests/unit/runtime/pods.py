@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -110,14 +111,12 @@ class Pod:
         self.end_children()
 
     def end_children(self) -> None:
-        """End what the container's program left behind."""
-        for path in self.folder.parent.glob("*.node"):
-            node = json.loads(path.read_text())
-            if node["node_ip"] == self.address:
-                try:
-                    os.kill(node["pid"], signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+        """End what the container's program left behind: all of a container has its state folder in its environment."""
+        mark = f"MULTINODE_STATE={self.folder}\0".encode()
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+                if mark in path.read_bytes():
+                    os.kill(int(path.parent.name), signal.SIGKILL)
 
     def log(self) -> str:
         """All that the container said, over all its starts."""
