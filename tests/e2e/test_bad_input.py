@@ -16,7 +16,6 @@ from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
 from tests.rig import samples
 
-
 PREPARED_BY_TESTS = ("PutObject", "CreatePreauthenticatedRequest")
 
 

@@ -35,10 +35,11 @@ class Checks:
     ) -> bool:
         """Run one check; its output is shown only when it fails."""
         begin = time.monotonic()
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # some of these tools call others by name
         done = subprocess.run(
             [str(word) for word in command],
             cwd=cwd,
-            env=dict(os.environ, NO_COLOR="1", **(env or {})),
+            env={**os.environ, "PATH": path, "NO_COLOR": "1", **(env or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -146,7 +146,7 @@ def _children(names: Collection[str]) -> dict[int, str]:
             continue
         try:
             # pid (name) state parent ...; a name may hold anything.
-            before, _, after = (folder / "stat").read_text().rpartition(")")
+            before, _bracket, after = (folder / "stat").read_text().rpartition(")")
         except OSError:
             continue
         name = before.partition("(")[2]
