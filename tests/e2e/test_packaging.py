@@ -16,9 +16,8 @@ import ansible_runner
 import pytest
 import yaml
 
-from tests.tools import build
+from tests.tools import build, importer
 from tests.tools.environments import environment, program
-from tests.tools.lint import GALAXY_IMPORTER
 from tests.tools.setup import REPOSITORY
 
 pytestmark = pytest.mark.packaging
@@ -242,7 +241,7 @@ def test_awx_lists_the_playbooks(clone: Path) -> None:
 def test_an_execution_environment_gets_what_the_modules_import(tarball: Path, tmp_path: Path) -> None:
     """ansible-builder reads meta/execution-environment.yml of the installed collection."""
     build.install(tarball, tmp_path)
-    builder = environment("galaxy-importer", *GALAXY_IMPORTER) / "bin" / "ansible-builder"
+    builder = environment("galaxy-importer", *importer.REQUIREMENTS) / "bin" / "ansible-builder"
     listed = subprocess.run([builder, "introspect", str(tmp_path)], capture_output=True, text=True, check=True)
     found = yaml.safe_load(listed.stdout)
     python = {re.split(r"[<>=#\s]", line)[0].lower() for line in found["python"]}

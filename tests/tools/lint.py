@@ -16,12 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.tools import build
-from tests.tools.environments import environment, program
+from tests.tools.environments import program
 from tests.tools.setup import REPOSITORY
 
 PLANNING = "ansible_collections.multinode.inference.plugins.module_utils.planning"
-# attrs<24 and flake8<7: does not go together with the development environment
-GALAXY_IMPORTER = ("galaxy-importer==0.4.44", "ansible-core==2.19.14")
 
 
 class Checks:
@@ -84,8 +82,7 @@ def built(checks: Checks, folder: Path) -> None:
     tarball = build.build(folder / "dist")
     (folder / "installed").mkdir()
     collection = build.install(tarball, folder / "installed")
-    dependencies = REPOSITORY / ".deps"
-    paths = {"ANSIBLE_COLLECTIONS_PATH": f"{folder / 'installed'}:{dependencies}"}
+    paths = {"ANSIBLE_COLLECTIONS_PATH": f"{folder / 'installed'}:{REPOSITORY / '.deps'}"}
 
     docs = [
         "lint-collection-docs",
@@ -97,17 +94,7 @@ def built(checks: Checks, folder: Path) -> None:
     ]
     checks.run("antsibull-docs", [program("antsibull-docs"), *docs], collection, paths)
     checks.run("ansible-test sanity", [sys.executable, "-m", "tests.tools.sanity", str(collection)])
-
-    importer = environment("galaxy-importer", *GALAXY_IMPORTER) / "bin"
-    home = folder / "home"
-    home.mkdir()
-    importer_environment = {
-        "PATH": f"{importer}:{os.environ['PATH']}",
-        "HOME": str(home),
-        "ANSIBLE_COLLECTIONS_PATH": str(dependencies),
-    }
-    command = [importer / "python", "-m", "galaxy_importer.main", str(tarball)]
-    checks.run("galaxy-importer", command, home, importer_environment)
+    checks.run("galaxy-importer", [sys.executable, "-m", "tests.tools.importer", tarball])
 
 
 def main(quick: bool = False) -> int:
