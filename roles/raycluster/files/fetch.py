@@ -9,6 +9,7 @@ place. Memory: one block of 1 MiB per stream.
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import hashlib
 import json
@@ -233,8 +234,10 @@ class Fetch:
         for thread in self._threads:
             thread.join(SILENCE_SECONDS)
         if self._failure:
-            for part in self._parts:
-                part.commit()
+            # So that the next start begins where this one ended; a full disk takes no journal.
+            with contextlib.suppress(OSError):
+                for part in self._parts:
+                    part.commit()
             raise self._failure
 
     def _stream(self) -> None:
@@ -250,7 +253,7 @@ class Fetch:
         except Failure as failure:
             self._end(failure)
         except OSError as error:
-            self._end(_disk_failure(error, self._folder))
+            self._end(disk_failure(error, self._folder))
         finally:
             reader.close()
 
@@ -361,7 +364,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _disk_failure(error: OSError, folder: Path) -> Failure:
+def disk_failure(error: OSError, folder: Path) -> Failure:
+    """Return what an error of the file system means."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Failure("staging", f"disk full while writing to {folder}", lasting=True)
     return Failure("staging", f"the model's files cannot be written: {error}")

@@ -172,17 +172,31 @@ class Reader:
         raise Failure("staging", self._source.refusal(status, name), lasting=True)
 
     def _blocks(self, response: http.client.HTTPResponse, wanted: int) -> Iterator[memoryview]:
-        while wanted:
-            try:
-                count = response.readinto(self._buffer[: min(BLOCK_BYTES, wanted)])
-            except (OSError, http.client.HTTPException) as error:
-                self.close()
-                raise Interrupted(_words(error)) from None
-            if not count:
-                self.close()
-                raise Interrupted(f"the connection was cut {wanted} bytes before the end of the range")
-            wanted -= count
-            yield self._buffer[:count]
+        """Give the body block by block, read from the socket itself: http.client takes twice the CPU."""
+        connection = self._connection
+        assert connection is not None and response.fp is not None
+        try:
+            # What came together with the headers stands in the response's own buffer.
+            count = response.fp.readinto1(self._buffer[: min(len(response.fp.peek()), wanted)])
+            while count or wanted:
+                if not count:
+                    raise Interrupted(f"the connection was cut {wanted} bytes before the end of the range")
+                wanted -= count
+                yield self._buffer[:count]
+                count = _fill(connection.sock, self._buffer[: min(BLOCK_BYTES, wanted)])
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise Interrupted(_words(error)) from None
+        # The connection is free for the next request.
+        response.close()
+
+
+def _fill(connection: socket.socket, buffer: memoryview) -> int:
+    """Receive until the buffer is full or the other side has ended; return how many bytes came."""
+    count = 0
+    while count < len(buffer) and (received := connection.recv_into(buffer[count:])):
+        count += received
+    return count
 
 
 def _answer(response: http.client.HTTPResponse, name: str, start: int, end: int) -> Answer:
@@ -195,6 +209,8 @@ def _answer(response: http.client.HTTPResponse, name: str, start: int, end: int)
             f"the source answered bytes {start}-{end - 1} of {name} with {given!r}; deploy again",
             lasting=True,
         )
+    if response.headers.get("Content-Length") != str(end - start):
+        raise Failure("staging", f"the source did not say how long its answer for {name} is", lasting=True)
     return Answer(int(size), response.headers.get("ETag", ""))
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import group as group_file
-from fetch import Fetch, Wanted
+from fetch import Fetch, Wanted, disk_failure
 from group import ModelFile, Staging
 from progress import Board, Failure, leave_message, log
 from source import Interrupted, Reader, Source, open_source, pause
@@ -63,7 +63,7 @@ class Stager:
                 "staging", f"the model's folder is not writable for user {os.getuid()}: {error}", lasting=True
             ) from None
         except OSError as error:
-            raise Failure("staging", f"the model's folder cannot be used: {error}") from None
+            raise disk_failure(error, self._folder) from None
 
     def _stage(self, stage: int | None) -> int:
         self._record = self._read_record()
