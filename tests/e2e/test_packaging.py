@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ import ansible_runner
 import pytest
 import yaml
 
+from tests.e2e.conftest import RunningRig, Tenancy
+from tests.rig import samples
 from tests.tools import build, importer
 from tests.tools.environments import environment, program
 from tests.tools.setup import REPOSITORY
@@ -56,10 +59,14 @@ def environment_of(home: Path, **more: str) -> dict[str, str]:
     return {**kept, "HOME": str(home), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more}
 
 
-def ansible_playbook(*words: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def ansible_playbook(
+    *words: str, cwd: Path, env: dict[str, str], timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
     found = shutil.which("ansible-playbook", path=env["PATH"])
     assert found is not None
-    return subprocess.run([found, *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [found, *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout, check=False
+    )
 
 
 def assert_runs(playbooks: list[str], *options: str, cwd: Path, env: dict[str, str]) -> None:
@@ -247,3 +254,27 @@ def test_an_execution_environment_gets_what_the_modules_import(tarball: Path, tm
     python = {re.split(r"[<>=#\s]", line)[0].lower() for line in found["python"]}
     # PyYAML is not listed: ansible-builder leaves out what ansible-core brings
     assert python == {"oci", "kubernetes", "jmespath", "python-dateutil"}
+
+
+def test_deploys_from_the_tarball(rig: RunningRig, tenancy: Tenancy, tarball: Path, home: Path, tmp_path: Path) -> None:
+    """For real, twice, in a folder that has nothing of the checkout; then removed."""
+    build.install(tarball, home / ".ansible" / "collections")
+    samples.put_model(tenancy.json, rig.configuration)
+    recipe = tmp_path / "recipe.json"
+    named = samples.recipe(samples.make_par(tenancy.json, rig.configuration), deployment_name="from the tarball")
+    recipe.write_text(json.dumps(named))
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps({**tenancy.settings, "result_file": str(tmp_path / "result.json")}))
+    env = environment_of(home)
+    env["PATH"] = f"{env['PATH']}:{rig.directory / 'bin'}"  # helm
+
+    def run(playbook: str) -> str:
+        given = ["-e", f"@{recipe}", "-e", f"@{settings}"]
+        ran = ansible_playbook(f"multinode.inference.{playbook}", *given, cwd=tmp_path, env=env, timeout=600)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    run("deploy")
+    assert json.loads((tmp_path / "result.json").read_text())["completion"]
+    assert "changed=0 " in run("deploy")
+    run("undeploy")
