@@ -46,7 +46,7 @@ def deploy(results: Results) -> Details:
     price = plan["expected"]["usd_per_hour"]
     if price is not None:
         count, shape = plan["nodes"]["count"], plan["nodes"]["shape"]
-        lines += [f"{count} x {shape} cost {price:.2f} US dollars an hour until undeploy (list price)."]
+        lines += [f"{count} x {shape} cost {price:.2f} US dollars an hour until undeploy, volumes included."]
     return details, lines
 
 

@@ -1,13 +1,65 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Names of container images, and what has to be known of an image to run as its user."""
+"""Names of container images, and what has to be known of an image to run on a GPU and as its user."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from typing import Any
+
+from .fault import Fault
+from .shapes import Shape
 
 # rayproject/ray-llm runs as user `ray`, 1000, group 100 (Dockerfile of rayproject/ray). Its files lie in /home/ray.
 RAY_LLM_USER = 1000
+RAY_LLM = "docker.io/rayproject/ray-llm"
+# The newest line that is well tried, and the last one known whose CUDA still has kernels for Volta.
+DEFAULT_TAG = "2.58.0-py312-cu130"
+OLDER_TAG = "2.53.0-py311-cu128"
+# The vLLM of rayproject/ray-llm by Ray's line: the requirement of `ray[llm]` in the package's metadata. Up to 2.55 it
+# is a lower bound.
+_VLLM_OF_RAY = {
+    "2.53": "0.12.0",
+    "2.54": "0.15.0",
+    "2.55": "0.18.0",
+    "2.56": "0.22.0",
+    "2.57": "0.25.1",
+    "2.58": "0.26.0",
+    "2.59": "0.27.0",
+    "2.60": "0.29.0",
+}
+# The oldest vLLM whose options and messages the programs in the pods know.
+LEAST_VLLM = (0, 22)
+# CUDA: (least driver of Linux, least compute capability), from the release notes of the CUDA toolkit.
+_CUDA = {"12.8": (570, (7, 0)), "12.9": (575, (7, 0)), "13.0": (580, (7, 5))}
+_RAY_LLM_TAG = re.compile(r"(?P<ray>\d+\.\d+\.\d+)\S*?-py(?P<major>\d)(?P<minor>\d+)-cu(?P<cuda>\d{2})(?P<point>\d)$")
+# Since then vllm/vllm-openai comes without Ray (vLLM's Dockerfile).
+_OPENAI_WITHOUT_RAY = (0, 18)
+
+
+@dataclass(frozen=True)
+class ImageLine:
+    """What an image holds. `least_driver` is the major version of NVIDIA's driver; None: not known."""
+
+    ray: str
+    vllm: str
+    python: str
+    cuda: str
+    least_driver: int | None
+    least_capability: tuple[int, int] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The line as the plan carries it."""
+        least = self.least_capability
+        return {
+            "ray": self.ray,
+            "vllm": self.vllm,
+            "python": self.python,
+            "cuda": self.cuda,
+            "least_driver": self.least_driver,
+            "least_compute_capability": f"{least[0]}.{least[1]}" if least else None,
+        }
 
 
 def full_image_name(image: str, registry: str | None = None) -> str:
@@ -21,3 +73,76 @@ def full_image_name(image: str, registry: str | None = None) -> str:
     if not own_registry:
         first, rest = "docker.io", image if slash else f"library/{image}"
     return f"{(registry or first).rstrip('/')}/{rest}"
+
+
+def image_line(image: str) -> ImageLine | None:
+    """Return what the image holds, or None for one that is not known. Mirrors keep the name's last two parts."""
+    name, _, tag = image.rpartition(":")
+    if not name.endswith("rayproject/ray-llm"):
+        return None
+    match = _RAY_LLM_TAG.match(tag)
+    vllm = _VLLM_OF_RAY.get(".".join(match["ray"].split(".")[:2])) if match else None
+    if match is None or vllm is None:
+        return None
+    cuda = f"{match['cuda']}.{match['point']}"
+    driver, capability = _CUDA.get(cuda, (None, None))
+    return ImageLine(match["ray"], vllm, f"{match['major']}.{match['minor']}", cuda, driver, capability)
+
+
+def default_image(shape: Shape | None) -> str:
+    """Return the image for nobody's wish: the newest well-tried line that has kernels for the shape's GPUs."""
+    newest = f"{RAY_LLM}:{DEFAULT_TAG}"
+    line, has = image_line(newest), shape.compute_capability if shape else None
+    too_old = line is not None and line.least_capability is not None and has is not None and has < line.least_capability
+    return f"{RAY_LLM}:{OLDER_TAG}" if too_old else newest
+
+
+def check_image(image: str, shape: Shape | None) -> tuple[list[Fault], list[Fault]]:
+    """Return faults and warnings of running `image` on the shape's GPUs."""
+    place = "recipe_image_uri"
+    line = image_line(image)
+    if line is None:
+        return [], [_unknown(image, place)]
+    faults, warnings = [], []
+    has, least = shape.compute_capability if shape else None, line.least_capability
+    if shape is not None and has is not None and least is not None and has < least:
+        faults.append(
+            Fault(
+                "image_too_new",
+                place,
+                f"{image}, whose CUDA {line.cuda} has no kernels for {shape.gpu} (compute capability {has[0]}.{has[1]})",
+                f"an image for {has[0]}.{has[1]}, such as {RAY_LLM}:{OLDER_TAG}",
+                "leave recipe_image_uri out, or choose a shape with newer GPUs",
+            )
+        )
+    if tuple(int(part) for part in line.vllm.split(".")[:2]) < LEAST_VLLM:
+        warnings.append(
+            Fault(
+                "image_old",
+                place,
+                f"{image} with vLLM {line.vllm}",
+                "",
+                f"the programs in the pods are tried with vLLM {LEAST_VLLM[0]}.{LEAST_VLLM[1]} and newer",
+            )
+        )
+    return faults, warnings
+
+
+def _unknown(image: str, place: str) -> Fault:
+    name, _, tag = image.rpartition(":")
+    version = re.match(r"v?(\d+)\.(\d+)", tag)
+    if name.endswith("vllm/vllm-openai") and (not version or (int(version[1]), int(version[2])) >= _OPENAI_WITHOUT_RAY):
+        return Fault(
+            "image_without_ray",
+            place,
+            f"{image}, which comes without Ray since 0.18",
+            "",
+            f"a group needs it: take {RAY_LLM}:{DEFAULT_TAG}, or add Ray to the image",
+        )
+    return Fault(
+        "image_unknown",
+        place,
+        f"{image}, of which Ray, vLLM and CUDA are not known",
+        "",
+        "the pods look what it holds before anything is staged",
+    )

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+from typing import Any
 
 # KubeRay takes RayCluster names of at most 53 characters and builds longer names from them; 40 leaves room for ours.
 LONGEST_DNS_NAME = 40
@@ -77,3 +80,8 @@ def common_labels(name: str) -> dict[str, str]:
 def freeform_tags(name: str, cluster_id: str, plan_hash: str) -> dict[str, str]:
     """Return the OCI freeform tags by which a deployment's cloud resources are found again."""
     return {DEPLOYMENT_TAG: name, CLUSTER_TAG: cluster_id, HASH_TAG: plan_hash}
+
+
+def short_hash(value: Any) -> str:
+    """Return 12 hexadecimal digits that stand for `value` (JSON data), whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]

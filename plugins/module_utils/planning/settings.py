@@ -41,15 +41,24 @@ KUBERNETES = (
     Parameter(
         "default_image",
         "string",
-        "Image with Ray and vLLM when the recipe names none.",
-        default="docker.io/rayproject/ray-llm:2.58.0-py312-cu130",
+        "Image with Ray and vLLM when the recipe names none; without it, the collection's own for the shape's GPUs.",
     ),
-    Parameter("ray_version", "string", "Version of Ray in the image.", default="2.58.0"),
+    Parameter(
+        "ray_version", "string", "Version of Ray in an image that the collection does not know.", default="2.58.0"
+    ),
     Parameter(
         "model_storage_class",
         "string",
         "StorageClass of the volumes that hold the model.",
         default="oci-bv",
+    ),
+    Parameter(
+        "model_volume_vpus_per_gb",
+        "integer",
+        "Performance units per GB of that StorageClass; the plan's minutes and price follow from it.",
+        default=10,
+        minimum=0,
+        maximum=120,
     ),
 )
 
@@ -95,6 +104,17 @@ ENGINE = (
 )
 
 OUTPUT = (
+    Parameter(
+        "prices",
+        "mapping",
+        "Your own US dollars in place of the list's: gpu_hour, volume_gb_month, volume_vpu_month, load_balancer_hour.",
+    ),
+    Parameter("html_file", "string", "File that the plan is written to as a page of HTML."),
+    Parameter(
+        "model_facts_file",
+        "string",
+        "File of the model's facts: read where it is there (no source is asked then), else written.",
+    ),
     Parameter("result_file", "string", "File that the playbook writes its result to, as JSON."),
     Parameter(
         "logs_component",

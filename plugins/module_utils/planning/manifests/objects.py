@@ -99,7 +99,7 @@ def _mark(item: dict[str, Any], plan: Mapping[str, Any]) -> None:
 
 def _record(plan: Mapping[str, Any]) -> dict[str, str]:
     """What a later run, or `status`, wants to know of the deployment and finds nowhere else."""
-    price = plan["expected"]["usd_per_hour"]
+    price = plan["expected"]["cost"]["nodes"]
     return {
         NAME_ANNOTATION: plan["deployment"]["deployment_name"],
         RECIPE_ANNOTATION: plan["deployment"]["recipe_name"],

@@ -1,0 +1,77 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is found out before planning, and the values that nobody gave.
+
+Both are plain data: who found it out does not matter here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .fault import Fault
+
+
+@dataclass
+class Cloud:
+    """What was found out for the node pool: its fields in the SDK's names, and why each has its value.
+
+    drift names the fields that would be chosen otherwise today: {field, value, today, why}.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    choices: Sequence[Mapping[str, Any]] = ()
+    drift: Sequence[Mapping[str, Any]] = ()
+    faults: Sequence[Fault] = ()
+
+
+@dataclass
+class Facts:
+    """What was found out before planning, all of it plain data.
+
+    cloud       what the cluster's surroundings give to a node pool; None when the nodes are not ours to make
+    model       of `model_info`: {config, index, files, left_out, source, prefix}
+    deployment  of `group_info`: what stands on the objects of this deployment already; empty when there is none
+    """
+
+    model: Mapping[str, Any]
+    cloud: Cloud | None = None
+    deployment: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Choices:
+    """Values that nobody gave: found out or defaulted once, written on the deployment's objects, and then kept."""
+
+    def __init__(self, kept: Mapping[str, Any]) -> None:
+        self._kept = kept
+        self.made: list[dict[str, Any]] = []
+        self.warnings: list[Fault] = []
+
+    def choose(self, name: str, given: Any, today: Any, why: str) -> Any:
+        """Return what was given; else what the deployment was made with; else `today`."""
+        if given is not None:
+            return given
+        kept = self._kept.get(name)
+        if kept is None:
+            self.made.append({"field": name, "value": today, "why": why})
+            return today
+        self.made.append({"field": name, "value": kept, "why": "the deployment was made with it"})
+        if today is not None and kept != today:
+            self.warnings.append(Fault("newer_choice", name, f"{kept}, kept", f"{today} for a new deployment"))
+        return kept
+
+    def kept(self, name: str) -> Any:
+        """Return what the deployment was made with, None where it is new or that was given."""
+        return self._kept.get(name)
+
+    def add(self, cloud: Cloud) -> None:
+        """Take over what was chosen for the node pool; there the pool itself remembers it."""
+        self.made.extend(dict(choice) for choice in cloud.choices if choice["why"] != "given")
+        for entry in cloud.drift:
+            self.warnings.append(
+                Fault(
+                    "newer_choice", entry["field"], f"{entry['value']}, kept", f"{entry['today']} for a new deployment"
+                )
+            )

@@ -1,0 +1,30 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which service limit of OCI counts a shape's GPUs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .shapes import Shape
+
+# By the shape's name without VM or BM (OCI documentation, "Compute Quotas"). Of other shapes the API tells it
+# (ListShapes, quotaNames). All count GPUs, not instances, in one availability domain.
+_LIMITS = (
+    ("GPU2", "gpu2-count"),
+    ("GPU3", "gpu3-count"),
+    ("GPU4", "gpu4-count"),
+    ("GPU.A100-v2", "gpu-a100-v2-count"),
+    ("GPU.A10", "gpu-a10-count"),
+    ("GPU.H100", "gpu-h100-count"),
+    ("GPU.H200", "gpu-h200-count"),
+    ("GPU.B200", "gpu-b200-count"),
+    ("GPU.MI300X", "gpu-mi300x-count"),
+)
+
+
+def limit_of(shape: Shape, nodes: int) -> dict[str, Any]:
+    """Return the limit's name (None where it is not known) and how many GPUs of it the nodes take."""
+    family = shape.name.partition(".")[2].rpartition(".")[0]
+    name = next((limit for part, limit in _LIMITS if family == part), None)
+    return {"name": name, "gpus": shape.gpus * nodes}

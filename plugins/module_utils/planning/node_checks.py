@@ -1,0 +1,87 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a node has to offer: GPUs, room for the pod, and a volume for the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .fault import Fault
+from .shapes import Shape, allocatable, find_shape
+
+
+def checked_shape(recipe: Mapping[str, Any], faults: list[Fault]) -> Shape | None:
+    name, place = recipe["recipe_node_shape"], "recipe_node_shape"
+    shape = find_shape(name)
+    if shape is None:
+        faults.append(
+            Fault("shape", place, name, "an OCI shape with GPUs, such as BM.GPU.H100.8", "choose another shape")
+        )
+        return None
+    if shape.vendor != "nvidia":
+        faults.append(Fault("vendor", place, f"{name} has {shape.gpu} GPUs", "NVIDIA GPUs", "AMD is not served yet"))
+    if shape.gpus != recipe["recipe_nvidia_gpu_count"]:
+        faults.append(
+            Fault(
+                "gpu_count",
+                "recipe_nvidia_gpu_count",
+                str(recipe["recipe_nvidia_gpu_count"]),
+                f"{shape.gpus}, since the shape {name} has {shape.gpus}",
+                "the pods take whole nodes; choose the shape by the GPUs you want",
+            )
+        )
+    return shape
+
+
+def check_room(recipe: Mapping[str, Any], params: Mapping[str, Any], shape: Shape, faults: list[Fault]) -> None:
+    """The pod has to fit on its node, beside what the kubelet keeps for itself."""
+    room = allocatable(shape, recipe["recipe_node_boot_volume_size_in_gbs"])
+    place = "recipe_raycluster_params.head_node_"
+    if params["head_node_num_cpus"] > room.ocpus:
+        faults.append(
+            Fault(
+                "cpu",
+                place + "num_cpus",
+                str(params["head_node_num_cpus"]),
+                f"at most {room.ocpus:g} OCPUs on {shape.name}",
+                "lower it, and worker_node_num_cpus",
+            )
+        )
+    if params["head_node_cpu_mem_in_gbs"] > room.memory_gib:
+        faults.append(
+            Fault(
+                "memory",
+                place + "cpu_mem_in_gbs",
+                str(params["head_node_cpu_mem_in_gbs"]),
+                f"at most {room.memory_gib:.0f} on {shape.name}",
+                "lower it, and worker_node_cpu_mem_in_gbs",
+            )
+        )
+    if recipe["recipe_ephemeral_storage_size"] > room.ephemeral_gib:
+        faults.append(
+            Fault(
+                "ephemeral_storage",
+                "recipe_ephemeral_storage_size",
+                str(recipe["recipe_ephemeral_storage_size"]),
+                f"at most {room.ephemeral_gib:.0f} with a boot volume of {recipe['recipe_node_boot_volume_size_in_gbs']} GB",
+                "lower it, or raise recipe_node_boot_volume_size_in_gbs",
+            )
+        )
+
+
+def check_volume(recipe: Mapping[str, Any], model: Mapping[str, Any], faults: list[Fault]) -> None:
+    """A node's volume has to hold the model whole: with an unknown stage order any node may need any file."""
+    needed = sum(entry.get("size") or 0 for entry in model.get("files") or ())
+    size = recipe["input_object_storage"][0]["volume_size_in_gbs"]
+    # A file system keeps some of the volume for itself, 5 % with ext4's defaults.
+    if needed > size * 2**30 * 0.95:
+        faults.append(
+            Fault(
+                "volume_too_small",
+                "input_object_storage[0].volume_size_in_gbs",
+                str(size),
+                f"at least {needed / 2**30 / 0.95:.0f} for the model's {needed / 1e9:.1f} GB",
+                "raise it",
+            )
+        )

@@ -1,0 +1,59 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The pod of each node: image, sizes, volumes and ports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .facts import Choices
+from .images import default_image, full_image_name, image_line
+from .names import NODE_LABEL
+from .recipe import Inputs
+from .shapes import Shape
+
+# vLLM's tensor parallel ranks talk through /dev/shm; Oracle's NCCL manifests give 32 GiB to nodes of 8 GPUs.
+SHARED_MEMORY_MIB = 16 * 1024
+
+
+def pod_of(inputs: Inputs, choices: Choices, shape: Shape | None) -> dict[str, Any]:
+    recipe, settings = inputs.recipe, inputs.settings
+    params = recipe["recipe_raycluster_params"]
+    source = recipe["input_object_storage"][0]
+    today = settings["default_image"] or default_image(shape)
+    image = choices.choose("image", recipe["recipe_image_uri"], today, "the collection's default for these GPUs")
+    line = image_line(full_image_name(image))
+    if line is not None:
+        ray_version = line.ray
+    else:
+        ray_version = choices.choose("ray_version", None, settings["ray_version"], "the image is not known")
+    memory = params["head_node_cpu_mem_in_gbs"]
+    shared = recipe["recipe_shared_memory_volume_size_limit_in_mb"]
+    return {
+        "image": full_image_name(image, settings["image_registry"]),
+        "ray_version": ray_version,
+        # A Kubernetes CPU is a vCPU: two per OCPU on x86, one on Arm (OCI Compute, shapes).
+        "cpu": params["head_node_num_cpus"] * (1 if shape and shape.architecture == "arm64" else 2),
+        "memory_gib": memory,
+        "shared_memory_mib": shared or min(SHARED_MEMORY_MIB, memory * 1024 // 4),
+        "ephemeral_storage_gib": recipe["recipe_ephemeral_storage_size"],
+        "gpus": params["head_node_num_gpus"],
+        "volumes": [
+            {
+                "name": "model",
+                "mount": source["mount_location"].rstrip("/"),
+                "size_gib": source["volume_size_in_gbs"],
+                "storage_class": settings["model_storage_class"],
+            }
+        ],
+        "ports": {
+            "api": recipe["recipe_container_port"],
+            "gcs": params["redis_port"],
+            "dashboard": params["dashboard_port"],
+            "metrics": params["metrics_export_port"],
+            "client": params["rayclient_server_port"],
+        },
+        "node_selector": {NODE_LABEL: inputs.name}
+        if settings["node_provisioner"] == "oke"
+        else {"node.kubernetes.io/instance-type": recipe["recipe_node_shape"]},
+    }

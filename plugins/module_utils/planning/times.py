@@ -1,0 +1,97 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""How many minutes a deployment, a rebuild and a loss may take: guidance that a reader can redo (docs/sizing.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .fault import Fault
+from .shapes import Shape
+
+# Minutes until a node has joined and shows its GPUs. Of bare metal up to 30 are reported.
+VIRTUAL_NODE, BARE_METAL_NODE = 6.0, 20.0
+# An image of some 10 GB packed is pulled and unpacked; with it on the node, a pod starts in seconds.
+IMAGE_PULL, POD_START = 4.0, 0.5
+VOLUME_ATTACH = 0.5
+RAY_START = 0.5
+# Profiling, compilation and CUDA graphs.
+ENGINE_START = 2.0
+TOKEN = 0.1
+# Bytes a second. Parallel ranged reads of Object Storage by one node; and a reader of files in the page cache.
+SOURCE_RATE = 1.0e9
+CACHED_READ_RATE = 1.0e9
+# A network card is not had whole.
+_NETWORK_SHARE = 0.8
+# OCI Block Volume performance: by least units per GB, (bytes a second per GB, at most bytes a second).
+_VOLUME_RATES = ((30, 720e3, 720e6), (20, 600e3, 680e6), (10, 480e3, 480e6), (0, 240e3, 480e6))
+# A volume is called slow when it makes a start longer by this many minutes.
+_SLOW_MINUTES = 5.0
+
+
+def volume_rate(size_gb: int, vpus: int) -> float:
+    """Return the bytes a second that a block volume of that size and performance reads or writes."""
+    per_gb, most = next((per_gb, most) for least, per_gb, most in _VOLUME_RATES if vpus >= least)
+    return min(size_gb * per_gb, most)
+
+
+def source_rate(shape: Shape) -> float:
+    """Return the bytes a second that one node gets from Object Storage."""
+    if not shape.network_gbps:
+        return SOURCE_RATE
+    return min(SOURCE_RATE, shape.network_gbps * 1e9 / 8 * _NETWORK_SHARE)
+
+
+def minutes_of(
+    shape: Shape, bytes_per_node: Sequence[int], volume_gb: int, vpus: int, memory_gib: float, new_nodes: bool
+) -> dict[str, float]:
+    """Return the minutes of each phase, of their sum, and of what may happen later.
+
+    bytes_per_node  what each node stages; the largest counts, since the nodes work side by side
+    volume_gb       size of the volume that holds the model; 0 where it is no block volume
+    memory_gib      memory of a pod: files that fit in half of it are still in the page cache when they are loaded
+    new_nodes       whether a node pool is made
+    """
+    most = max(bytes_per_node, default=0)
+    disk = volume_rate(volume_gb, vpus) if volume_gb else float("inf")
+    staging = most / min(source_rate(shape), disk) / 60
+    cached = most <= memory_gib * 2**30 / 2
+    load = most / (CACHED_READ_RATE if cached else min(CACHED_READ_RATE, disk)) / 60
+    node = BARE_METAL_NODE if shape.bare_metal else VIRTUAL_NODE
+    attach = VOLUME_ATTACH if volume_gb else 0.0
+    phases = {
+        "nodes": node if new_nodes else 0.0,
+        "pods": IMAGE_PULL + attach,
+        "staging": staging,
+        "ray": RAY_START,
+        "engine": load + ENGINE_START,
+        "token": TOKEN,
+    }
+    rebuild = phases["ray"] + phases["engine"] + TOKEN
+    again = POD_START + attach + staging + rebuild
+    later = {
+        "total": sum(phases.values()),
+        "rebuild": rebuild,
+        "lost_pod": again,
+        "lost_node": node + IMAGE_PULL + attach + staging + rebuild,
+        "changed_template": again,
+    }
+    return {name: round(value, 1) for name, value in (phases | later).items()}
+
+
+def slow_volume(shape: Shape, bytes_per_node: Sequence[int], volume_gb: int, vpus: int) -> list[Fault]:
+    """Return a warning where the volume makes staging much longer than the network would."""
+    most = max(bytes_per_node, default=0)
+    disk, network = volume_rate(volume_gb, vpus), source_rate(shape)
+    lost = (most / disk - most / network) / 60 if volume_gb else 0.0
+    if lost < _SLOW_MINUTES:
+        return []
+    return [
+        Fault(
+            "volume_slow",
+            "input_object_storage[0].volume_size_in_gbs",
+            f"a volume of {volume_gb} GB writes {disk / 1e6:.0f} MB/s, which makes staging {lost:.0f} minutes longer",
+            "",
+            "a larger volume is faster, up to 1000 GB, and so is a StorageClass with more performance units",
+        )
+    ]
