@@ -33,6 +33,7 @@ def main() -> int:
         variables.write_text(json.dumps({**tenancy["settings"], **recipe, "result_file": str(result)}))
         environment = {
             **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": f"{REPOSITORY / 'playbooks' / 'collections'}:{REPOSITORY / '.deps'}",
             "KUBECONFIG": str(rig.kubernetes.kubeconfig),
             "PATH": f"{directory / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "MOLECULE_VARIABLES": str(variables),
