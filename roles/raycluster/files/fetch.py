@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from group import ModelFile
+from origin import Origin
 from progress import Failure
-from source import SILENCE_SECONDS, Answer, Interrupted, Reader, Source, pause
+from reader import SILENCE_SECONDS, Answer, Interrupted, Reader, pause
 
 RANGE_BYTES = 32 << 20
 # How much work a kill may cost.
@@ -202,10 +203,10 @@ class Fetch:
     """
 
     def __init__(
-        self, source: Source, wanted: Sequence[Wanted], folder: Path, streams: int, finished: Callable[[Wanted], None]
+        self, origin: Origin, wanted: Sequence[Wanted], folder: Path, streams: int, finished: Callable[[Wanted], None]
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._source = source
+        self._origin = origin
         self._folder = folder
         self._finished = finished
         self._lock = threading.Lock()
@@ -241,7 +242,7 @@ class Fetch:
             raise self._failure
 
     def _stream(self) -> None:
-        reader = Reader(self._source)
+        reader = Reader(self._origin)
         try:
             while not self._stop.is_set():
                 piece = self._next()

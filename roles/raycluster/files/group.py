@@ -28,11 +28,19 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Staging:
-    """Which files come from where. `shards_per_stage` names the weight files of each pipeline stage."""
+    """Which files come from where. `shards_per_stage` names the weight files of each pipeline stage.
+
+    source: par or bucket (the URL is in `url_file`, the names follow `prefix`), hugging_face (`repository` at `commit`, the token in
+    `token_file` where one is needed), or folder (they lie in `root` already).
+    """
 
     source: str
     url_file: Path
+    token_file: Path
     prefix: str
+    endpoint: str
+    repository: str
+    commit: str
     root: Path
     files: tuple[ModelFile, ...]
     by_stage: bool
@@ -90,7 +98,11 @@ def _staging(document: dict[str, Any]) -> Staging:
     return Staging(
         source=document["source"],
         url_file=Path(document["url_file"]),
+        token_file=Path(document["url_file"]).with_name("token"),
         prefix=document["prefix"],
+        endpoint=document.get("endpoint", ""),
+        repository=document.get("repository", ""),
+        commit=document.get("commit", ""),
         root=Path(document["root"]),
         files=files,
         by_stage=bool(document["by_stage"]),

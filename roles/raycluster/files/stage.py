@@ -25,8 +25,9 @@ from typing import Any
 import group as group_file
 from fetch import Fetch, Wanted, disk_failure
 from group import ModelFile, Staging
+from origin import Origin, open_origin
 from progress import Board, Failure, leave_message, log
-from source import Interrupted, Reader, Source, open_source, pause
+from reader import Interrupted, Reader, pause
 
 INDEX_SUFFIX = ".safetensors.index.json"
 # Left free on the disk: the file system's own needs, and what else is written there.
@@ -54,6 +55,8 @@ class Stager:
         Failure where it cannot be done.
         """
         self._board.tell("staging", state="running", unit="bytes", cause=None, step="looking at what is there")
+        if self._staging.source == "folder":
+            return self._look()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with self._alone():
@@ -65,19 +68,31 @@ class Stager:
         except OSError as error:
             raise disk_failure(error, self._folder) from None
 
+    def _look(self) -> int:
+        """See that the files lie where another has put them."""
+        root, files = self._staging.root, self._staging.files
+        for file in files:
+            size = (root / file.name).stat().st_size if (root / file.name).is_file() else None
+            if size is None or file.size not in (None, size):
+                found = "is missing" if size is None else f"has {size} bytes, expected {file.size}"
+                raise Failure("staging", f"{file.name} {found} in {root}, which the plan takes as it is", lasting=True)
+        total = sum(file.size or 0 for file in files)
+        self._board.tell("staging", state="done", done=total, total=total, eta=0, step=None, fetched=0)
+        return 0
+
     def _stage(self, stage: int | None) -> int:
         self._record = self._read_record()
         files = self._files(stage)
         missing = [file for file in files if not self._complete(file)]
-        source = open_source(self._staging) if missing else None
-        wanted = [Wanted(file, self._size(source, file), self._place(file.name)) for file in missing] if source else []
+        origin = open_origin(self._staging) if missing else None
+        wanted = [Wanted(file, self._size(origin, file), self._place(file.name)) for file in missing] if origin else []
         self._delete_others(files, wanted)
         present = sum(self._record[file.name]["size"] for file in files if file not in missing)
         total = present + sum(entry.size for entry in wanted)
         fetched = 0
-        if source:
+        if origin:
             self._check_disk(wanted)
-            fetched = self._fetch(source, wanted, present, total)
+            fetched = self._fetch(origin, wanted, present, total)
         self._trim_indexes(stage)
         self._board.tell(
             "staging", state="done", done=total, total=total, rate=None, eta=0, cause=None, step=None, fetched=fetched
@@ -111,10 +126,10 @@ class Stager:
             return False
         return (found.st_size, found.st_mtime_ns) == (entry["size"], entry["modified"])
 
-    def _size(self, source: Source, file: ModelFile) -> int:
+    def _size(self, origin: Origin, file: ModelFile) -> int:
         if file.size is not None:
             return file.size
-        reader = Reader(source)
+        reader = Reader(origin)
         try:
             for attempt in range(1, SIZE_ATTEMPTS + 1):
                 try:
@@ -159,8 +174,8 @@ class Stager:
                 lasting=True,
             )
 
-    def _fetch(self, source: Source, wanted: list[Wanted], present: int, total: int) -> int:
-        fetch = Fetch(source, wanted, self._folder / "parts", self._staging.streams, self._finished)
+    def _fetch(self, origin: Origin, wanted: list[Wanted], present: int, total: int) -> int:
+        fetch = Fetch(origin, wanted, self._folder / "parts", self._staging.streams, self._finished)
         self._samples.clear()
 
         def watch() -> None:

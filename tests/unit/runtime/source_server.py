@@ -15,6 +15,8 @@ from typing import Any
 SECRET = "s3cr3t-part-of-the-url"
 BASE = f"/p/{SECRET}/n/namespace/b/bucket/o/"
 PREFIX = "org/name/"
+HUB = "/org/name/resolve/abc123/"
+SMALL_BYTES = 1000
 # The weights of each stage of the small model that the tests stage.
 SHARDS = [[f"model-{number:05}-of-00004.safetensors"] for number in range(1, 5)]
 INDEX = "model.safetensors.index.json"
@@ -43,6 +45,10 @@ class SourceServer:
         self.files = files
         self.requests: list[tuple[str, int]] = []
         self.sent = 0
+        self.redirects = 0
+        # The links given before, which hold no longer, have another number.
+        self.link = 0
+        self.tokens: set[str | None] = set()
         self.fault: Callable[[int, str, int], Fault | None] = lambda number, name, start: None
         self._lock = threading.Lock()
         server = self
@@ -58,14 +64,26 @@ class SourceServer:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: Any) -> None:
+                """Say nothing of those who went away: that is what some tests are about."""
+
+        self._http = Server(("127.0.0.1", 0), Handler)
         self.port = self._http.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}{BASE}"
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """Answer one GET with a range, or one HEAD."""
-        name = request.path.removeprefix(BASE + PREFIX)
+        path, _, link = request.path.partition("?link=")
+        name = path.removeprefix(BASE + PREFIX)
+        if name.startswith(HUB):
+            self._send_elsewhere(request, name.removeprefix(HUB))
+            return
+        if link and link != str(self.link):
+            request.send_error(403)
+            return
         start = 0
         if given := request.headers.get("Range"):
             first, _, last = given.removeprefix("bytes=").partition("-")
@@ -94,6 +112,21 @@ class SourceServer:
         request.end_headers()
         if request.command == "GET":
             self._send(request, data[start:end], fault)
+
+    def _send_elsewhere(self, request: BaseHTTPRequestHandler, name: str) -> None:
+        """Answer as the Hugging Face Hub does: what is small at once, by a link that holds for a while what is large."""
+        self.tokens.add(request.headers.get("Authorization"))
+        data = self.files[name]
+        request.send_response(200 if len(data) < SMALL_BYTES else 302)
+        if len(data) < SMALL_BYTES:
+            request.send_header("Content-Length", str(len(data)))
+            request.end_headers()
+            request.wfile.write(data)
+            return
+        self.redirects += 1
+        request.send_header("Location", f"{BASE}{PREFIX}{name}?link={self.link}")
+        request.send_header("Content-Length", "0")
+        request.end_headers()
 
     def _send(self, request: BaseHTTPRequestHandler, body: bytes, fault: Fault) -> None:
         limit = len(body) if fault.cut is None else min(fault.cut, len(body))

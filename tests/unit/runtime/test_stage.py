@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import fetch
 import group
 import pytest
-import source as source_program
+import reader
 import stage
 from progress import Board, Failure
 
@@ -25,7 +26,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small ranges, so that a small model has many; pauses too short to wait for."""
     monkeypatch.setattr(fetch, "RANGE_BYTES", 65_536)
     monkeypatch.setattr(fetch, "pause", lambda attempt, asked: 0.01)
-    monkeypatch.setattr(source_program, "BLOCK_BYTES", 16_384)
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 16_384)
 
 
 def run(document: Document, number: int | None, tmp_path: Path) -> int:
@@ -175,6 +176,74 @@ def test_no_room_is_said_before_a_byte_is_fetched(
         run(group_document, 0, tmp_path)
     assert caught.value.lasting
     assert source.requests == []
+
+
+def from_the_hub(document: Document, source: SourceServer) -> None:
+    """Let the files come from a repository instead."""
+    document["staging"] |= {
+        "source": "hugging_face",
+        "endpoint": source.url.partition("/p/")[0],
+        "repository": "org/name",
+        "commit": "abc123",
+    }
+    for entry in document["staging"]["files"]:
+        entry["md5"] = None
+        entry["sha256"] = hashlib.sha256(source.files[entry["name"]]).hexdigest()
+
+
+def test_files_of_a_repository_are_read_where_it_sends_us(
+    group_document: Document, source: SourceServer, tmp_path: Path
+) -> None:
+    from_the_hub(group_document, source)
+    run(group_document, 0, tmp_path)
+    check(tmp_path, source.files, 0)
+    assert source.redirects <= 4, "a link is asked for once by each stream, not for each range"
+
+
+def test_a_link_that_has_expired_is_asked_for_again(
+    group_document: Document, source: SourceServer, tmp_path: Path
+) -> None:
+    from_the_hub(group_document, source)
+
+    def expire(number: int, name: str, start: int) -> Fault | None:
+        source.link = number // 3
+        return None
+
+    source.fault = expire
+    run(group_document, 0, tmp_path)
+    check(tmp_path, source.files, 0)
+    assert source.redirects > 1
+
+
+def test_a_token_does_not_travel_in_clear(group_document: Document, source: SourceServer, tmp_path: Path) -> None:
+    from_the_hub(group_document, source)
+    (tmp_path / "token").write_text("hf_secret")
+    with pytest.raises(Failure, match="the token would travel in clear"):
+        run(group_document, 0, tmp_path)
+    assert source.tokens == set()
+
+
+def test_a_corrupt_file_of_a_repository_is_found_by_its_digest(
+    group_document: Document, source: SourceServer, tmp_path: Path
+) -> None:
+    from_the_hub(group_document, source)
+    source.files[SHARDS[0][0]] = bytes(len(source.files[SHARDS[0][0]]))
+    with pytest.raises(Failure, match="is corrupt: fetched twice, sha256"):
+        run(group_document, 0, tmp_path)
+
+
+def test_a_folder_is_taken_as_it_is(group_document: Document, source: SourceServer, tmp_path: Path) -> None:
+    for name, data in source.files.items():
+        path = tmp_path / "model" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    group_document["staging"]["source"] = "folder"
+    assert run(group_document, 0, tmp_path) == 0
+    assert held(tmp_path) == set(source.files)
+    assert not (tmp_path / "model" / ".multinode").exists()
+    (tmp_path / "model" / "config.json").unlink()
+    with pytest.raises(Failure, match="config.json is missing in"):
+        run(group_document, 0, tmp_path)
 
 
 @pytest.mark.parametrize(

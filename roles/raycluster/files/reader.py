@@ -1,10 +1,6 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Where model files are read from: ranges of objects over HTTP.
-
-A source gives the address of each file; a `Reader` is one kept-alive connection and belongs to one thread. No address is ever
-part of a message: a pre-authenticated request's URL is a secret.
-"""
+"""Reading ranges of model files over HTTP: a `Reader` is one kept-alive connection, and belongs to one thread."""
 
 from __future__ import annotations
 
@@ -12,18 +8,18 @@ import http.client
 import socket
 import ssl
 import time
-import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
-from group import Staging
+from origin import Origin
 from progress import Failure
 
 BLOCK_BYTES = 1 << 20
 # Without a byte for this long a connection is given up.
 SILENCE_SECONDS = 30.0
 # Answers after which the same request may succeed.
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MOST_REDIRECTS = 5
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -33,67 +29,6 @@ class Interrupted(Exception):
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
         self.wait = wait
-
-
-@dataclass(frozen=True)
-class Address:
-    """How one file is asked for."""
-
-    secure: bool
-    host: str
-    port: int | None
-    path: str
-    headers: dict[str, str]
-
-
-class Source(Protocol):
-    """What a kind of source has to know."""
-
-    def address(self, name: str) -> Address:
-        """Return how the file `name` is asked for."""
-
-    def refusal(self, status: int, name: str) -> str:
-        """Return the cause to tell when the source answers `status` (4xx) for the file."""
-
-
-class PreauthenticatedRequest:
-    """Objects below a prefix, read through the URL of an OCI Object Storage pre-authenticated request (PAR)."""
-
-    def __init__(self, url: str, prefix: str) -> None:
-        parts = urllib.parse.urlsplit(url)
-        # An AnyObjectRead URL ends with /o/; the names of objects follow it, also where the PAR is for a prefix.
-        base, marker, _object = parts.path.partition("/o/")
-        if parts.scheme not in ("http", "https") or not parts.hostname or not marker:
-            raise ValueError("it is not the URL of a pre-authenticated request (https://…/p/…/n/…/b/…/o/)")
-        self._parts = parts
-        self._base = base + marker
-        self._prefix = prefix if not prefix or prefix.endswith("/") else prefix + "/"
-
-    def address(self, name: str) -> Address:
-        path = self._base + urllib.parse.quote(self._prefix + name, safe="/")
-        return Address(self._parts.scheme == "https", str(self._parts.hostname), self._parts.port, path, {})
-
-    def refusal(self, status: int, name: str) -> str:
-        file = self._prefix + name
-        if status in (401, 403, 404):
-            # Object Storage answers the same for a request that has expired, was deleted, or does not cover the object.
-            return (
-                f"PAR invalid, expired or out of scope: {self._parts.hostname} answered {status} for {file}; make a new "
-                "pre-authenticated request that allows reading the objects below the prefix, and deploy again with it"
-            )
-        return f"{self._parts.hostname} answered {status} for {file}"
-
-
-def open_source(staging: Staging) -> Source:
-    """Return the source of the group; its URL is read anew each time, since a Secret may have changed."""
-    if staging.source != "par":
-        raise Failure("staging", f"these programs cannot read from a source of kind {staging.source!r}", lasting=True)
-    try:
-        return PreauthenticatedRequest(staging.url_file.read_text().strip(), staging.prefix)
-    except OSError as error:
-        raise Failure("staging", f"the source's URL cannot be read: {error}", lasting=True) from None
-    except ValueError as error:
-        raise Failure("staging", f"the source's URL in {staging.url_file}: {error}", lasting=True) from None
 
 
 @dataclass(frozen=True)
@@ -107,8 +42,8 @@ class Answer:
 class Reader:
     """One connection to the source, for one thread."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
         self._connection: http.client.HTTPConnection | None = None
         self._target: tuple[bool, str, int | None] | None = None
         self._buffer = memoryview(bytearray(BLOCK_BYTES))
@@ -142,22 +77,33 @@ class Reader:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise Interrupted(_words(error)) from None
+        whole = response.status == 200 and start == 0 and response.headers.get("Content-Length") == str(end)
+        if whole:
+            # The Hub answers so for small files; the plan's size says whether it is the whole.
+            return Answer(end, ""), self._blocks(response, end)
         if response.status != 206:
             self._refuse(response, name)
-        answer = _answer(response, name, start, end)
+        answer = _answer(response, name, start, end, self._origin.tagged)
         return answer, self._blocks(response, end - start)
 
     def _ask(self, method: str, name: str, byte_range: str | None) -> http.client.HTTPResponse:
-        address = self._source.address(name)
-        target = (address.secure, address.host, address.port)
-        if self._connection is None or self._target != target:
-            self.close()
-            kind = http.client.HTTPSConnection if address.secure else http.client.HTTPConnection
-            self._connection = kind(address.host, address.port, timeout=SILENCE_SECONDS)
-            self._target = target
-        headers = {**address.headers, **({"Range": byte_range} if byte_range else {})}
-        self._connection.request(method, address.path, headers=headers)
-        return self._connection.getresponse()
+        for _ in range(MOST_REDIRECTS):
+            address = self._origin.address(name)
+            target = (address.secure, address.host, address.port)
+            if self._connection is None or self._target != target:
+                self.close()
+                kind = http.client.HTTPSConnection if address.secure else http.client.HTTPConnection
+                self._connection = kind(address.host, address.port, timeout=SILENCE_SECONDS)
+                self._target = target
+            headers = {**address.headers, **({"Range": byte_range} if byte_range else {})}
+            self._connection.request(method, address.path, headers=headers)
+            response = self._connection.getresponse()
+            if response.status not in REDIRECTS:
+                return response
+            response.read()
+            self._origin.redirected(name, response.headers.get("Location", ""))
+        self.close()
+        raise Failure("staging", f"{name} is redirected more than {MOST_REDIRECTS} times", lasting=True)
 
     def _refuse(self, response: http.client.HTTPResponse, name: str) -> None:
         """Raise what an answer that is not the wanted one means."""
@@ -165,11 +111,15 @@ class Reader:
         status = response.status
         if status in RETRIED_STATUSES:
             raise Interrupted(f"HTTP {status} {response.reason}", _seconds(response.headers.get("Retry-After")))
+        if self._origin.address(name).passing:
+            # The link has expired; the origin gives another.
+            self._origin.forget(name)
+            raise Interrupted(f"HTTP {status} where the request was sent to")
         if status == 416:
             raise Failure("staging", f"{name} is shorter at the source than the plan says; deploy again", lasting=True)
         if status == 200:
             raise Failure("staging", f"the source answers range requests of {name} with the whole file", lasting=True)
-        raise Failure("staging", self._source.refusal(status, name), lasting=True)
+        raise Failure("staging", self._origin.refusal(status, name), lasting=True)
 
     def _blocks(self, response: http.client.HTTPResponse, wanted: int) -> Iterator[memoryview]:
         """Give the body block by block, read from the socket itself: http.client takes twice the CPU."""
@@ -199,7 +149,7 @@ def _fill(connection: socket.socket, buffer: memoryview) -> int:
     return count
 
 
-def _answer(response: http.client.HTTPResponse, name: str, start: int, end: int) -> Answer:
+def _answer(response: http.client.HTTPResponse, name: str, start: int, end: int, tagged: bool) -> Answer:
     """Read Content-Range: bytes <start>-<end - 1>/<size>."""
     given = response.headers.get("Content-Range", "")
     span, _slash, size = given.removeprefix("bytes ").partition("/")
@@ -211,7 +161,7 @@ def _answer(response: http.client.HTTPResponse, name: str, start: int, end: int)
         )
     if response.headers.get("Content-Length") != str(end - start):
         raise Failure("staging", f"the source did not say how long its answer for {name} is", lasting=True)
-    return Answer(int(size), response.headers.get("ETag", ""))
+    return Answer(int(size), response.headers.get("ETag", "") if tagged else "")
 
 
 def _seconds(retry_after: str | None) -> float:
