@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The operator that is there, or the Helm that can install one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.multinode.inference.plugins.module_utils.kube.operator import (
+    find_helm,
+    find_operator,
+    read_version,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
+
+
+class Cluster:
+    """Stands for a cluster: what the API would answer."""
+
+    def __init__(self, deployments: list[dict[str, Any]], fields: list[str] | None) -> None:
+        self._deployments = deployments
+        self._fields = fields
+
+    def get(self, path: str, **_query: Any) -> Any:
+        if self._fields is None:
+            return None
+        properties = {name: {"type": "object"} for name in self._fields}
+        schema = {"openAPIV3Schema": {"properties": {"spec": {"properties": properties}}}}
+        return {"spec": {"versions": [{"name": "v1", "schema": schema}]}}
+
+    def items(self, path: str, **_query: Any) -> list[dict[str, Any]]:
+        return self._deployments
+
+
+def deployment(image: str, **labels: str) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "ray", "labels": labels},
+        "spec": {"template": {"spec": {"containers": [{"image": image}]}}},
+        "status": {"availableReplicas": 1},
+    }
+
+
+def test_an_operator_of_a_good_version_is_left_alone() -> None:
+    found = find_operator(Cluster([deployment("quay.io/kuberay/operator:v1.7.0")], ["authOptions", "headGroupSpec"]))  # type: ignore[arg-type]
+    assert found["usable"] and found["available"] and found["version"] == "1.7.0" and found["namespace"] == "ray"
+
+
+def test_a_version_may_stand_in_a_label_only() -> None:
+    labels = {"app.kubernetes.io/version": "1.6.0"}
+    found = find_operator(Cluster([deployment("registry.example/operator@sha256:abc", **labels)], ["authOptions"]))  # type: ignore[arg-type]
+    assert found["usable"] and found["version"] == "1.6.0"
+
+
+def test_an_old_operator_is_refused_and_not_touched() -> None:
+    with pytest.raises(Refused) as refused:
+        find_operator(Cluster([deployment("quay.io/kuberay/operator:v1.3.2")], ["headGroupSpec"]))  # type: ignore[arg-type]
+    (fault,) = refused.value.faults
+    assert fault.line().startswith("KubeRay operator in namespace ray: 1.3.2, expected 1.5.1 or newer; upgrade it")
+
+
+def test_without_operator_or_definition_there_is_none_to_use() -> None:
+    assert not find_operator(Cluster([], None))["usable"]  # type: ignore[arg-type]
+    assert not find_operator(Cluster([deployment("quay.io/kuberay/operator:v1.7.0")], None))["usable"]  # type: ignore[arg-type]
+
+
+def helm(folder: Path, version: str) -> str:
+    program = folder / "helm"
+    program.write_text(f"#!/bin/sh\necho {version}\n", encoding="utf-8")
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_helm_3_is_taken(tmp_path: Path) -> None:
+    path = helm(tmp_path, "v3.22.0")
+    assert find_helm(path) == {"path": path, "version": "v3.22.0"}
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "words"),
+    [
+        ("v4.0.1", "helm_version", "helm list --all"),
+        ("", "helm_version", "is Helm ,"),
+        (None, "no_helm", "is not there"),
+    ],
+)
+def test_another_helm_is_refused_with_the_ways_out(tmp_path: Path, version: str | None, code: str, words: str) -> None:
+    path = str(tmp_path / "helm") if version is None else helm(tmp_path, version)
+    with pytest.raises(Refused) as refused:
+        find_helm(path)
+    (fault,) = refused.value.faults
+    assert fault.code == code and words in fault.line()
+    assert "install Helm 3 on the controller" in fault.remedy and "operator yourself" in fault.remedy
+
+
+@pytest.mark.parametrize(("text", "version"), [("v1.7.0", (1, 7, 0)), ("1.10.2-rc1", (1, 10, 2)), ("latest", None)])
+def test_versions(text: str, version: tuple[int, int, int] | None) -> None:
+    assert read_version(text) == version

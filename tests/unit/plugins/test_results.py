@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a playbook's result is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.multinode.inference.plugins.plugin_utils.results import not_ready, status, timeline
+
+
+def at(second: int) -> str:
+    return f"2026-01-01T00:00:{second:02d}.000Z"
+
+
+def test_the_timeline_has_no_gap_and_installing_the_operator_is_in_it() -> None:
+    results: dict[str, Any] = {
+        "recipe": {"started": at(0), "ended": at(1)},
+        "preflight": {"started": at(3), "ended": at(4)},
+        "node_pool": {"started": at(4), "ended": at(5)},
+        "kuberay": {"started": at(5), "ended": at(6)},
+        "raycluster": {"started": at(20), "ended": at(22)},
+        "endpoint": {"started": at(22), "timeline": [{"phase": "nodes", "start": at(22), "end": at(30)}]},
+    }
+    entries = [(entry["phase"], entry["seconds"]) for entry in timeline(results)]
+    assert entries == [
+        ("recipe", 1),
+        ("preflight", 3),
+        ("node_pool", 1),
+        ("kuberay", 15),
+        ("raycluster", 2),
+        ("nodes", 8),
+    ]
+
+
+def test_a_run_that_failed_early_has_the_phases_it_reached() -> None:
+    assert timeline({"recipe": {"started": at(0), "ended": at(1)}, "preflight": {}}) == [
+        {"phase": "recipe", "start": at(0), "end": at(1), "seconds": 1.0}
+    ]
+    assert timeline({}) == []
+
+
+def deployment(name: str, ready: bool) -> dict[str, Any]:
+    return {
+        "name": name,
+        "namespace": name,
+        "state": "Ready" if ready else "Staging",
+        "ready": ready,
+        "shape": "VM.GPU.A10.1",
+        "nodes": 2,
+        "usd_per_hour": 4.0,
+        "age_seconds": 7300,
+        "failure": None,
+        "phases": {"nodes": "2/2 nodes with 1 GPU", "staging": "1/2 nodes staged"},
+    }
+
+
+def test_status_is_a_table_and_names_pools_without_a_deployment() -> None:
+    tags = {"multinode-inference-deployment": "lost"}
+    pools = [{"name": "lost", "id": "ocid1.nodepool.x", "nodes": [{}, {}], "freeform_tags": tags}]
+    results = {
+        "status": {"deployments": [deployment("a", True), deployment("b", False)]},
+        "node_pool": {"node_pools": pools},
+    }
+    details, lines = status(results)
+    assert lines[1].split() == ["a", "a", "Ready", "2", "VM.GPU.A10.1", "4.00", "2h"]
+    assert "1/2 nodes staged" in lines[2]
+    assert lines[3].startswith("Node pool lost (2 nodes) has no RayCluster")
+    assert [fault["code"] for fault in not_ready(details, None)] == ["not_ready", "orphan"]
+
+
+def test_a_deployment_that_was_asked_for_and_is_not_there_is_a_fault() -> None:
+    details, _lines = status({"status": {"deployments": []}})
+    assert [fault["code"] for fault in not_ready(details, "nobody")] == ["no_deployment"]
+    assert not_ready(details, None) == []
