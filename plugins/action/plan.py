@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from ..module_utils.oci.discovery import Wishes, discover
 from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.plan import Cloud, Facts, make_plan
-from ..module_utils.planning.recipe import Inputs
+from ..module_utils.planning.recipe import Inputs, model_prefix
 from ..module_utils.planning.shapes import find_shape
 from ..plugin_utils.action import Action
 from ..plugin_utils.inputs import given_inputs
@@ -35,12 +37,35 @@ class ActionModule(Action):
             )
         cluster = arguments.get("cluster")
         facts = Facts(
-            model=arguments["model"], cloud=_cloud(cluster, inputs) if cluster else None, deployment=deployment
+            model=_model(arguments.get("model"), inputs),
+            cloud=_cloud(cluster, inputs) if cluster else None,
+            deployment=deployment,
         )
         plan = make_plan(inputs, facts)
-        for warning in plan["warnings"]:
-            self._display.warning(Fault(**warning).line())
         return {"changed": False, "plan": plan}
+
+
+def _model(read: dict[str, Any] | None, inputs: Inputs) -> dict[str, Any]:
+    """Return the model's facts: those that were read, and kept in a file if one is named, or those of the file."""
+    path, setting = inputs.settings["model_facts_file"], "model_facts_file"
+    try:
+        if read is not None:
+            if path:
+                Path(path).expanduser().write_text(json.dumps(read) + "\n", encoding="utf-8")
+            return read
+        kept = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Refused([Fault(setting, setting, f"{path}: {error.strerror}", "a file", "name another")]) from error
+    except ValueError as error:
+        raise Refused([Fault(setting, setting, f"{path}: {error}", "JSON", "remove it: it is written anew")]) from error
+    if not isinstance(kept, dict) or not isinstance(kept.get("config"), dict):
+        raise Refused([Fault(setting, setting, f"{path} without `config`", "a model's facts", "remove the file")])
+    wanted = model_prefix(inputs.recipe)
+    if (kept.get("prefix") or wanted) != wanted:
+        raise Refused(
+            [Fault(setting, setting, f"{path} is of {kept['prefix']}", wanted, "name another file, or remove this one")]
+        )
+    return {"files": [], "source": {"kind": "par"}, "prefix": wanted, **kept}
 
 
 def _cloud(cluster: dict[str, Any], inputs: Inputs) -> Cloud:

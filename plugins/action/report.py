@@ -12,7 +12,9 @@ from ansible.errors import AnsibleError
 
 from ..module_utils.clock import moment
 from ..module_utils.planning import release
+from ..module_utils.planning.description import describe_shortly
 from ..module_utils.planning.fault import Fault, Refused
+from ..module_utils.planning.page import page
 from ..plugin_utils.action import Action
 from ..plugin_utils.inputs import given_variables
 from ..plugin_utils.results import OF_PLAYBOOK, not_ready, timeline
@@ -23,6 +25,9 @@ SCHEMA = 1
 class ActionModule(Action):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         playbook, results = arguments["playbook"], arguments.get("results") or {}
+        if arguments.get("part") == "plan":
+            self._show_plan(results["preflight"]["plan"])
+            return {"changed": False}
         failed = arguments.get("failure") or None
         faults = _faults_of(failed)
         recipe = results.get("recipe") or {}
@@ -47,7 +52,9 @@ class ActionModule(Action):
         if playbook == "status" and failed is None:
             result["faults"] = not_ready(details, result["deployment"])
             result["ok"] = not result["faults"]
-        self._write(result)
+        self._write("result_file", json.dumps(result, indent=2) + "\n")
+        if playbook == "plan" and plan:
+            self._write("html_file", page(plan))
         if failed is not None:
             task = str(arguments.get("failed_task") or "").rpartition(" : ")[2]
             first = faults[0]["where"] + ": " + faults[0]["found"] if faults else "see above"
@@ -58,14 +65,20 @@ class ActionModule(Action):
             raise Refused([Fault(**fault) for fault in result["faults"]])
         return {"changed": False, "result": result}
 
-    def _write(self, result: dict[str, Any]) -> None:
-        path = given_variables(self._loader).get("result_file")
+    def _show_plan(self, plan: dict[str, Any]) -> None:
+        """Print the plan shortly, before anything is made."""
+        self._display.display("\n" + "\n".join(describe_shortly(plan)) + "\n")
+        self._write("html_file", page(plan))
+
+    def _write(self, setting: str, text: str) -> None:
+        """Write `text` to the file that the setting names, if it names one."""
+        path = given_variables(self._loader).get(setting)
         if not isinstance(path, str) or not path.strip():
             return
         try:
-            Path(path.strip()).expanduser().write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            Path(path.strip()).expanduser().write_text(text, encoding="utf-8")
         except OSError as error:
-            raise AnsibleError(f"result_file: {path} cannot be written: {error.strerror}") from error
+            raise AnsibleError(f"{setting}: {path} cannot be written: {error.strerror}") from error
 
 
 def _faults_of(failed: dict[str, Any] | None) -> list[dict[str, Any]]:

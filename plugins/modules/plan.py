@@ -15,9 +15,10 @@ author:
   - multinode.inference contributors (@multinode-inference)
 options:
   model:
-    description: The model's facts, as M(multinode.inference.model_info) returns them.
+    description:
+      - The model's facts, as M(multinode.inference.model_info) returns them.
+      - They are kept in the file that the setting C(model_facts_file) names. Without them, that file is read.
     type: dict
-    required: true
   cluster:
     description: The cluster, as M(multinode.inference.oci_cluster_info) returns it. Empty when no node pool is made.
     type: dict

@@ -61,6 +61,16 @@ model_prefix:
   returned: when the whole recipe was read
   type: str
   sample: NousResearch/Meta-Llama-3.1-8B-Instruct/
+has_model_facts:
+  description: Whether the file that the setting C(model_facts_file) names is there.
+  returned: when the whole recipe was read
+  type: bool
+  sample: false
+has_cluster:
+  description: Whether a cluster is named, or a kubeconfig lies where one is looked for.
+  returned: success
+  type: bool
+  sample: true
 recipe:
   description: The recipe, typed and complete, without its secrets.
   returned: success

@@ -10,6 +10,7 @@ short_description: Say how a playbook ended
 version_added: 0.1.0
 description:
   - Prints the end of a playbook for a person, and writes its result to the file that the setting C(result_file) names.
+  - Writes the plan as a page of HTML to the file that the setting C(html_file) names.
   - Fails where it is given a failure, after the result was written.
 author:
   - multinode.inference contributors (@multinode-inference)
@@ -19,6 +20,13 @@ options:
     type: str
     choices: [deploy, plan, status, logs, undeploy]
     required: true
+  part:
+    description:
+      - What is said. V(end) is how the playbook ended.
+      - V(plan) is the plan in short, said before anything is made.
+    type: str
+    choices: [end, plan]
+    default: end
   results:
     description: The roles' results, by the roles' names.
     type: dict

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from ..module_utils.planning.description import describe
 from ..module_utils.planning.fault import Fault
 from ..module_utils.planning.names import DEPLOYMENT_TAG
 
@@ -58,7 +59,7 @@ def _reached_from_inside(plan: Mapping[str, Any]) -> str:
 def plan_only(results: Results) -> Details:
     """The plan, in words."""
     plan = (results.get("preflight") or {}).get("plan")
-    return {"plan": plan}, describe_plan(plan) if plan else []
+    return {"plan": plan}, describe(plan) if plan else []
 
 
 def status(results: Results) -> Details:
@@ -145,33 +146,6 @@ def logs(results: Results) -> Details:
     result = results.get("logs") or {}
     lines = list(result.get("lines") or [])
     return {"source": result.get("source"), "lines": lines}, lines
-
-
-def describe_plan(plan: Mapping[str, Any]) -> list[str]:
-    """Return the plan as a person reads it."""
-    nodes, parallelism, memory = plan["nodes"], plan["parallelism"], plan["memory"]
-    price = plan["expected"]["usd_per_hour"]
-    lines = [
-        f"Deployment   {plan['deployment']['name']} in namespace {plan['deployment']['namespace']}",
-        f"Model        {plan['model']['architecture']}, {plan['model']['bytes'] / 1e9:.1f} GB, at {plan['model']['path']}",
-        f"Nodes        {nodes['count']} x {nodes['shape']}" + (f", {price:.2f} USD an hour" if price else ""),
-        (
-            f"Parallelism  tensor {parallelism['tensor']}, pipeline {parallelism['pipeline']}; "
-            f"layers per stage {', '.join(map(str, parallelism['layers_per_stage']))}"
-        ),
-    ]
-    if memory:
-        for stage in memory["per_gpu"]:
-            weights, usable = stage["weights_bytes"] / 2**30, stage["usable_bytes"] / 2**30
-            lines.append(
-                f"Stage {stage['stage']:<6} layers {stage['first_layer']}-{stage['first_layer'] + stage['layers'] - 1}, "
-                f"{weights:.1f} of {usable:.1f} GiB per GPU for weights"
-            )
-        lines.append(f"KV cache     {memory['kv_tokens']} tokens; longest context {memory['max_context']}")
-    lines.append(f"Image        {plan['pod']['image']}")
-    for choice in plan["choices"]:
-        lines.append(f"Chosen       {choice['field']}: {choice['value']} ({choice['why']})")
-    return lines
 
 
 def timeline(results: Results) -> list[dict[str, Any]]:
