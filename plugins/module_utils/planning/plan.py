@@ -143,12 +143,19 @@ def _nodes(
     if today is not None:
         return int(choices.choose("nodes", None, today, "the fewest that hold the model and its context"))
     if shape is not None:
-        why = "memory_plan"
-        # One node is the case that says best what is missing, and it names the other shapes.
-        alone = memory_plan(model, shape, shape.gpus, 1, options)
-        faults.extend(check_parallelism(model, shape, shape.gpus, 1).faults or alone.faults)
-        if not faults:
-            faults.append(Fault(why, "recipe_node_pool_size", "auto", "a number of nodes", "give one"))
+        # What is missing on one node says it best, and names other shapes.
+        refused = (
+            check_parallelism(model, shape, shape.gpus, 1).faults
+            or memory_plan(model, shape, shape.gpus, 1, options).faults
+        )
+        unknown = Fault(
+            "nodes_unknown",
+            "recipe_node_pool_size",
+            f"{given}, and how many nodes of {shape.name} it takes is not known",
+            "a number",
+            "give the number of nodes",
+        )
+        faults.extend(refused or [unknown])
     return 0
 
 

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
-from ansible_collections.multinode.inference.plugins.module_utils.planning.plan import Facts
+from ansible_collections.multinode.inference.plugins.module_utils.planning.plan import Facts, make_plan
+from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
 
+from .configurations import published
 from .plans import SHARDS, facts, plan
-from .recipes import PAR
+from .recipes import PAR, recipe
 
 PARAMS = "recipe_raycluster_params"
 
@@ -111,3 +113,101 @@ def test_a_volume_that_cannot_hold_the_model_is_refused() -> None:
     assert fault.line() == (
         "input_object_storage[0].volume_size_in_gbs: 500, expected at least 632 for the model's 644.2 GB; raise it"
     )
+
+
+def automatic(found: Facts, **changes: Any) -> dict[str, Any]:
+    """The plan where the planner is asked for the number of nodes."""
+    inputs = read_inputs(recipe(**changes))
+    inputs.recipe.update(recipe_node_pool_size="auto")
+    inputs.recipe["recipe_raycluster_params"]["num_worker_nodes"] = None
+    return make_plan(inputs, found)
+
+
+def of_model(name: str, **changes: Any) -> Facts:
+    """The sample's facts with the configuration of a published model, whose files are not known."""
+    found = facts()
+    return facts(model={**found.model, "config": published(name), "index": None, "files": []}, **changes)
+
+
+def test_the_planner_is_asked_for_the_number_of_nodes() -> None:
+    made = automatic(facts())
+    assert made["nodes"]["count"] == made["node_pool"]["node_config_details"]["size"] == 1
+    # Llama 3.1 70B: 141 GB of weights on GPUs of 22 GiB, two a node.
+    made = automatic(of_model("meta-llama--Meta-Llama-3.1-70B"))
+    fewer = plan(
+        of_model("meta-llama--Meta-Llama-3.1-70B"),
+        recipe_node_pool_size=made["nodes"]["count"] + 1,
+        recipe_raycluster_params__num_worker_nodes=made["nodes"]["count"],
+    )
+    assert "fewer_nodes_suffice" in [warning["code"] for warning in fewer["warnings"]]
+    with pytest.raises(Refused):
+        plan(
+            of_model("meta-llama--Meta-Llama-3.1-70B"),
+            recipe_node_pool_size=made["nodes"]["count"] - 1,
+            recipe_raycluster_params__num_worker_nodes=made["nodes"]["count"] - 2,
+        )
+
+
+def test_the_number_of_nodes_is_kept() -> None:
+    made = automatic(facts(deployment={"choices": {"nodes": 3}}))
+    assert made["nodes"]["count"] == 3
+    assert {"field": "nodes", "value": 3, "why": "the deployment was made with it"} in made["choices"]
+
+
+def test_where_no_number_of_nodes_serves_the_model_other_shapes_are_named() -> None:
+    with pytest.raises(Refused) as refused:
+        automatic(of_model("deepseek-ai--DeepSeek-V3"))
+    (fault,) = refused.value.faults
+    assert fault.code == "does_not_fit" and "BM.GPU" in fault.remedy
+
+
+def test_every_field_has_a_class_of_change() -> None:
+    made = plan()
+    classes = made["change_class"]
+    assert set(classes.values()) == {"live", "restart", "new_pool"}
+    for key, value in made.items():
+        if key != "change_class":
+            names = [f"{key}.{inner}" for inner in value] if isinstance(value, dict) else [key]
+            assert set(names) <= set(classes)
+    assert (classes["endpoint.exposure"], classes["pod.image"], classes["nodes.shape"], classes["nodes.count"]) == (
+        "live",
+        "restart",
+        "new_pool",
+        "restart",
+    )
+
+
+def test_prices_can_be_given() -> None:
+    made = plan(prices={"gpu_hour": "1.5", "volume_gb_month": 0, "volume_vpu_month": 0})
+    assert made["expected"]["usd_per_hour"] == pytest.approx(4 * 2 * 1.5)
+    assert made["deployment"]["hash"] == plan()["deployment"]["hash"], "a price restarts nothing"
+    with pytest.raises(Refused) as refused:
+        plan(prices={"gpu_hour": "much", "gpu": "1"})
+    assert [fault.where for fault in refused.value.faults] == ["prices.gpu_hour", "prices.gpu"]
+
+
+def test_a_volume_that_holds_up_the_start_is_said() -> None:
+    found = of_model("meta-llama--Meta-Llama-3.1-405B")
+    shards = [{"name": f"model-{number:05}.safetensors", "size": 4_250_000_000} for number in range(191)]
+    big = {**found.model, "files": shards}
+    changes = {
+        f"recipe_raycluster_params__{role}_node_{what}": value
+        for role in ("head", "worker")
+        for what, value in (("num_gpus", 8), ("num_cpus", 100), ("cpu_mem_in_gbs", 1800))
+    }
+    changes |= {
+        "recipe_node_shape": "BM.GPU.H200.8",
+        "recipe_nvidia_gpu_count": 8,
+        "recipe_node_pool_size": 2,
+        "recipe_raycluster_params__num_worker_nodes": 1,
+        "input_object_storage__0__volume_size_in_gbs": 900,
+    }
+    made = plan(facts(model=big), **changes)
+    (warning,) = [warning for warning in made["warnings"] if warning["code"] == "volume_slow"]
+    assert warning["found"] == "a volume of 900 GB writes 432 MB/s, which makes staging 18 minutes longer"
+    minutes = made["expected"]["minutes"]
+    # Without an index every node stages the whole: 812 GB at 432 MB/s.
+    assert minutes["staging"] == pytest.approx(811_750_000_000 / 432e6 / 60, abs=0.1)
+    # It fits in half of the pod's memory, so that a rebuild reads the page cache at 1 GB/s.
+    assert minutes["engine"] == pytest.approx(811_750_000_000 / 1e9 / 60 + 2, abs=0.1)
+    assert minutes["rebuild"] == pytest.approx(minutes["ray"] + minutes["engine"] + minutes["token"], abs=0.11)
