@@ -57,7 +57,7 @@ def planned(config: dict[str, Any], shape: Shape, nodes: int, shards: int) -> di
         for name, value in sizes.items()
     }
     index = indexed(config, shards)
-    files = [{"name": name, "size": 10**9} for name in sorted(set(index["weight_map"].values()))]
+    files = [{"name": name, "size": None} for name in sorted(set(index["weight_map"].values()))]
     model = {**facts().model, "config": config, "index": index, "files": [*files, {"name": "config.json", "size": 9}]}
     return plan(
         facts(model=model),
