@@ -19,7 +19,7 @@ class ActionModule(Action):
         return {
             "changed": False,
             "name": inputs.name,
-            "model_prefix": model_prefix(inputs.recipe) if "input_object_storage" in inputs.recipe else None,
+            "model_prefix": model_prefix(inputs.recipe) if "recipe_mode" in inputs.recipe else None,
             "deployment_name": inputs.deployment_name,
             "has_model_facts": _is_file(inputs.settings["model_facts_file"]),
             # Without a cluster, none that is named and none that can be found, a plan is made all the same.

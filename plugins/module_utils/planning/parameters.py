@@ -1,128 +1,30 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a person can give: the description of one parameter, and the recipe's parameters as a table."""
+"""The parameters of the recipe, as one table.
+
+From it come validation, the JSON Schema for editors, the documentation's table and the survey for AWX.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of the recipe or one platform setting.
-
-    kind: string, integer, number, boolean, mapping (of text), list (of text), object (with `properties`) or objects
-    (a list of such). Integers may be given as digit strings, since the published recipes do and surveys always do.
-    wire: what the value becomes in the cloud, in Kubernetes or in vLLM's arguments.
-    """
-
-    name: str
-    kind: str
-    description: str
-    wire: str = ""
-    required: bool = False
-    default: Any = None
-    choices: tuple[str, ...] = ()
-    minimum: int | None = None
-    maximum: int | None = None
-    properties: tuple[Parameter, ...] = ()
-    secret: bool = False
-
-
-def _port(name: str, default: int, description: str, wire: str) -> Parameter:
-    return Parameter(name, "integer", description, wire, default=default, minimum=1, maximum=65535)
-
-
-OBJECT_STORAGE = (
-    Parameter(
-        "par",
-        "string",
-        "URL of a pre-authenticated request that may list and read the model's objects.",
-        "Secret <deployment>-source, read by the pods when they stage",
-        secret=True,
-    ),
-    Parameter(
-        "mount_location",
-        "string",
-        "Folder in the container below which the objects lie.",
-        "mountPath of the model volume",
-        required=True,
-    ),
-    Parameter(
-        "volume_size_in_gbs",
-        "integer",
-        "Size of the model volume of each node.",
-        "storage request of the model volume in Gi (OCI block volumes hold at least 50)",
-        required=True,
-        minimum=50,
-        maximum=32768,
-    ),
-    Parameter("include", "list", "Prefixes of object names to take.", "which objects are staged"),
-    Parameter("exclude", "list", "Prefixes of object names to leave out.", "which objects are staged"),
+from .parameter import Parameter
+from .parameter_objects import (
+    ENVIRONMENT,
+    ENVIRONMENT_SECRETS,
+    FILE_SYSTEM,
+    HUGGING_FACE,
+    LOCAL_FILESYSTEM,
+    OBJECT_STORAGE,
+    RAYCLUSTER_PARAMS,
+    probe,
 )
 
+__all__ = ["RECIPE", "Parameter"]
 
-def _node_parameters(role: str) -> tuple[Parameter, ...]:
-    return (
-        Parameter(
-            f"{role}_node_num_cpus",
-            "integer",
-            f"OCPUs of the {role} pod.",
-            "CPU request: 2 per OCPU on x86, 1 on Arm",
-            required=True,
-            minimum=1,
-        ),
-        Parameter(
-            f"{role}_node_num_gpus",
-            "integer",
-            f"GPUs of the {role} pod.",
-            "nvidia.com/gpu request and limit",
-            required=True,
-            minimum=1,
-        ),
-        Parameter(
-            f"{role}_node_cpu_mem_in_gbs",
-            "integer",
-            f"Memory of the {role} pod, shared memory included.",
-            "memory request and limit in Gi",
-            required=True,
-            minimum=1,
-        ),
-    )
+_NO_POD_FIELD = "the pods do not take it yet"
+_NO_POOL_FIELD = "the node pool does not take it yet"
 
-
-RAYCLUSTER_PARAMS = (
-    Parameter(
-        "model_path_in_container",
-        "string",
-        "Folder of the model in the container, below a mount_location.",
-        "the model argument of vllm serve",
-        required=True,
-    ),
-    *_node_parameters("head"),
-    Parameter(
-        "num_worker_nodes",
-        "integer",
-        "Worker nodes: one less than recipe_node_pool_size.",
-        "replicas of the worker group",
-        required=True,
-        minimum=0,
-    ),
-    *_node_parameters("worker"),
-    _port("redis_port", 6379, "Port of Ray's global control service inside the cluster.", "ray start --port"),
-    _port("dashboard_port", 8265, "Port of the Ray dashboard inside the cluster.", "ray start --dashboard-port"),
-    _port("metrics_export_port", 8080, "Port of Ray's metrics on every node.", "ray start --metrics-export-port"),
-    _port(
-        "rayclient_server_port",
-        10001,
-        "Port of the Ray client server, reached by port-forward only.",
-        "ray start --ray-client-server-port",
-    ),
-)
-
-RECIPE = (
-    Parameter("recipe_id", "string", "Name of the recipe.", "annotation on the RayCluster"),
+_REQUIRED = (
     Parameter("recipe_mode", "string", "Always raycluster.", required=True, choices=("raycluster",)),
     Parameter(
         "deployment_name", "string", "Name of the deployment.", "names of all objects, as a DNS name", required=True
@@ -137,11 +39,14 @@ RECIPE = (
     Parameter(
         "recipe_node_pool_size",
         "integer",
-        "Nodes to launch: the head and the workers.",
-        "size of the node pool; pipeline stages",
+        "Nodes to launch: the head and the workers. `auto`: the fewest that serve the model.",
+        "size of the node pool; --pipeline-parallel-size",
         required=True,
         minimum=1,
+        # Nodes of one pool (OCI Container Engine, service limits).
         maximum=1000,
+        words=("auto",),
+        words_not_served="the plan does not choose the number yet",
     ),
     Parameter(
         "recipe_nvidia_gpu_count",
@@ -164,7 +69,7 @@ RECIPE = (
         "recipe_ephemeral_storage_size",
         "integer",
         "Disk of the node that the Ray container may fill, in Gi.",
-        "ephemeral-storage request and limit",
+        "ephemeral-storage request and limit of the Ray container",
         required=True,
         minimum=1,
     ),
@@ -178,20 +83,74 @@ RECIPE = (
         maximum=65535,
     ),
     Parameter(
-        "input_object_storage",
-        "objects",
-        "Where the model's files are.",
-        "staging",
-        required=True,
-        properties=OBJECT_STORAGE,
-    ),
-    Parameter(
         "recipe_raycluster_params",
         "object",
         "Sizes of the pods and Ray's ports.",
+        "RayCluster",
         required=True,
         properties=RAYCLUSTER_PARAMS,
     ),
+)
+
+_MODEL = (
+    Parameter(
+        "input_object_storage",
+        "objects",
+        "Where the model's files are. One of this and `input_hugging_face` is required.",
+        "staging",
+        properties=OBJECT_STORAGE,
+    ),
+    Parameter(
+        "input_hugging_face",
+        "object",
+        "A Hugging Face repository that has the model's files, in place of `input_object_storage`.",
+        "staging",
+        properties=HUGGING_FACE,
+        not_served="the pods read from a pre-authenticated request only",
+    ),
+    Parameter(
+        "input_file_system",
+        "objects",
+        "OCI file systems to mount into every pod.",
+        "PersistentVolume of the driver fss.csi.oraclecloud.com",
+        properties=FILE_SYSTEM,
+        not_served=_NO_POD_FIELD,
+    ),
+    Parameter(
+        "local_filesystem",
+        "objects",
+        "Folders of the nodes (NVMe) to mount into every pod.",
+        "hostPath volumes",
+        properties=LOCAL_FILESYSTEM,
+        not_served=_NO_POD_FIELD,
+    ),
+    Parameter(
+        "recipe_max_model_length",
+        "integer",
+        "Longest context in tokens; without it, the model's own or what fits.",
+        "--max-model-len",
+        minimum=1,
+        not_served="the plan does not take it yet",
+    ),
+    Parameter(
+        "recipe_served_model_name",
+        "string",
+        "Name that clients give; without it, the last part of the path. The path is served as a name too.",
+        "--served-model-name",
+        not_served="the plan does not take it yet",
+    ),
+    Parameter(
+        "recipe_trust_remote_code",
+        "boolean",
+        "Run Python code that comes with the model.",
+        "--trust-remote-code",
+        default=False,
+        not_served="the plan does not take it yet",
+    ),
+)
+
+_CONTAINER = (
+    Parameter("recipe_id", "string", "Name of the recipe.", "annotation on the RayCluster"),
     Parameter(
         "recipe_image_uri",
         "string",
@@ -199,11 +158,78 @@ RECIPE = (
         "image of head and workers",
     ),
     Parameter(
+        "recipe_container_secret_name",
+        "string",
+        "Secret of the deployment's namespace to pull the image with.",
+        "imagePullSecrets",
+        not_served=_NO_POD_FIELD,
+    ),
+    Parameter(
+        "recipe_container_env",
+        "objects",
+        "Environment variables of the containers.",
+        "env of the Ray containers",
+        properties=ENVIRONMENT,
+        not_served=_NO_POD_FIELD,
+    ),
+    Parameter(
+        "recipe_environment_secrets",
+        "objects",
+        "Environment variables whose values are in Secrets.",
+        "env of the Ray containers, valueFrom.secretKeyRef",
+        properties=ENVIRONMENT_SECRETS,
+        not_served=_NO_POD_FIELD,
+    ),
+    Parameter(
+        "recipe_container_command_args",
+        "list",
+        "Further arguments of vLLM; those that follow from the recipe are refused or override it with a warning.",
+        "further arguments of vllm serve",
+        not_served="vLLM's arguments are those of the plan only",
+    ),
+    Parameter(
         "recipe_shared_memory_volume_size_limit_in_mb",
         "integer",
         "Size of /dev/shm, inside the pod's memory.",
         "sizeLimit of the memory volume at /dev/shm",
         minimum=64,
+    ),
+    *(
+        Parameter(
+            f"recipe_{name}_probe_params",
+            "object",
+            f"Times of the {name} probe of the head.",
+            f"{name}Probe of the head container",
+            properties=probe(f"{name}Probe"),
+            not_served=_NO_POD_FIELD,
+        )
+        for name in ("startup", "liveness", "readiness")
+    ),
+    Parameter(
+        "recipe_replica_count",
+        "integer",
+        "Copies of the engine; one is served.",
+        "one RayCluster",
+        default=1,
+        minimum=1,
+        maximum=1,
+    ),
+    Parameter(
+        "service_endpoint_domain",
+        "string",
+        "Domain below which the endpoints get their names.",
+        "host of the endpoint: <deployment>.<domain>",
+        not_served="the endpoint has the load balancer's address only",
+    ),
+)
+
+_NODES = (
+    Parameter(
+        "recipe_use_shared_node_pool",
+        "boolean",
+        "Use GPU nodes that the cluster has; the same as node_provisioner: none.",
+        "no node pool is made",
+        default=False,
     ),
     Parameter(
         "recipe_node_image_ocid",
@@ -217,4 +243,58 @@ RECIPE = (
         "Availability domain of the nodes; without it the one of the cluster's other pools that has the shape.",
         "availabilityDomain of the pool's placement",
     ),
+    Parameter(
+        "recipe_max_pods_per_node",
+        "integer",
+        "Pods that a node may hold, on clusters with VCN-native pod networking.",
+        "maxPodsPerNode of the pool's pod network",
+        minimum=1,
+        # OCI Container Engine, service limits.
+        maximum=110,
+        not_served=_NO_POOL_FIELD,
+    ),
+    Parameter(
+        "recipe_worker_subnet_nsg_ocid",
+        "string",
+        "Network security group of the nodes.",
+        "nsgIds of the pool",
+        not_served=_NO_POOL_FIELD,
+    ),
+    Parameter(
+        "recipe_pod_subnet_ocid",
+        "string",
+        "Subnet of the pods, on clusters with VCN-native pod networking.",
+        "podSubnetIds of the pool's pod network",
+        not_served=_NO_POOL_FIELD,
+    ),
+    Parameter(
+        "recipe_pod_subnet_nsg_ocid",
+        "string",
+        "Network security group of the pods, on clusters with VCN-native pod networking.",
+        "podNsgIds of the pool's pod network",
+        not_served=_NO_POOL_FIELD,
+    ),
+    Parameter(
+        "recipe_public_ssh_key",
+        "string",
+        "Public key that may sign in to the nodes.",
+        "sshPublicKey of the pool",
+        not_served=_NO_POOL_FIELD,
+    ),
+    Parameter(
+        "skip_capacity_validation",
+        "boolean",
+        "Ask for the node pool without a look at the capacity report.",
+        "no capacity report",
+        default=False,
+    ),
+    Parameter(
+        "skip_quota_validation",
+        "boolean",
+        "Ask for the node pool without a look at the service limit.",
+        "no look at the limit",
+        default=False,
+    ),
 )
+
+RECIPE = (*_REQUIRED, *_MODEL, *_CONTAINER, *_NODES)

@@ -4,15 +4,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from .fault import Fault, Refused
 from .names import dns_name, dns_name_problem
 from .parameters import RECIPE
+from .recipe_rules import broken_rules
 from .settings import SETTINGS
 from .values import nearest, read_known, read_parameters, shown
 
@@ -23,7 +22,6 @@ REGISTERED_NAMES = tuple(
     f"{role}_result" for role in ("recipe", "preflight", "node_pool", "kuberay", "raycluster", "endpoint")
 )
 _FOREIGN_PREFIXES = ("ansible_", "awx_", "tower_")
-_PAR_PATH = re.compile(r"^/p/[^/]+/n/[^/]+/b/[^/]+/o/")
 
 
 @dataclass
@@ -31,6 +29,7 @@ class Inputs:
     """What a person gave: `name` is the deployment's DNS name; `recipe` and `settings` are typed and complete.
 
     `secrets` holds the values that stand nowhere else: each is replaced in `recipe` by None.
+    `warnings` is what is taken as it is, and worth a look.
     """
 
     deployment_name: str
@@ -38,6 +37,7 @@ class Inputs:
     recipe: dict[str, Any]
     settings: dict[str, Any]
     secrets: dict[str, str] = field(default_factory=dict)
+    warnings: list[Fault] = field(default_factory=list)
 
 
 def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> Inputs:
@@ -57,7 +57,8 @@ def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> In
     if whole:
         recipe = read_known(given, RECIPE, faults, "recipe" if "recipe" in extra_variables else "")
     else:
-        recipe = read_parameters(given, (replace(_DEPLOYMENT_NAME, required=scope != "any"),), faults)
+        recipe = read_parameters(given, (replace(_DEPLOYMENT_NAME, required=scope != "any"), _SHARED_POOL), faults)
+    _use_shared_pool(recipe, settings, extra_variables, faults)
     written_name = recipe["deployment_name"] or ""
     name = dns_name(written_name)
     if written_name and (problem := dns_name_problem(name)):
@@ -74,7 +75,7 @@ def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> In
         faults.extend(_cluster_is_named(settings))
     secrets: dict[str, str] = {}
     if whole:
-        faults.extend(_rules(recipe, settings))
+        faults.extend(broken_rules(recipe, settings, faults))
         secrets = _take_secrets(recipe)
     if faults:
         raise Refused(faults)
@@ -82,6 +83,26 @@ def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> In
 
 
 _DEPLOYMENT_NAME = next(parameter for parameter in RECIPE if parameter.name == "deployment_name")
+_SHARED_POOL = next(parameter for parameter in RECIPE if parameter.name == "recipe_use_shared_node_pool")
+
+
+def _use_shared_pool(
+    recipe: Mapping[str, Any], settings: dict[str, Any], extra_variables: Mapping[str, Any], faults: list[Fault]
+) -> None:
+    """A recipe for nodes that are there already says the same as the setting."""
+    if not recipe["recipe_use_shared_node_pool"]:
+        return
+    if extra_variables.get("node_provisioner") == "oke":
+        faults.append(
+            Fault(
+                "node_provisioner",
+                "node_provisioner",
+                "oke beside recipe_use_shared_node_pool",
+                "none",
+                "take one of the two out",
+            )
+        )
+    settings["node_provisioner"] = "none"
 
 
 def _cluster_is_named(settings: Mapping[str, Any]) -> list[Fault]:
@@ -133,178 +154,24 @@ def _recipe_among(extra_variables: Mapping[str, Any], faults: list[Fault]) -> Ma
     return found
 
 
-def _rules(recipe: dict[str, Any], settings: dict[str, Any]) -> list[Fault]:
-    """Return the faults of a typed recipe: rules that join several parameters.
-
-    A rule whose parameters already have a fault (None) is left out: one fault, one message.
-    """
-    faults: list[Fault] = []
-    params = recipe.get("recipe_raycluster_params") or {}
-    _uniform_nodes(recipe, params, faults)
-    _image(recipe, faults)
-    _ports(recipe, params, faults)
-    _model_source(recipe, params, settings, faults)
-    return faults
-
-
-def _uniform_nodes(recipe: dict[str, Any], params: dict[str, Any], faults: list[Fault]) -> None:
-    """Head and workers are the same machine: one engine spreads over them."""
-    place = "recipe_raycluster_params"
-    for what in ("num_cpus", "num_gpus", "cpu_mem_in_gbs"):
-        head, worker = params.get(f"head_node_{what}"), params.get(f"worker_node_{what}")
-        if head is not None and worker is not None and head != worker:
-            faults.append(
-                Fault(
-                    "not_uniform",
-                    f"{place}.worker_node_{what}",
-                    str(worker),
-                    f"{head}, as head_node_{what} has",
-                    "make head and workers equal",
-                )
-            )
-    nodes, workers = recipe.get("recipe_node_pool_size"), params.get("num_worker_nodes")
-    if nodes is not None and workers is not None and workers != nodes - 1:
-        faults.append(
-            Fault(
-                "node_count",
-                f"{place}.num_worker_nodes",
-                str(workers),
-                f"{nodes - 1}, one less than recipe_node_pool_size ({nodes}), since the head is a node too",
-                "correct one of the two",
-            )
-        )
-    gpus, pod = recipe.get("recipe_nvidia_gpu_count"), params.get("head_node_num_gpus")
-    if gpus is not None and pod is not None and pod != gpus:
-        faults.append(
-            Fault(
-                "gpu_count",
-                f"{place}.head_node_num_gpus",
-                str(pod),
-                f"{gpus}, as recipe_nvidia_gpu_count says",
-                "a pod takes all GPUs of its node",
-            )
-        )
-
-
-def _image(recipe: dict[str, Any], faults: list[Fault]) -> None:
-    image = recipe.get("recipe_image_uri")
-    if image and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*", image):
-        faults.append(
-            Fault(
-                "image",
-                "recipe_image_uri",
-                shown(image),
-                "an image's name, such as docker.io/rayproject/ray-llm:2.58.0-py312-cu130",
-                "correct it",
-            )
-        )
-
-
-def _ports(recipe: dict[str, Any], params: dict[str, Any], faults: list[Fault]) -> None:
-    """Ports of one pod have to differ; Ray takes 52365 and 10002 to 19999 for itself."""
-    taken: dict[int, str] = {}
-    named = [("recipe_container_port", recipe.get("recipe_container_port"))]
-    for name in ("redis_port", "dashboard_port", "metrics_export_port", "rayclient_server_port"):
-        named.append((f"recipe_raycluster_params.{name}", params.get(name)))
-    for place, port in named:
-        if port is None:
-            continue
-        if port in taken:
-            faults.append(Fault("port_twice", place, str(port), f"another port than {taken[port]}", f"change {place}"))
-        elif port == 52365 or 10002 <= port <= 19999:
-            faults.append(
-                Fault(
-                    "port_of_ray",
-                    place,
-                    str(port),
-                    "a port that Ray does not use itself (52365, 10002-19999)",
-                    f"change {place}",
-                )
-            )
-        taken.setdefault(port, place)
-
-
-def _model_source(
-    recipe: dict[str, Any], params: dict[str, Any], settings: dict[str, Any], faults: list[Fault]
-) -> None:
-    sources = recipe.get("input_object_storage") or []
-    if len(sources) > 1:
-        faults.append(
-            Fault(
-                "sources", "input_object_storage", f"{len(sources)} entries", "one", "keep the one that holds the model"
-            )
-        )
-    for number, source in enumerate(sources):
-        place = f"input_object_storage[{number}]"
-        if problem := par_problem(source.get("par"), settings.get("oci_service_endpoint")):
-            faults.append(Fault("par", f"{place}.par", problem, "the URL of a pre-authenticated request", _PAR_REMEDY))
-        mount = source.get("mount_location")
-        if mount is not None and not re.fullmatch(r"(/[A-Za-z0-9._-]+)+/?", mount):
-            faults.append(Fault("path", f"{place}.mount_location", shown(mount), "an absolute folder", "correct it"))
-    path = params.get("model_path_in_container")
-    mounts = [source["mount_location"].rstrip("/") for source in sources if source.get("mount_location")]
-    if path and mounts and not any(path.startswith(mount + "/") for mount in mounts):
-        faults.append(
-            Fault(
-                "model_path",
-                "recipe_raycluster_params.model_path_in_container",
-                shown(path),
-                f"a folder below {mounts[0]}",
-                "model files are brought to the mount_location; put the model's path below it",
-            )
-        )
-    elif path and ("/../" in path + "/" or "//" in path):
-        faults.append(
-            Fault(
-                "model_path",
-                "recipe_raycluster_params.model_path_in_container",
-                shown(path),
-                "a plain path",
-                "correct it",
-            )
-        )
-
-
-_PAR_REMEDY = (
-    "make one in the OCI console (Object Storage, bucket, Pre-Authenticated Requests): type `bucket` or `prefix`, "
-    "read, with listing allowed"
-)
-
-
-def par_problem(par: str | None, service_endpoint: Any) -> str | None:
-    """Say what is wrong with the URL of a pre-authenticated request, without telling any of its secret.
-
-    Plain http is taken only from the Object Storage endpoint that the settings name: anywhere else it would send the
-    secret in the clear.
-    """
-    if not par:
-        return "not given"
-    try:
-        url = urlsplit(par)
-        port = url.port
-    except ValueError:
-        return "text that is not a URL"
-    if re.search(r"PAR_SECRET|<[^>]*>|CHANGE_?ME|/b/BUCKET|/n/NAMESPACE/", par):
-        return "the placeholder of the sample"
-    if url.scheme not in ("https", "http") or not url.hostname:
-        return "text that is not an https URL"
-    if not _PAR_PATH.match(url.path):
-        return "a URL without /p/<secret>/n/<namespace>/b/<bucket>/o/"
-    if url.scheme == "http":
-        endpoint = service_endpoint
-        if isinstance(endpoint, Mapping):
-            endpoint = endpoint.get("object_storage")
-        named = urlsplit(endpoint) if isinstance(endpoint, str) else None
-        if not named or (named.hostname, named.port) != (url.hostname, port):
-            return "a URL of plain http"
-    return None
+def model_source(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the one source of the model's files, and its `kind`: par, bucket or hugging_face."""
+    if recipe.get("input_hugging_face"):
+        return {"kind": "hugging_face", **recipe["input_hugging_face"]}
+    source = recipe["input_object_storage"][0]
+    return {"kind": "bucket" if source.get("bucket_name") else "par", **source}
 
 
 def model_prefix(recipe: Mapping[str, Any]) -> str:
-    """Return the prefix of the model's objects: its path in the container without the mount's."""
-    mount = recipe["input_object_storage"][0]["mount_location"].rstrip("/")
+    """Return the prefix of the model's objects: its path in the container without the mount's; "" for all of them.
+
+    A repository holds one model: its files follow no prefix.
+    """
+    source = model_source(recipe)
+    mount = source["mount_location"].rstrip("/")
     path: str = recipe["recipe_raycluster_params"]["model_path_in_container"]
-    return path[len(mount) :].strip("/") + "/"
+    prefix = path[len(mount) :].strip("/")
+    return prefix + "/" if prefix and source["kind"] != "hugging_face" else ""
 
 
 def _take_secrets(recipe: dict[str, Any]) -> dict[str, str]:

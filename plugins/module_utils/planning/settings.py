@@ -8,7 +8,7 @@ nowhere else.
 
 from __future__ import annotations
 
-from .parameters import Parameter
+from .parameter import Parameter
 
 AUTHENTICATION_TYPES = ("api_key", "security_token", "instance_principal", "resource_principal", "workload_identity")
 

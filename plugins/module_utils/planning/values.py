@@ -5,15 +5,17 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .fault import Fault
-from .parameters import Parameter
+from .parameter import Parameter
 
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
+_STRUCTURED = ("object", "objects", "list", "mapping")
 _WHAT = {
     "string": "text",
     "integer": "a whole number",
@@ -28,8 +30,8 @@ _WHAT = {
 
 
 def is_unset(value: Any) -> bool:
-    """Surveys send an empty string for what was not answered: that, and null, count as not given."""
-    return value is None or (isinstance(value, str) and not value.strip())
+    """Surveys send an empty string for what was not answered: that, null, and what holds nothing count as not given."""
+    return value is None or (isinstance(value, str) and not value.strip()) or value == [] or value == {}
 
 
 def shown(value: Any) -> str:
@@ -68,8 +70,20 @@ def read_parameters(
                     )
                 )
             continue
-        values[parameter.name] = read_value(raw, parameter, faults, place)
+        before = len(faults)
+        value = values[parameter.name] = read_value(raw, parameter, faults, place)
+        if reason := _not_served(value, parameter):
+            # One fault for one parameter: what is wrong inside does not matter then.
+            del faults[before:]
+            faults.append(Fault("not_served", place, "a parameter that is not served", "", f"take it out: {reason}"))
     return values
+
+
+def _not_served(value: Any, parameter: Parameter) -> str:
+    """Say why what was given has no effect; empty where it has one, or asks for what is done anyway."""
+    if value in parameter.words and isinstance(value, str):
+        return parameter.words_not_served
+    return parameter.not_served if value != parameter.default or parameter.default is None else ""
 
 
 def expected_of(parameter: Parameter) -> str:
@@ -77,22 +91,29 @@ def expected_of(parameter: Parameter) -> str:
     if parameter.choices:
         return "one of " + ", ".join(parameter.choices) if len(parameter.choices) > 1 else parameter.choices[0]
     text = _WHAT[parameter.kind]
-    if parameter.minimum is not None and parameter.maximum is not None:
-        return f"{text} from {parameter.minimum} to {parameter.maximum}"
-    if parameter.minimum is not None:
-        return f"{text} of at least {parameter.minimum}"
-    return text
+    if parameter.kind == "integer" and parameter.minimum is not None and parameter.minimum == parameter.maximum:
+        text = str(parameter.minimum)
+    elif parameter.minimum is not None and parameter.maximum is not None:
+        text = f"{text} from {parameter.minimum} to {parameter.maximum}"
+    elif parameter.minimum is not None:
+        text = f"{text} of at least {parameter.minimum}"
+    return " or ".join((text, *parameter.words))
 
 
 def read_value(raw: Any, parameter: Parameter, faults: list[Fault], place: str) -> Any:
     """Return `raw` as the parameter's kind, or None after adding a fault."""
 
     def fault(code: str) -> None:
-        # A secret is never shown, not even one in the wrong place.
-        found = "a value of another kind" if parameter.secret else shown(raw)
+        found = "a value of another kind" if hidden else shown(raw)
         faults.append(Fault(code, place, found, expected_of(parameter), f"correct {place}"))
 
+    # A secret is never shown, not even one in the wrong place.
+    hidden = parameter.secret or any(inner.secret for inner in parameter.properties)
     kind = parameter.kind
+    if isinstance(raw, str) and raw.strip() in parameter.words:
+        return raw.strip()
+    if isinstance(raw, str) and kind in _STRUCTURED:
+        raw = _from_text(raw)
     if kind == "object":
         if not isinstance(raw, Mapping):
             return fault("type")
@@ -105,7 +126,8 @@ def read_value(raw: Any, parameter: Parameter, faults: list[Fault], place: str) 
             if isinstance(entry, Mapping):
                 entries.append(read_known(entry, parameter.properties, faults, f"{place}[{number}]"))
             else:
-                faults.append(Fault("type", f"{place}[{number}]", shown(entry), "a mapping", f"correct {place}"))
+                found = "a value of another kind" if hidden else shown(entry)
+                faults.append(Fault("type", f"{place}[{number}]", found, "a mapping", f"correct {place}"))
         return entries
     value = _plain_value(raw, kind)
     if value is None:
@@ -139,6 +161,14 @@ def unknown_keys(given: Mapping[str, Any], table: Sequence[Parameter], where: st
     return found
 
 
+def _from_text(raw: str) -> Any:
+    """Surveys and `-e key=value` have text only: read JSON out of it, and leave anything else as it is."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return raw
+
+
 def _plain_value(raw: Any, kind: str) -> Any:
     """Return `raw` as `kind`, or None where it is not one."""
     if kind == "string":
@@ -159,7 +189,8 @@ def _plain_value(raw: Any, kind: str) -> Any:
         text = str(raw).strip().lower()
         return True if text in _TRUE else False if text in _FALSE else None
     if kind == "list":
-        return list(raw) if isinstance(raw, list) and all(isinstance(entry, str) for entry in raw) else None
+        entries = [_plain_value(entry, "string") for entry in raw] if isinstance(raw, list) else [None]
+        return None if None in entries else entries
     if kind == "mapping":
         if isinstance(raw, Mapping) and all(isinstance(entry, (str, int, float)) for entry in raw.values()):
             return {str(key): str(entry) for key, entry in raw.items()}

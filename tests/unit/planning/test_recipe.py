@@ -13,9 +13,9 @@ from ansible_collections.multinode.inference.plugins.module_utils.planning.fault
 from ansible_collections.multinode.inference.plugins.module_utils.planning.names import dns_name
 from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import (
     model_prefix,
-    par_problem,
     read_inputs,
 )
+from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe_rules import par_problem
 
 from .recipes import CLUSTER, PAR, recipe
 
@@ -87,7 +87,7 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
         ),
         (
             {"recipe_node_pool_size": "four"},
-            "recipe_node_pool_size: 'four', expected a whole number from 1 to 1000; correct recipe_node_pool_size",
+            "recipe_node_pool_size: 'four', expected a whole number from 1 to 1000 or auto; correct recipe_node_pool_size",
         ),
         (
             {f"{PARAMS}__model_path_in_container": "/data/model"},
