@@ -110,6 +110,13 @@ class Pod:
             self.process.wait()
         self.end_children()
 
+    def kill_raylet(self) -> None:
+        """End Ray's node in the container, and nothing else."""
+        for path in self.folder.parent.glob("*.node"):
+            node = json.loads(path.read_text())
+            if node["node_ip"] == self.address:
+                os.kill(node["pid"], signal.SIGKILL)
+
     def end_children(self) -> None:
         """End what the container's program left behind: all of a container has its state folder in its environment."""
         mark = f"MULTINODE_STATE={self.folder}\0".encode()

@@ -103,7 +103,7 @@ def test_a_lost_raylet_ends_its_pod(make_group: MakeGroup) -> None:
     group = make_group([0])
     group.start()
     group.served()
-    group.workers[0].end_children()
+    group.workers[0].kill_raylet()
     assert group.workers[0].wait(5) == 1
     assert group.workers[0].message()["cause"] == "Ray's raylet ended by signal 9"
     assert group.head.wait(10) == 1
