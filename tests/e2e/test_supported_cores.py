@@ -27,7 +27,8 @@ def test_deploys_twice_and_undeploys(rig: RunningRig, tenancy: Tenancy, tmp_path
     ours = [line for line in (REPOSITORY / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
     folder = environment(f"core-{core}-python-{minor}", f"ansible-core=={core}.*", *ours, python=python)
     samples.put_model(tenancy.json, rig.configuration)
-    recipe = samples.recipe(samples.make_par(tenancy.json, rig.configuration), deployment_name=f"core {core} {minor}")
+    par = samples.make_par(tenancy.json, rig.configuration)
+    recipe = samples.recipe(par, deployment_name=f"core-{core}-{minor}".replace(".", "-"))
 
     variables = rig.environment()
     variables["PATH"] = f"{folder / 'bin'}:{variables['PATH']}"

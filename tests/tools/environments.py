@@ -37,8 +37,8 @@ def program(name: str) -> str:
 
 def find_python(minor: str) -> str | None:
     """A Python of the version `minor` ("3.12") that can make environments; None where there is none."""
-    kept = sorted(Path.home().glob(f".pyenv/versions/{minor}.*/bin/python{minor}"))
-    for candidate in (f"python{minor}", f"/usr/bin/python{minor}", f"/usr/local/bin/python{minor}", *map(str, kept)):
+    beside = sorted(Path(sys.base_prefix).parent.glob(f"{minor}.*/bin/python{minor}"))  # as pyenv and others lay them
+    for candidate in (f"python{minor}", f"/usr/bin/python{minor}", f"/usr/local/bin/python{minor}", *map(str, beside)):
         found = version_of(candidate)
         if found and found.startswith(f"{minor}."):
             return candidate
