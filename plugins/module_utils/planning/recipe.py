@@ -74,12 +74,13 @@ def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> In
     if scope in ("recipe", "removal"):
         faults.extend(_cluster_is_named(settings))
     secrets: dict[str, str] = {}
+    warnings: list[Fault] = []
     if whole:
-        faults.extend(broken_rules(recipe, settings, faults))
+        faults.extend(broken_rules(recipe, settings, faults, warnings))
         secrets = _take_secrets(recipe)
     if faults:
         raise Refused(faults)
-    return Inputs(written_name, name, recipe, settings, secrets)
+    return Inputs(written_name, name, recipe, settings, secrets, warnings)
 
 
 _DEPLOYMENT_NAME = next(parameter for parameter in RECIPE if parameter.name == "deployment_name")

@@ -12,20 +12,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from .command_arguments import check_arguments
+from .container_rules import check_container, check_nodes, secret_name
 from .fault import Fault
+from .node_checks import check_room, checked_shape
 from .values import shown
 
 _PAR_PATH = re.compile(r"^/p/[^/]+/n/[^/]+/b/[^/]+/o/")
 
 
-def broken_rules(recipe: dict[str, Any], settings: dict[str, Any], known: Sequence[Fault]) -> list[Fault]:
+def broken_rules(
+    recipe: dict[str, Any], settings: dict[str, Any], known: Sequence[Fault], warnings: list[Fault]
+) -> list[Fault]:
     """Return the faults of a typed recipe; `known` are those that single parameters have already."""
     faults: list[Fault] = []
     params = recipe.get("recipe_raycluster_params") or {}
     _uniform_nodes(recipe, params, known, faults)
-    _image(recipe, faults)
+    check_container(recipe, faults)
+    check_nodes(recipe, faults)
+    _shape(recipe, params, faults)
     _ports(recipe, params, faults)
     _model_source(recipe, params, settings, known, faults)
+    check_arguments(recipe.get("recipe_container_command_args") or (), faults, warnings)
     return faults
 
 
@@ -96,18 +104,17 @@ def _node_count(nodes: int | str | None, params: dict[str, Any], known: Sequence
         )
 
 
-def _image(recipe: dict[str, Any], faults: list[Fault]) -> None:
-    image = recipe.get("recipe_image_uri")
-    if image and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*", image):
-        faults.append(
-            Fault(
-                "image",
-                "recipe_image_uri",
-                shown(image),
-                "an image's name, such as docker.io/rayproject/ray-llm:2.58.0-py312-cu130",
-                "correct it",
-            )
-        )
+_OF_A_NODE = ("recipe_node_boot_volume_size_in_gbs", "recipe_ephemeral_storage_size")
+
+
+def _shape(recipe: dict[str, Any], params: dict[str, Any], faults: list[Fault]) -> None:
+    """What can be said of the shape without a cloud is said together with the rest."""
+    if not recipe.get("recipe_node_shape") or recipe.get("recipe_nvidia_gpu_count") is None:
+        return
+    shape = checked_shape(recipe, faults)
+    sizes = [*(recipe.get(name) for name in _OF_A_NODE), params.get("head_node_num_cpus")]
+    if shape and None not in (*sizes, params.get("head_node_cpu_mem_in_gbs")):
+        check_room(recipe, params, shape, faults)
 
 
 def _ports(recipe: dict[str, Any], params: dict[str, Any], faults: list[Fault]) -> None:
@@ -187,7 +194,6 @@ def _object_storage(source: dict[str, Any], place: str, settings: dict[str, Any]
         )
     elif not bucket and (problem := par_problem(par, settings.get("oci_service_endpoint"))):
         faults.append(Fault("par", f"{place}.par", problem, "the URL of a pre-authenticated request", _PAR_REMEDY))
-    _mount(source, place, faults)
 
 
 def _repository(repository: dict[str, Any], faults: list[Fault]) -> None:
@@ -203,28 +209,7 @@ def _repository(repository: dict[str, Any], faults: list[Fault]) -> None:
                 "correct it",
             )
         )
-    _secret_name(repository.get("token_secret_name"), "input_hugging_face.token_secret_name", faults)
-    _mount(repository, "input_hugging_face", faults)
-
-
-def _mount(source: Mapping[str, Any], place: str, faults: list[Fault]) -> None:
-    mount = source.get("mount_location")
-    if mount is not None and not re.fullmatch(r"(/[A-Za-z0-9._-]+)+/?", mount):
-        faults.append(Fault("path", f"{place}.mount_location", shown(mount), "an absolute folder", "correct it"))
-
-
-def _secret_name(name: str | None, place: str, faults: list[Fault]) -> None:
-    """A Secret is named, never given: its value would stand in files and logs."""
-    if name and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", name):
-        faults.append(
-            Fault(
-                "secret_name",
-                place,
-                "a text that cannot name a Secret",
-                "the name of a Secret in the deployment's namespace",
-                "make the Secret, and give its name here, never its value",
-            )
-        )
+    secret_name(repository.get("token_secret_name"), "input_hugging_face.token_secret_name", faults)
 
 
 def _model_path(params: dict[str, Any], sources: list[dict[str, Any]], faults: list[Fault]) -> None:

@@ -1,0 +1,171 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The rules of what a recipe says about containers and nodes: image, environment, Secrets, folders, OCIDs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .fault import Fault
+from .values import shown
+
+# Set by the pods' own programs or by KubeRay: another value would take the group apart.
+_OURS = re.compile(
+    r"POD_IP|VLLM_API_KEY|VLLM_HOST_IP|VLLM_PORT|CUDA_VISIBLE_DEVICES|LD_PRELOAD|RAY_AUTH_\w+|RAY_ADDRESS|RAY_PORT|"
+    r"FQ_RAY_IP|RAY_IP|REDIS_PASSWORD|(KUBERAY|MULTINODE|RAY_CLUSTER)_\w+"
+)
+_SECRET = re.compile(
+    r"(^|_)(TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)$", re.IGNORECASE
+)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FOLDER = re.compile(r"(/[A-Za-z0-9._-]+)+/?")
+# What the pods mount themselves.
+_OUR_FOLDERS = ("/opt/multinode", "/run/multinode", "/run/secrets/multinode", "/dev/shm")
+_OCIDS = {
+    "recipe_node_image_ocid": "image",
+    "recipe_worker_subnet_nsg_ocid": "networksecuritygroup",
+    "recipe_pod_subnet_ocid": "subnet",
+    "recipe_pod_subnet_nsg_ocid": "networksecuritygroup",
+}
+
+
+def check_container(recipe: Mapping[str, Any], faults: list[Fault]) -> None:
+    image = recipe.get("recipe_image_uri")
+    if image and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*", image):
+        faults.append(
+            Fault(
+                "image",
+                "recipe_image_uri",
+                shown(image),
+                "an image's name, such as docker.io/rayproject/ray-llm:2.58.0-py312-cu130",
+                "correct it",
+            )
+        )
+    secret_name(recipe.get("recipe_container_secret_name"), "recipe_container_secret_name", faults)
+    _environment(recipe, faults)
+    _shared_memory(recipe, faults)
+    domain = recipe.get("service_endpoint_domain")
+    if domain and (
+        len(domain) > 200 or not re.fullmatch(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9-]+", domain.lower())
+    ):
+        faults.append(
+            Fault("domain", "service_endpoint_domain", shown(domain), "a DNS name, such as example.com", "correct it")
+        )
+
+
+def check_nodes(recipe: Mapping[str, Any], faults: list[Fault]) -> None:
+    for name, kind in _OCIDS.items():
+        given = recipe.get(name)
+        if given and not re.fullmatch(rf"ocid1\.{kind}\.[a-z0-9.-]+", given):
+            faults.append(Fault("ocid", name, shown(given), f"an OCID, ocid1.{kind}...", "correct it"))
+    key = recipe.get("recipe_public_ssh_key")
+    if key and not re.match(r"(ssh-(rsa|ed25519)|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/=]+", key):
+        # Whoever mixes up the two halves of a key must not find the private one in a log.
+        faults.append(
+            Fault(
+                "ssh_key",
+                "recipe_public_ssh_key",
+                "a text that is not a public key",
+                "one line, such as ssh-ed25519 AAAA...",
+                "give the public half",
+            )
+        )
+    _folders(recipe, faults)
+
+
+def secret_name(name: str | None, place: str, faults: list[Fault]) -> None:
+    """A Secret is named, never given: its value would stand in files and logs."""
+    if name and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", name):
+        faults.append(
+            Fault(
+                "secret_name",
+                place,
+                "a text that cannot name a Secret",
+                "the name of a Secret in the deployment's namespace",
+                "make the Secret, and give its name here, never its value",
+            )
+        )
+
+
+def _environment(recipe: Mapping[str, Any], faults: list[Fault]) -> None:
+    """Names that containers can have, none twice, none of ours, and no secret in the clear."""
+    seen: dict[str, str] = {}
+    for parameter, field in (("recipe_container_env", "key"), ("recipe_environment_secrets", "envvar_name")):
+        for number, entry in enumerate(recipe.get(parameter) or ()):
+            place, name = f"{parameter}[{number}]", entry.get(field)
+            secret_name(entry.get("secret_name"), f"{place}.secret_name", faults)
+            if not name:
+                continue
+            place += f".{field}"
+            if not _VARIABLE.fullmatch(name):
+                faults.append(
+                    Fault(
+                        "variable", place, shown(name), "letters, digits and underscores, no digit first", "correct it"
+                    )
+                )
+            elif _OURS.fullmatch(name):
+                faults.append(
+                    Fault("variable", place, f"{name}, which the deployment sets", "another variable", "take it out")
+                )
+            elif name in seen:
+                faults.append(Fault("variable", place, name, f"another name than {seen[name]} has", "take one out"))
+            elif field == "key" and _SECRET.search(name):
+                faults.append(
+                    Fault(
+                        "secret_in_the_clear",
+                        place,
+                        f"{name} with a value that is read by all who see the recipe",
+                        "the name of a Secret",
+                        "make a Secret in the deployment's namespace, and name it in recipe_environment_secrets",
+                    )
+                )
+            seen.setdefault(name, place)
+
+
+def _shared_memory(recipe: Mapping[str, Any], faults: list[Fault]) -> None:
+    """/dev/shm lies in the pod's memory: what it holds is taken from the engine."""
+    shared = recipe.get("recipe_shared_memory_volume_size_limit_in_mb")
+    memory = (recipe.get("recipe_raycluster_params") or {}).get("head_node_cpu_mem_in_gbs")
+    if shared is not None and memory is not None and shared >= memory * 1024:
+        faults.append(
+            Fault(
+                "shared_memory",
+                "recipe_shared_memory_volume_size_limit_in_mb",
+                str(shared),
+                f"less than the pod's memory, {memory * 1024}",
+                "lower it, or raise head_node_cpu_mem_in_gbs and worker_node_cpu_mem_in_gbs",
+            )
+        )
+
+
+def _folders(recipe: Mapping[str, Any], faults: list[Fault]) -> None:
+    """Folders that are mounted are absolute, and none lies over another."""
+    taken: dict[str, str] = dict.fromkeys(_OUR_FOLDERS, "the deployment")
+    for parameter in ("input_object_storage", "input_hugging_face", "input_file_system", "local_filesystem"):
+        given = recipe.get(parameter) or ()
+        entries = [(parameter, given)] if isinstance(given, Mapping) else [
+            (f"{parameter}[{number}]", entry) for number, entry in enumerate(given)
+        ]  # fmt: skip
+        for place, entry in entries:
+            for field in ("mount_location", "node_directory_path"):
+                folder = entry.get(field)
+                if folder is None:
+                    continue
+                if not _FOLDER.fullmatch(folder) or "/../" in folder + "/":
+                    faults.append(Fault("path", f"{place}.{field}", shown(folder), "an absolute folder", "correct it"))
+                elif field == "mount_location":
+                    other = next((taken[known] for known in taken if _overlap(folder, known)), None)
+                    if other:
+                        faults.append(
+                            Fault(
+                                "mount", f"{place}.{field}", folder, f"a folder that {other} has not", "choose another"
+                            )
+                        )
+                    taken.setdefault(folder.rstrip("/"), place)
+
+
+def _overlap(folder: str, other: str) -> bool:
+    first, second = folder.rstrip("/") + "/", other.rstrip("/") + "/"
+    return first.startswith(second) or second.startswith(first)
