@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Prints the path of the first of the given programs that is a Python 3.11 able to make virtual environments; installs
+# Prints the path (not that of a virtual environment) of the first of the given programs that is a Python 3.11 able to make virtual environments; installs
 # Debian's when there is none and this is root.
 set -u
 
@@ -10,7 +10,7 @@ works() {
 
 for candidate in "$@"; do
     if works "$candidate"; then
-        "$candidate" -c 'import sys; print(sys.executable)'
+        "$candidate" -c 'import sys; print(sys._base_executable)'
         exit 0
     fi
 done
