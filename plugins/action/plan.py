@@ -72,7 +72,10 @@ def _cloud(cluster: dict[str, Any], inputs: Inputs) -> Cloud:
     """Choose from what `oci_cluster_info` found what the node pool takes."""
     recipe = inputs.recipe
     shape = find_shape(recipe["recipe_node_shape"])
-    domain = recipe["recipe_availability_domain"]
+
+    def given(name: str) -> tuple[str, ...]:
+        return (recipe[name],) if recipe[name] else ()
+
     found = discover(
         cluster,
         Wishes(
@@ -81,7 +84,11 @@ def _cloud(cluster: dict[str, Any], inputs: Inputs) -> Cloud:
             architecture="aarch64" if shape and shape.architecture == "arm64" else "x86_64",
             compartment_id=inputs.settings["compartment_id"] or "",
             image_id=recipe["recipe_node_image_ocid"] or "",
-            availability_domains=(domain,) if domain else (),
+            availability_domains=given("recipe_availability_domain"),
+            nsg_ids=given("recipe_worker_subnet_nsg_ocid"),
+            pod_subnet_id=recipe["recipe_pod_subnet_ocid"] or "",
+            pod_nsg_ids=given("recipe_pod_subnet_nsg_ocid"),
+            max_pods_per_node=recipe["recipe_max_pods_per_node"] or 0,
         ),
     )
     return Cloud(found.values, found.choices, found.drift, found.faults)

@@ -38,13 +38,8 @@ _DERIVED = {
 }
 # Options that change what the plan has reckoned with, but break nothing.
 _RECKONED = {
-    "--gpu-memory-utilization": "the plan's memory is reckoned with its own value",
-    "--kv-cache-dtype": "the plan's KV cache is reckoned with the model's own type",
     "--max-num-seqs": "the plan's memory is reckoned with vLLM's default",
-    "--max-num-batched-tokens": "the plan's memory is reckoned with vLLM's default",
     "--quantization": "the plan's weights are reckoned as the model's config says",
-    "--dtype": "the plan's weights are reckoned as the model's config says",
-    "--load-format": "staging brings the files of the default format",
     "--enforce-eager": "the plan's memory is reckoned with CUDA graphs",
     "--enable-expert-parallel": "the plan's weights are reckoned without it",
 }

@@ -7,6 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .arguments import EngineArguments
+from .command_arguments import merged
+from .fault import Fault
 from .memory import MemoryPlan
 from .model import ModelFacts
 from .parallelism import stage_files
@@ -17,12 +20,14 @@ from .recipe import Inputs
 OBJECT_STORE_BYTES = 200_000_000
 
 
-def staging_of(found: Mapping[str, Any], model: ModelFacts, per_stage: list[int], path: str) -> dict[str, Any]:
-    """Which files the nodes hold, and which node which of the weights."""
+def staging_of(
+    found: Mapping[str, Any], model: ModelFacts, per_stage: list[int], path: str, whole_set: str = ""
+) -> dict[str, Any]:
+    """Which files the nodes hold, and which node which of the weights. `whole_set`: why each holds all, if it does."""
     files = [{key: entry.get(key) for key in ("name", "size", "md5", "sha256")} for entry in found.get("files") or ()]
     weight_map = (found.get("index") or {}).get("weight_map") or {}
     by_stage: list[list[str]] = []
-    if weight_map and per_stage:
+    if weight_map and per_stage and not whole_set:
         # Of a class that is not known for certain every stage gets embedding and head.
         inventory, unsure = model.inventory, not model.certain
         by_stage = stage_files(
@@ -43,12 +48,19 @@ def staging_of(found: Mapping[str, Any], model: ModelFacts, per_stage: list[int]
 
 
 def engine_of(
-    inputs: Inputs, model: ModelFacts, memory: MemoryPlan | None, tensor: int, pipeline: int
+    inputs: Inputs,
+    model: ModelFacts,
+    memory: MemoryPlan | None,
+    parallel: tuple[int, int],
+    given: EngineArguments,
+    faults: list[Fault],
+    warnings: list[Fault],
 ) -> dict[str, Any]:
-    recipe = inputs.recipe
+    """Return vLLM's arguments, the environment and Ray's parameters. `parallel`: GPUs of a node, and nodes."""
+    recipe, (tensor, pipeline) = inputs.recipe, parallel
     params = recipe["recipe_raycluster_params"]
     path = params["model_path_in_container"].rstrip("/")
-    served = [path.rpartition("/")[2], path]
+    served = [recipe["recipe_served_model_name"] or path.rpartition("/")[2], path]
     arguments = [
         "--tensor-parallel-size", str(tensor),
         "--pipeline-parallel-size", str(pipeline),
@@ -57,25 +69,42 @@ def engine_of(
         "--port", str(recipe["recipe_container_port"]),
         "--served-model-name", *served,
     ]  # fmt: skip
-    if memory is not None and model.max_length and memory.context < model.max_length:
+    if memory is not None and (recipe["recipe_max_model_length"] or memory.context < (model.max_length or 0)):
         arguments += ["--max-model-len", str(memory.context)]
+    if recipe["recipe_trust_remote_code"]:
+        arguments.append("--trust-remote-code")
+    elif model.remote_code and model.supports_pipeline is None:
+        faults.append(
+            Fault(
+                "remote_code",
+                "recipe_trust_remote_code",
+                f"not given, and {model.architecture or 'the model'} comes with Python code of its own",
+                "true, since vLLM may not know the class otherwise",
+                "read the code in the model's folder; set it if you trust it to run in the pods",
+            )
+        )
+    arguments = merged(arguments, given.arguments)
     return {
         "args": arguments,
         "served_names": served,
-        "env": {
-            # No traffic that nobody asked for: usage reports, and look-ups of a model that lies on the disk.
-            "VLLM_NO_USAGE_STATS": "1",
-            "DO_NOT_TRACK": "1",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "HF_HUB_OFFLINE": "1",
-            # A large model takes longer to load than the 600 s that vLLM's client waits by default (vLLM, envs.py).
-            "VLLM_ENGINE_READY_TIMEOUT_S": "7200",
-            # Pods on the overlay network have one interface.
-            "NCCL_SOCKET_IFNAME": "eth0",
-            "GLOO_SOCKET_IFNAME": "eth0",
-            # Loading fills the page cache up to the pod's limit; Ray would take that for a lack of memory.
-            "RAY_memory_monitor_refresh_ms": "0",
-        },
+        "env": _environment(
+            recipe["recipe_container_env"] or [],
+            {
+                # No traffic that nobody asked for: usage reports, and look-ups of a model that lies on the disk.
+                "VLLM_NO_USAGE_STATS": "1",
+                "DO_NOT_TRACK": "1",
+                "RAY_USAGE_STATS_ENABLED": "0",
+                "HF_HUB_OFFLINE": "1",
+                # A large model takes longer to load than the 600 s that vLLM's client waits by default (vLLM, envs.py).
+                "VLLM_ENGINE_READY_TIMEOUT_S": "7200",
+                # Pods on the overlay network have one interface.
+                "NCCL_SOCKET_IFNAME": "eth0",
+                "GLOO_SOCKET_IFNAME": "eth0",
+                # Loading fills the page cache up to the pod's limit; Ray would take that for a lack of memory.
+                "RAY_memory_monitor_refresh_ms": "0",
+            },
+            warnings,
+        ),
         "ray_start": {
             "head": {
                 "port": str(params["redis_port"]),
@@ -91,3 +120,15 @@ def engine_of(
             },
         },
     }
+
+
+def _environment(given: list[dict[str, str]], own: dict[str, str], warnings: list[Fault]) -> dict[str, str]:
+    """Return our variables and those of the recipe, which may put another value in place of ours."""
+    environment = dict(own)
+    for number, entry in enumerate(given):
+        name = entry["key"]
+        if name in own:
+            place = f"recipe_container_env[{number}].key"
+            warnings.append(Fault("variable_overridden", place, f"{name}, in place of the plan's {own[name]}"))
+        environment[name] = entry["value"]
+    return environment

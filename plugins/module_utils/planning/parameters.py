@@ -22,7 +22,6 @@ from .parameter_objects import (
 __all__ = ["RECIPE", "Parameter"]
 
 _NO_POD_FIELD = "the pods do not take it yet"
-_NO_POOL_FIELD = "the node pool does not take it yet"
 
 _REQUIRED = (
     Parameter("recipe_mode", "string", "Always raycluster.", required=True, choices=("raycluster",)),
@@ -46,7 +45,6 @@ _REQUIRED = (
         # Nodes of one pool (OCI Container Engine, service limits).
         maximum=1000,
         words=("auto",),
-        words_not_served="the plan does not choose the number yet",
     ),
     Parameter(
         "recipe_nvidia_gpu_count",
@@ -130,14 +128,12 @@ _MODEL = (
         "Longest context in tokens; without it, the model's own or what fits.",
         "--max-model-len",
         minimum=1,
-        not_served="the plan does not take it yet",
     ),
     Parameter(
         "recipe_served_model_name",
         "string",
         "Name that clients give; without it, the last part of the path. The path is served as a name too.",
         "--served-model-name",
-        not_served="the plan does not take it yet",
     ),
     Parameter(
         "recipe_trust_remote_code",
@@ -145,7 +141,6 @@ _MODEL = (
         "Run Python code that comes with the model.",
         "--trust-remote-code",
         default=False,
-        not_served="the plan does not take it yet",
     ),
 )
 
@@ -162,7 +157,6 @@ _CONTAINER = (
         "string",
         "Secret of the deployment's namespace to pull the image with.",
         "imagePullSecrets",
-        not_served=_NO_POD_FIELD,
     ),
     Parameter(
         "recipe_container_env",
@@ -170,7 +164,6 @@ _CONTAINER = (
         "Environment variables of the containers.",
         "env of the Ray containers",
         properties=ENVIRONMENT,
-        not_served=_NO_POD_FIELD,
     ),
     Parameter(
         "recipe_environment_secrets",
@@ -178,14 +171,12 @@ _CONTAINER = (
         "Environment variables whose values are in Secrets.",
         "env of the Ray containers, valueFrom.secretKeyRef",
         properties=ENVIRONMENT_SECRETS,
-        not_served=_NO_POD_FIELD,
     ),
     Parameter(
         "recipe_container_command_args",
         "list",
         "Further arguments of vLLM; those that follow from the recipe are refused or override it with a warning.",
         "further arguments of vllm serve",
-        not_served="vLLM's arguments are those of the plan only",
     ),
     Parameter(
         "recipe_shared_memory_volume_size_limit_in_mb",
@@ -201,7 +192,9 @@ _CONTAINER = (
             f"Times of the {name} probe of the head.",
             f"{name}Probe of the head container",
             properties=probe(f"{name}Probe"),
-            not_served=_NO_POD_FIELD,
+            not_served="a group takes as long as it takes to start: no clock alone ends it"
+            if name == "startup"
+            else "",
         )
         for name in ("startup", "liveness", "readiness")
     ),
@@ -251,35 +244,30 @@ _NODES = (
         minimum=1,
         # OCI Container Engine, service limits.
         maximum=110,
-        not_served=_NO_POOL_FIELD,
     ),
     Parameter(
         "recipe_worker_subnet_nsg_ocid",
         "string",
         "Network security group of the nodes.",
         "nsgIds of the pool",
-        not_served=_NO_POOL_FIELD,
     ),
     Parameter(
         "recipe_pod_subnet_ocid",
         "string",
         "Subnet of the pods, on clusters with VCN-native pod networking.",
         "podSubnetIds of the pool's pod network",
-        not_served=_NO_POOL_FIELD,
     ),
     Parameter(
         "recipe_pod_subnet_nsg_ocid",
         "string",
         "Network security group of the pods, on clusters with VCN-native pod networking.",
         "podNsgIds of the pool's pod network",
-        not_served=_NO_POOL_FIELD,
     ),
     Parameter(
         "recipe_public_ssh_key",
         "string",
         "Public key that may sign in to the nodes.",
         "sshPublicKey of the pool",
-        not_served=_NO_POOL_FIELD,
     ),
     Parameter(
         "skip_capacity_validation",

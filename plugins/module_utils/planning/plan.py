@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from .arguments import EngineArguments, read_arguments
 from .changes import change_classes
 from .costs import cost_of, prices_of
 from .engine import engine_of, staging_of
@@ -32,6 +33,8 @@ from .times import minutes_of, slow_volume
 __all__ = ["Cloud", "Facts", "make_plan"]
 
 SCHEMA = 1
+# From so many stages on a single request mostly waits.
+_DEEP = 4
 # What stands in the plan for a reader; the deployment's objects do not follow from it.
 _SAID = ("schema", "expected", "limit", "memory", "image")
 
@@ -46,23 +49,26 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
 
     shape = checked_shape(recipe, faults)
     model = read_model(facts.model["config"], facts.model.get("index"), facts.model.get("files") or ())
-    warnings = list(model.warnings)
-    options = MemoryOptions()
+    warnings = [*inputs.warnings, *model.warnings]
+    given = read_arguments(recipe["recipe_container_command_args"] or [], recipe["recipe_max_model_length"], faults)
+    options = given.memory
     pipeline = _nodes(recipe, model, shape, options, choices, faults)
     memory = None
     if shape is not None:
         check_room(recipe, params, shape, faults)
         if pipeline:
-            memory = _sizes(model, shape, tensor, pipeline, options, faults, warnings)
+            memory = _sizes(model, shape, (tensor, pipeline), given, faults, warnings)
     check_volume(recipe, facts.model, faults)
+    if given.whole_set:
+        choices.made.append({"field": "staging.by_stage", "value": False, "why": given.whole_set})
     per_stage = layers_per_stage(len(model.layers), pipeline) if len(model.layers) >= pipeline > 0 else []
 
     pod = pod_of(inputs, choices, shape)
     image_faults, image_warnings = check_image(pod["image"], shape)
     faults.extend(image_faults)
     warnings.extend(image_warnings)
-    staging = staging_of(facts.model, model, per_stage, params["model_path_in_container"])
-    engine = engine_of(inputs, model, memory, tensor, pipeline)
+    staging = staging_of(facts.model, model, per_stage, params["model_path_in_container"], given.whole_set)
+    engine = engine_of(inputs, model, memory, (tensor, pipeline), given, faults, warnings)
     node_pool = None
     if facts.cloud is not None:
         faults.extend(facts.cloud.faults)
@@ -162,21 +168,31 @@ def _nodes(
 def _sizes(
     model: ModelFacts,
     shape: Shape,
-    tensor: int,
-    pipeline: int,
-    options: MemoryOptions,
+    parallel: tuple[int, int],
+    given: EngineArguments,
     faults: list[Fault],
     warnings: list[Fault],
 ) -> MemoryPlan | None:
     """Return what lies in the GPUs, None where vLLM would refuse the division."""
-    findings = check_parallelism(model, shape, tensor, pipeline)
+    tensor, pipeline = parallel
+    findings = check_parallelism(model, shape, tensor, pipeline, given.dtype)
     faults.extend(findings.faults)
     warnings.extend(findings.warnings)
     if findings.faults:
         return None
-    memory = memory_plan(model, shape, tensor, pipeline, options)
+    memory = memory_plan(model, shape, tensor, pipeline, given.memory)
     faults.extend(memory.faults)
     warnings.extend(memory.warnings)
+    if pipeline >= _DEEP:
+        warnings.append(
+            Fault(
+                "pipeline_deep",
+                "recipe_node_pool_size",
+                f"{pipeline} stages: each token of a request passes {pipeline - 1} borders between nodes, one by one",
+                "",
+                f"it takes {pipeline} requests at once and more to keep all GPUs at work",
+            )
+        )
     return memory
 
 

@@ -17,6 +17,7 @@ SHARED_MEMORY_MIB = 16 * 1024
 
 
 def pod_of(inputs: Inputs, choices: Choices, shape: Shape | None) -> dict[str, Any]:
+    """Return the pod, the same on every node."""
     recipe, settings = inputs.recipe, inputs.settings
     params = recipe["recipe_raycluster_params"]
     source = recipe["input_object_storage"][0]
@@ -31,7 +32,18 @@ def pod_of(inputs: Inputs, choices: Choices, shape: Shape | None) -> dict[str, A
     shared = recipe["recipe_shared_memory_volume_size_limit_in_mb"]
     return {
         "image": full_image_name(image, settings["image_registry"]),
+        "pull_secret": recipe["recipe_container_secret_name"],
         "ray_version": ray_version,
+        "secret_env": [
+            {"name": entry["envvar_name"], "secret": entry["secret_name"], "key": entry["secret_key"]}
+            for entry in recipe["recipe_environment_secrets"] or []
+        ],
+        "probes": {
+            name: {
+                key: value for key, value in (recipe[f"recipe_{name}_probe_params"] or {}).items() if value is not None
+            }
+            for name in ("liveness", "readiness")
+        },
         # A Kubernetes CPU is a vCPU: two per OCPU on x86, one on Arm (OCI Compute, shapes).
         "cpu": params["head_node_num_cpus"] * (1 if shape and shape.architecture == "arm64" else 2),
         "memory_gib": memory,

@@ -43,6 +43,8 @@ def node_pool_of(inputs: Inputs, cloud: Cloud, nodes: int) -> dict[str, Any]:
             "is_force_delete_after_grace_duration": True,
         },
     }
+    if recipe["recipe_public_ssh_key"]:
+        pool["ssh_public_key"] = recipe["recipe_public_ssh_key"]
     tags = freeform_tags(inputs.name, cluster_id, short_hash(pool))
     pool["freeform_tags"] = tags
     # Instances bear the same tags but for the hash: it follows the pool, and a change of it must not touch a node.

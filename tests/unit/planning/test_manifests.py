@@ -99,3 +99,37 @@ def test_a_single_node_has_no_worker_group() -> None:
         recipe_node_pool_size=1, recipe_raycluster_params__num_worker_nodes=0, recipe_node_shape="VM.GPU.A10.2"
     )
     assert made["RayCluster"]["spec"]["workerGroupSpecs"] == []
+
+
+def head(**changes: Any) -> dict[str, Any]:
+    """The head's pod."""
+    pod: dict[str, Any] = objects(**changes)["RayCluster"]["spec"]["headGroupSpec"]["template"]["spec"]
+    return pod
+
+
+def test_variables_of_the_recipe_are_set_in_every_pod() -> None:
+    pod = head(
+        recipe_container_env=[{"key": "NCCL_DEBUG", "value": "INFO"}, {"key": "NCCL_SOCKET_IFNAME", "value": "eth1"}],
+        recipe_environment_secrets=[{"envvar_name": "WANDB_TOKEN", "secret_name": "wandb", "secret_key": "token"}],
+    )
+    variables = {entry["name"]: entry for entry in pod["containers"][0]["env"]}
+    assert variables["NCCL_DEBUG"]["value"] == "INFO"
+    assert variables["NCCL_SOCKET_IFNAME"]["value"] == "eth1"
+    assert variables["WANDB_TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": "wandb", "key": "token"}}
+    assert len(variables) == len(pod["containers"][0]["env"]), "each variable once"
+
+
+def test_a_pull_secret_is_named_where_it_is_given() -> None:
+    assert "imagePullSecrets" not in head()
+    assert head(recipe_container_secret_name="registry")["imagePullSecrets"] == [{"name": "registry"}]
+
+
+def test_times_of_the_probes() -> None:
+    pod = head(
+        recipe_readiness_probe_params={"period_seconds": 20, "failure_threshold": 4},
+        recipe_liveness_probe_params={"initial_delay_seconds": 90},
+    )
+    container = pod["containers"][0]
+    assert (container["readinessProbe"]["periodSeconds"], container["readinessProbe"]["failureThreshold"]) == (20, 4)
+    assert container["livenessProbe"]["initialDelaySeconds"] == 90
+    assert container["readinessProbe"]["exec"] == {"command": ["python3", "/opt/multinode/ready.py"]}

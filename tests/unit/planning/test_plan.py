@@ -211,3 +211,59 @@ def test_a_volume_that_holds_up_the_start_is_said() -> None:
     # It fits in half of the pod's memory, so that a rebuild reads the page cache at 1 GB/s.
     assert minutes["engine"] == pytest.approx(811_750_000_000 / 1e9 / 60 + 2, abs=0.1)
     assert minutes["rebuild"] == pytest.approx(minutes["ray"] + minutes["engine"] + minutes["token"], abs=0.11)
+
+
+def test_further_arguments_of_vllm_follow_the_plans_own() -> None:
+    made = plan(recipe_container_command_args=["--max-num-seqs", "64", "--enable-prefix-caching"])
+    assert made["engine"]["args"][-3:] == ["--max-num-seqs", "64", "--enable-prefix-caching"]
+
+
+def test_the_memory_is_reckoned_with_the_arguments_that_bear_on_it() -> None:
+    usual = plan()["memory"]
+    less = plan(recipe_container_command_args=["--gpu-memory-utilization=0.5"])["memory"]
+    small = plan(recipe_container_command_args=["--kv_cache_dtype", "fp8"])["memory"]
+    assert less["per_gpu"][0]["usable_bytes"] == pytest.approx(
+        usual["per_gpu"][0]["usable_bytes"] * 0.5 / 0.92, rel=1e-6
+    )
+    assert small["per_gpu"][0]["kv_bytes_per_token"] * 2 == usual["per_gpu"][0]["kv_bytes_per_token"]
+    with pytest.raises(Refused) as refused:
+        plan(recipe_container_command_args=["--gpu-memory-utilization", "92"])
+    (fault,) = refused.value.faults
+    assert fault.line() == (
+        "recipe_container_command_args --gpu-memory-utilization: '92', expected a number above 0, at most 1; correct it"
+    )
+
+
+def test_a_load_format_that_reads_all_files_everywhere_is_staged_whole() -> None:
+    made = plan(recipe_container_command_args=["--load-format", "fastsafetensors"])
+    assert made["staging"]["by_stage"] is False and made["staging"]["shards_per_stage"] == []
+    assert made["expected"]["bytes_per_node"] == [made["model"]["bytes"]] * 4
+    assert [choice["why"] for choice in made["choices"] if choice["field"] == "staging.by_stage"] == [
+        "the load format fastsafetensors reads all files on every node"
+    ]
+
+
+def test_length_and_name_that_are_asked_for() -> None:
+    made = plan(recipe_max_model_length=4096, recipe_served_model_name="llama")
+    assert option(made["engine"]["args"], "--max-model-len") == "4096"
+    assert made["memory"]["context"] == 4096
+    assert made["model"]["served_names"] == ["llama", made["model"]["path"]]
+    with pytest.raises(Refused) as refused:
+        plan(recipe_max_model_length=1_000_000)
+    assert [fault.code for fault in refused.value.faults] == ["context_beyond_model"]
+
+
+def test_code_of_the_model_runs_only_where_it_is_trusted() -> None:
+    found = facts()
+    config = {**found.model["config"], "architectures": ["OwnForCausalLM"], "auto_map": {"AutoModel": "own.Own"}}
+    own = facts(model={**found.model, "config": config})
+    with pytest.raises(Refused) as refused:
+        plan(own)
+    assert [fault.code for fault in refused.value.faults] == ["remote_code"]
+    assert "--trust-remote-code" in plan(own, recipe_trust_remote_code=True)["engine"]["args"]
+    assert "--trust-remote-code" not in plan()["engine"]["args"]
+
+
+def test_a_key_for_the_nodes() -> None:
+    assert plan(recipe_public_ssh_key="ssh-ed25519 AAAA")["node_pool"]["ssh_public_key"] == "ssh-ed25519 AAAA"
+    assert "ssh_public_key" not in plan()["node_pool"]

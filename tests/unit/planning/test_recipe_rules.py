@@ -162,10 +162,10 @@ def test_a_derived_argument_says_what_to_give_instead() -> None:
 def test_an_argument_that_the_plan_does_not_reckon_with_is_warned_of() -> None:
     faults: list[Fault] = []
     warnings: list[Fault] = []
-    check_arguments(["--gpu-memory-utilization=0.8"], faults, warnings)
+    check_arguments(["--enforce_eager"], faults, warnings)
     assert not faults
     assert [warning.line() for warning in warnings] == [
-        "recipe_container_command_args: --gpu-memory-utilization: the plan's memory is reckoned with its own value"
+        "recipe_container_command_args: --enforce-eager: the plan's memory is reckoned with CUDA graphs"
     ]
 
 

@@ -91,6 +91,7 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
             "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
             "securityContext": {"fsGroup": RAY_LLM_USER, "fsGroupChangePolicy": "OnRootMismatch"},
             "terminationGracePeriodSeconds": TERMINATION_GRACE_SECONDS,
+            **({"imagePullSecrets": [{"name": pod["pull_secret"]}]} if pod["pull_secret"] else {}),
             "containers": [_container(plan, role, mounts)],
             "volumes": volumes,
         },
@@ -130,12 +131,14 @@ def _container(plan: Mapping[str, Any], role: str, mounts: list[dict[str, Any]])
             "periodSeconds": 30,
             "timeoutSeconds": 20,
             "failureThreshold": 3,
+            **_probe_times(plan, role, "liveness"),
         },
         "readinessProbe": {
             "exec": {"command": ["python3", "/opt/multinode/ready.py"]},
             "periodSeconds": 5,
             "timeoutSeconds": 60,
             "failureThreshold": 2,
+            **_probe_times(plan, role, "readiness"),
         },
     }
     if role == "head":
@@ -152,6 +155,23 @@ def _container(plan: Mapping[str, Any], role: str, mounts: list[dict[str, Any]])
             )
         ]
     return container
+
+
+# The recipe's names of a probe's times, and Kubernetes' own.
+_PROBE_FIELDS = {
+    "initial_delay_seconds": "initialDelaySeconds",
+    "period_seconds": "periodSeconds",
+    "timeout_seconds": "timeoutSeconds",
+    "success_threshold": "successThreshold",
+    "failure_threshold": "failureThreshold",
+}
+
+
+def _probe_times(plan: Mapping[str, Any], role: str, probe: str) -> dict[str, int]:
+    """Return what the recipe says of a probe of the head; the workers' probes only look after Ray."""
+    if role != "head":
+        return {}
+    return {_PROBE_FIELDS[name]: value for name, value in plan["pod"]["probes"][probe].items() if name in _PROBE_FIELDS}
 
 
 def _environment(plan: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
@@ -175,4 +195,8 @@ def _environment(plan: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
             }
         )
     environment += [{"name": key, "value": value} for key, value in sorted(plan["engine"]["env"].items())]
+    environment += [
+        {"name": entry["name"], "valueFrom": {"secretKeyRef": {"name": entry["secret"], "key": entry["key"]}}}
+        for entry in plan["pod"]["secret_env"]
+    ]
     return environment
