@@ -4,38 +4,31 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
-from ..module_utils.planning.recipe import model_prefix
+from ..module_utils.planning.recipe import converted_recipe, model_prefix, read_inputs
 from ..plugin_utils.action import Action
-from ..plugin_utils.inputs import given_inputs
+from ..plugin_utils.converted import write_recipe
+from ..plugin_utils.inputs import given_variables
 
 
 class ActionModule(Action):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        inputs = given_inputs(self._loader, arguments.get("scope", "recipe"))
+        variables, scope = given_variables(self._loader), arguments.get("scope", "recipe")
+        whole, path = scope == "recipe", variables.get("convert_to")
+        changed = False
+        # Before it is checked: what is wrong in it can be put right in the converted one.
+        if whole and isinstance(path, str) and path.strip() and not self._task.check_mode:
+            changed = write_recipe(converted_recipe(variables), path.strip())
+        inputs = read_inputs(variables, scope)
+        for change in inputs.changes if whole else ():
+            self._display.display(f"converted: {change.line()}")
         return {
-            "changed": False,
+            "changed": changed,
             "name": inputs.name,
-            "model_prefix": model_prefix(inputs.recipe) if "recipe_mode" in inputs.recipe else None,
+            "model_prefix": model_prefix(inputs.recipe) if whole else None,
             "deployment_name": inputs.deployment_name,
-            "has_model_facts": _is_file(inputs.settings["model_facts_file"]),
-            # Without a cluster, none that is named and none that can be found, a plan is made all the same.
-            "has_cluster": inputs.settings["node_provisioner"] == "oke"
-            or bool(inputs.settings["kubeconfig"])
-            or any(map(_is_file, _kubeconfigs())),
             "recipe": inputs.recipe,
             "settings": inputs.settings,
+            "changes": [change.as_dict() for change in inputs.changes] if whole else [],
         }
-
-
-def _is_file(path: str | None) -> bool:
-    return bool(path) and Path(str(path)).expanduser().is_file()
-
-
-def _kubeconfigs() -> list[str]:
-    """Return the files that may name a cluster where none is given, as `connect` looks for them."""
-    named = os.environ.get("K8S_AUTH_KUBECONFIG") or os.environ.get("KUBECONFIG")
-    return named.split(os.pathsep) if named else ["~/.kube/config"]

@@ -11,6 +11,8 @@ version_added: 0.1.0
 description:
   - Reads what was given as extra variables, the recipe's keys at top level or below C(recipe), as data. No value of it
     is ever taken for a template.
+  - A recipe in another spelling is converted; RV(changes) says what stands otherwise then.
+  - With the setting C(convert_to) the converted recipe is written to that file, before it is checked.
   - Checks it, and fails with every fault that it finds.
   - Secrets of the recipe are not returned; P(multinode.inference.recipe_secret#lookup) gives them to a module's option.
 author:
@@ -26,7 +28,7 @@ options:
     default: recipe
 attributes:
   check_mode:
-    description: Changes nothing in any mode.
+    description: Writes no file.
     support: full
   diff_mode:
     description: Has nothing to show.
@@ -71,6 +73,14 @@ has_cluster:
   returned: success
   type: bool
   sample: true
+changes:
+  description:
+    - What stands otherwise than it was written, each with C(where), C(became) and C(why); empty for a recipe in today's
+      spelling.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{where: blueprint_mode, became: recipe_mode, why: its name today}]
 recipe:
   description: The recipe, typed and complete, without its secrets.
   returned: success

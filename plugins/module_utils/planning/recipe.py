@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .dialects import Change, convert, is_foreign_key
 from .fault import Fault, Refused
 from .names import dns_name, dns_name_problem
 from .parameters import RECIPE
@@ -30,6 +31,7 @@ class Inputs:
 
     `secrets` holds the values that stand nowhere else: each is replaced in `recipe` by None.
     `warnings` is what is taken as it is, and worth a look.
+    `changes` is what stands otherwise in the recipe than it was written, where it came in another spelling.
     """
 
     deployment_name: str
@@ -38,6 +40,7 @@ class Inputs:
     settings: dict[str, Any]
     secrets: dict[str, str] = field(default_factory=dict)
     warnings: list[Fault] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
 
 
 def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> Inputs:
@@ -51,9 +54,12 @@ def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> In
     for name in REGISTERED_NAMES:
         if name in extra_variables:
             faults.append(Fault("reserved", name, "an extra variable", "no such variable", f"take {name} out"))
-    given = _recipe_among(extra_variables, faults)
-    settings = read_parameters(extra_variables, SETTINGS, faults)
     whole = scope == "recipe"
+    spelling: list[Fault] = []
+    given, changes = convert(_recipe_among(extra_variables, faults), spelling)
+    if whole:
+        faults.extend(spelling)
+    settings = read_parameters(extra_variables, SETTINGS, faults)
     if whole:
         recipe = read_known(given, RECIPE, faults, "recipe" if "recipe" in extra_variables else "")
     else:
@@ -80,7 +86,7 @@ def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> In
         secrets = _take_secrets(recipe)
     if faults:
         raise Refused(faults)
-    return Inputs(written_name, name, recipe, settings, secrets, warnings)
+    return Inputs(written_name, name, recipe, settings, secrets, warnings, changes)
 
 
 _DEPLOYMENT_NAME = next(parameter for parameter in RECIPE if parameter.name == "deployment_name")
@@ -146,13 +152,23 @@ def _recipe_among(extra_variables: Mapping[str, Any], faults: list[Fault]) -> Ma
     for key, value in extra_variables.items():
         if key in setting_names or str(key).startswith(_FOREIGN_PREFIXES) or key in REGISTERED_NAMES:
             continue
-        if key in recipe_names or str(key).startswith(OUR_PREFIXES) or nearest(str(key), recipe_names):
+        if (
+            key in recipe_names
+            or str(key).startswith(OUR_PREFIXES)
+            or is_foreign_key(str(key))
+            or nearest(str(key), recipe_names)
+        ):
             found[key] = value
         elif like := nearest(str(key), setting_names):
             faults.append(
                 Fault("unknown_key", str(key), "a key that is not known", "a known setting", f"did you mean {like}?")
             )
     return found
+
+
+def converted_recipe(extra_variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe in today's spelling, untyped and with its secrets, whatever faults it has."""
+    return convert(_recipe_among(extra_variables, []), [])[0]
 
 
 def model_source(recipe: Mapping[str, Any]) -> dict[str, Any]:

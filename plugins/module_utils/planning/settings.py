@@ -109,6 +109,11 @@ OUTPUT = (
         "mapping",
         "Your own US dollars in place of the list's: gpu_hour, volume_gb_month, volume_vpu_month, load_balancer_hour.",
     ),
+    Parameter(
+        "convert_to",
+        "string",
+        "File that the recipe is written to in today's spelling, its secrets too; only its owner may read it.",
+    ),
     Parameter("html_file", "string", "File that the plan is written to as a page of HTML."),
     Parameter(
         "model_facts_file",

@@ -54,7 +54,7 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"recipe_mode": "service"}, "recipe_mode: 'service', expected raycluster; correct recipe_mode"),
+        ({"recipe_mode": "serve"}, "recipe_mode: 'serve', expected raycluster; correct recipe_mode"),
         (
             {f"{PARAMS}__worker_node_num_gpus": "4"},
             f"{PARAMS}.worker_node_num_gpus: 4, expected 2, as head_node_num_gpus has; make head and workers equal",
