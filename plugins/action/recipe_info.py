@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from ..module_utils.planning.recipe import converted_recipe, model_prefix, read_inputs
@@ -28,7 +30,22 @@ class ActionModule(Action):
             "name": inputs.name,
             "model_prefix": model_prefix(inputs.recipe) if whole else None,
             "deployment_name": inputs.deployment_name,
+            "has_model_facts": _is_file(inputs.settings["model_facts_file"]),
+            # Without a cluster, none that is named and none that can be found, a plan is made all the same.
+            "has_cluster": inputs.settings["node_provisioner"] == "oke"
+            or bool(inputs.settings["kubeconfig"])
+            or any(map(_is_file, _kubeconfigs())),
             "recipe": inputs.recipe,
             "settings": inputs.settings,
             "changes": [change.as_dict() for change in inputs.changes] if whole else [],
         }
+
+
+def _is_file(path: str | None) -> bool:
+    return bool(path) and Path(str(path)).expanduser().is_file()
+
+
+def _kubeconfigs() -> list[str]:
+    """Return the files that may name a cluster where none is given, as `connect` looks for them."""
+    named = os.environ.get("K8S_AUTH_KUBECONFIG") or os.environ.get("KUBECONFIG")
+    return named.split(os.pathsep) if named else ["~/.kube/config"]
