@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Prints the path (not that of a virtual environment) of the first of the given programs that is a Python 3.11 able to make virtual environments; installs
-# Debian's when there is none and this is root.
+# Prints the path of the first of the given programs that is a Python 3.11 able to make virtual environments (not itself of
+# one); installs Debian's when there is none and this is root.
 set -u
 
 works() {
