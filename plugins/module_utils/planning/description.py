@@ -32,12 +32,12 @@ def describe(plan: Mapping[str, Any]) -> list[str]:
     lines += _field("Image", pod["image"] + of)
     lines += _field(
         "Pod",
-        f"{pod['gpus']} GPUs, {pod['cpu']} vCPU, {pod['memory_gib']} GiB of memory, "
+        f"{gpus(pod['gpus'])}, {pod['cpu']} vCPU, {pod['memory_gib']} GiB of memory, "
         f"{pod['shared_memory_mib'] / 1024:g} of them shared",
     )
     lines += _field("vLLM", " ".join(plan["engine"]["args"]))
     limit = plan["limit"]
-    lines += _field("Limit", f"{limit['gpus']} GPUs of {limit['name'] or 'the limit that counts this shape'}")
+    lines += _field("Limit", f"{gpus(limit['gpus'])} of {limit['name'] or 'the limit that counts this shape'}")
     for number, choice in enumerate(plan["choices"]):
         lines += _field("" if number else "Chosen", f"{choice['field']}: {_value(choice['value'])} ({choice['why']})")
     return lines + _warnings(plan)
@@ -68,6 +68,16 @@ def memory_parts(stage: Mapping[str, Any]) -> list[tuple[str, int]]:
     ]
 
 
+def size(count: int) -> str:
+    """Return a number of bytes as people write it."""
+    return f"{count / 1e9:.1f} GB" if count >= 5e7 else f"{count / 1e6:.1f} MB"
+
+
+def gpus(count: int) -> str:
+    """Return a number of GPUs in words."""
+    return "1 GPU" if count == 1 else f"{count} GPUs"
+
+
 def _field(label: str, text: str) -> list[str]:
     """Return `label` and the text beside it, wrapped."""
     wrapped = textwrap.wrap(shorten(text), COLUMNS - _LABEL, break_on_hyphens=False) or [""]
@@ -78,7 +88,7 @@ def _head(plan: Mapping[str, Any]) -> list[str]:
     nodes, parallelism, memory, model = plan["nodes"], plan["parallelism"], plan["memory"], plan["model"]
     lines = _field("Deployment", f"{plan['deployment']['name']} in namespace {plan['deployment']['namespace']}")
     lines += _field(
-        "Model", f"{model['served_names'][0]}: {model['architecture']}, {model['bytes'] / 1e9:.1f} GB, {model['path']}"
+        "Model", f"{model['served_names'][0]}: {model['architecture']}, {size(model['bytes'])}, {model['path']}"
     )
     lines += _field(
         "Nodes",
@@ -102,12 +112,12 @@ def _memory(plan: Mapping[str, Any]) -> list[str]:
     known = any(stage["usable_bytes"] for stage in memory["per_gpu"])
     for stage in memory["per_gpu"]:
         who = f"{stage['stage']} " + ("head" if stage["stage"] == 0 else "worker")
-        disk = f"{held[stage['stage']] / 1e9:.1f} GB"
+        disk = size(held[stage["stage"]])
         bar = f"[{_bar(stage)}]" if known else "not known"
         lines.append(
             f"{who:<13}{layer_range(stage):<9}{disk:>9}  {bar:<{_BAR + 2}}  {stage['kv_tokens']:>13,}".rstrip()
         )
-        parts = ", ".join(f"{name} {size / GIB:.1f}" for name, size in memory_parts(stage))
+        parts = ", ".join(f"{name} {held_bytes / GIB:.1f}" for name, held_bytes in memory_parts(stage))
         total = f" of {stage['usable_bytes'] / GIB:.1f} GiB" if known else " GiB"
         lines.append(f"{'':<33}{parts}{total}")
     return [*lines, f"{'':<33}# weights   + overhead (an estimate)   = KV cache", ""]
@@ -116,7 +126,7 @@ def _memory(plan: Mapping[str, Any]) -> list[str]:
 def _bar(stage: Mapping[str, Any]) -> str:
     """Return what vLLM may use of a GPU as a bar."""
     usable = stage["usable_bytes"] or 1
-    weights, overhead, _cache = (round(size * _BAR / usable) for _name, size in memory_parts(stage))
+    weights, overhead, _cache = (round(part * _BAR / usable) for _name, part in memory_parts(stage))
     weights = min(_BAR, max(1, weights))
     overhead = min(_BAR - weights, max(1, overhead))
     return "#" * weights + "+" * overhead + "=" * (_BAR - weights - overhead)

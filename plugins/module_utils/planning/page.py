@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from .description import GIB, layer_range, memory_parts, shorten
+from .description import GIB, gpus, layer_range, memory_parts, shorten, size
 from .fault import Fault
 
 _STYLE = """
@@ -73,7 +73,7 @@ def _section(title: str, content: str) -> str:
 def _subtitle(plan: Mapping[str, Any]) -> str:
     nodes, model = plan["nodes"], plan["model"]
     return (
-        f"{model['served_names'][0]} ({model['architecture']}, {model['bytes'] / 1e9:.1f} GB) "
+        f"{model['served_names'][0]} ({model['architecture']}, {size(model['bytes'])}) "
         f"on {nodes['count']} x {nodes['shape']}"
     )
 
@@ -114,25 +114,25 @@ def _nodes(plan: Mapping[str, Any]) -> str:
         ]
         if number < len(stages):
             stage = stages[number]
-            parts.append(_label(x + 12, y + 40, f"layers {layer_range(stage)}, {held[number] / 1e9:.1f} GB on disk"))
+            parts.append(_label(x + 12, y + 40, f"layers {layer_range(stage)}, {size(held[number])} on disk"))
             parts += _gpus(stage, plan["nodes"]["gpus"], x + 12, y + 52)
     rows = -(-count // _COLUMNS)
     return _svg(rows * (_CARD_HEIGHT + _GAP), f"{count} nodes with their GPUs and layers", parts)
 
 
-def _gpus(stage: Mapping[str, Any], gpus: int, x: float, y: float) -> list[str]:
+def _gpus(stage: Mapping[str, Any], count: int, x: float, y: float) -> list[str]:
     usable = stage["usable_bytes"]
-    wide = (_CARD_WIDTH - 24 + 6) / gpus
+    wide = (_CARD_WIDTH - 24 + 6) / count
     parts = []
-    for gpu in range(gpus):
+    for gpu in range(count):
         left = x + gpu * wide
         parts.append(_box(left, y, wide - 6, _BAR_HEIGHT, "free", f"GPU {gpu}"))
         bottom = y + _BAR_HEIGHT
-        for name, size in memory_parts(stage) if usable else []:
-            height = min(size / usable, 1) * _BAR_HEIGHT
+        for name, held in memory_parts(stage) if usable else []:
+            height = min(held / usable, 1) * _BAR_HEIGHT
             bottom -= height
-            parts.append(_box(left, bottom, wide - 6, height, _CLASS[name], f"GPU {gpu}: {name} {size / GIB:.1f} GiB"))
-    weights, overhead, cache = (size / GIB for _name, size in memory_parts(stage))
+            parts.append(_box(left, bottom, wide - 6, height, _CLASS[name], f"GPU {gpu}: {name} {held / GIB:.1f} GiB"))
+    weights, overhead, cache = (held / GIB for _name, held in memory_parts(stage))
     return [
         *parts,
         _label(x, y + _BAR_HEIGHT + 18, f"weights {weights:.1f} GiB, other {overhead:.1f} GiB", "soft"),
@@ -218,8 +218,8 @@ def _runs(plan: Mapping[str, Any]) -> str:
         [
             ("image", f"<code>{_text(pod['image'])}</code>"),
             ("vLLM", f"<code>{_text(' '.join(plan['engine']['args']))}</code>"),
-            ("pod", _text(f"{pod['gpus']} GPUs, {pod['cpu']} vCPU, {pod['memory_gib']} GiB of memory")),
-            ("limit", _text(f"{limit['gpus']} GPUs of {limit['name'] or 'the limit that counts this shape'}")),
+            ("pod", _text(f"{gpus(pod['gpus'])}, {pod['cpu']} vCPU, {pod['memory_gib']} GiB of memory")),
+            ("limit", _text(f"{gpus(limit['gpus'])} of {limit['name'] or 'the limit that counts this shape'}")),
             ("model", f"<code>{_text(plan['model']['path'])}</code>"),
         ]
     )
