@@ -167,8 +167,12 @@ def _recipe_among(extra_variables: Mapping[str, Any], faults: list[Fault]) -> Ma
 
 
 def converted_recipe(extra_variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the recipe in today's spelling, untyped and with its secrets, whatever faults it has."""
-    return convert(_recipe_among(extra_variables, []), [])[0]
+    """Return the recipe in today's spelling, untyped and with its secrets; raises Refused for a mode not served."""
+    faults: list[Fault] = []
+    recipe = convert(_recipe_among(extra_variables, []), faults)[0]
+    if modes := [fault for fault in faults if fault.code == "mode"]:
+        raise Refused(modes)
+    return recipe
 
 
 def model_source(recipe: Mapping[str, Any]) -> dict[str, Any]:

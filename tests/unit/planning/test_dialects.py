@@ -140,6 +140,8 @@ def test_a_model_by_name_is_a_repository() -> None:
 )
 def test_another_mode_is_refused_by_name_with_the_reason(mode: str, reason: str) -> None:
     assert faults_of(recipe(recipe_mode=mode)) == [f"recipe_mode: {mode}, expected raycluster; {reason}"]
+    with pytest.raises(Refused):
+        converted_recipe(recipe(recipe_mode=mode))
 
 
 _names = [*(parameter.name for parameter in RECIPE), *leader_and_workers()]

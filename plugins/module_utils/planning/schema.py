@@ -1,0 +1,132 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The recipe's table in two other forms: a JSON Schema for editors, and a survey for AWX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .parameters import RECIPE, Parameter
+from .settings import SETTINGS
+from .values import expected_of
+
+# What counts as a number or a truth value when it is written as text; an empty text is not given.
+_DIGITS = r"^\s*(-?[0-9]{1,18})?\s*$"
+_NUMBER = r"^\s*(-?[0-9]+(\.[0-9]+)?)?\s*$"
+_TRUTH = r"^\s*([Tt]rue|TRUE|[Ff]alse|FALSE|[Yy]es|YES|[Nn]o|NO|[Oo]n|ON|[Oo]ff|OFF|0|1)?\s*$"
+_STRUCTURED = ("object", "objects", "list", "mapping")
+# Settings that a survey asks for beside the recipe.
+_ASKED = ("oke_cluster_id",)
+_SURVEY_TEXT = 4096
+
+
+def recipe_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a recipe file."""
+    schema = _object(RECIPE)
+    # With this key an editor finds the schema; the product takes it for another's.
+    schema["properties"] = {"$schema": {"type": "string"}, **schema["properties"]}
+    # The number of workers follows from the nodes, unless the plan chooses both.
+    schema["if"] = {"properties": {"recipe_node_pool_size": {"const": "auto"}}}
+    schema["else"] = {
+        "properties": {
+            "recipe_raycluster_params": {"if": {"type": "object"}, "then": {"required": ["num_worker_nodes"]}}
+        }
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Recipe of multinode.inference",
+        "description": "What is to be served: a model, on so many nodes of a shape.",
+        **schema,
+        # Object Storage or a Hugging Face repository.
+        "oneOf": [{"required": ["input_object_storage"]}, {"required": ["input_hugging_face"]}],
+    }
+
+
+def awx_survey() -> dict[str, Any]:
+    """Return a survey for an AWX job template of the deploy playbook: one question for each parameter served."""
+    settings = tuple(setting for setting in SETTINGS if setting.name in _ASKED)
+    # What has to be answered stands first.
+    served = sorted((entry for entry in RECIPE if not entry.not_served), key=lambda entry: not entry.required)
+    return {
+        "name": "Deploy a model",
+        "description": "The recipe; what is not answered is not given. Objects and lists are answered as JSON.",
+        "spec": [_question(parameter) for parameter in (*settings, *served)],
+    }
+
+
+def _object(table: Sequence[Parameter]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {parameter.name: _property(parameter) for parameter in table},
+        "required": [parameter.name for parameter in table if parameter.required],
+        "additionalProperties": False,
+    }
+
+
+def _property(parameter: Parameter) -> dict[str, Any]:
+    description = parameter.description
+    if parameter.wire:
+        description += f" Becomes: {parameter.wire}."
+    if parameter.not_served:
+        description += f" Not served: {parameter.not_served}."
+    schema: dict[str, Any] = {"description": description, **_value(parameter)}
+    if parameter.default is not None:
+        schema["default"] = parameter.default
+    if parameter.not_served:
+        schema["deprecated"] = True
+    return schema
+
+
+def _value(parameter: Parameter) -> dict[str, Any]:
+    """What a value may be: numbers and truth values as text too, as the published recipes write them."""
+    if parameter.choices:
+        return {"enum": list(parameter.choices)}
+    kind = parameter.kind
+    if kind == "object":
+        return _object(parameter.properties)
+    if kind == "objects":
+        return {"type": "array", "items": _object(parameter.properties)}
+    if kind == "list":
+        return {"type": "array", "items": {"type": ["string", "integer"]}}
+    if kind == "mapping":
+        return {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
+    if kind == "string":
+        return {"type": ["string", "integer"]}
+    if kind == "boolean":
+        return {"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": _TRUTH}]}
+    number: dict[str, Any] = {"type": kind}
+    if parameter.minimum is not None:
+        number["minimum"] = parameter.minimum
+    if parameter.maximum is not None:
+        number["maximum"] = parameter.maximum
+    choices: list[dict[str, Any]] = [number, {"type": "string", "pattern": _DIGITS if kind == "integer" else _NUMBER}]
+    if parameter.words:
+        choices.append({"enum": list(parameter.words)})
+    return {"anyOf": choices}
+
+
+def _question(parameter: Parameter) -> dict[str, Any]:
+    """One question in the form of AWX's survey_spec."""
+    question: dict[str, Any] = {
+        "question_name": parameter.name,
+        "question_description": f"{parameter.description} ({expected_of(parameter)})",
+        "variable": parameter.name,
+        "required": parameter.required or parameter.name in _ASKED,
+        "type": "text",
+        "min": 0,
+        "max": _SURVEY_TEXT,
+        "default": "" if parameter.default is None else str(parameter.default),
+        "choices": "",
+    }
+    if parameter.choices or parameter.kind == "boolean":
+        choices = list(parameter.choices) or ["true", "false"]
+        default = choices[0] if parameter.choices else str(bool(parameter.default)).lower()
+        question.update(type="multiplechoice", choices=choices, default=default, min=None, max=None)
+    elif parameter.kind in _STRUCTURED:
+        question.update(type="textarea")
+    elif parameter.kind == "integer" and not parameter.words:
+        # AWX wants both ends of the range.
+        question.update(type="integer", min=parameter.minimum or 0, max=parameter.maximum or 2**31 - 1)
+        question["default"] = "" if parameter.default is None else parameter.default
+    return question
