@@ -33,7 +33,7 @@ code { font-size: 13px; overflow-wrap: anywhere; }
 _WIDTH = 960
 _CLASS = {"weights": "weights", "overhead": "overhead", "KV cache": "cache"}
 _COLUMNS = 4
-_CARD_WIDTH, _CARD_HEIGHT, _GAP = 222, 190, 24
+_CARD_WIDTH, _CARD_HEIGHT, _GAP = 222, 202, 24
 _BAR_HEIGHT = 84
 
 
@@ -136,7 +136,8 @@ def _gpus(stage: Mapping[str, Any], count: int, x: float, y: float) -> list[str]
     return [
         *parts,
         _label(x, y + _BAR_HEIGHT + 18, f"weights {weights:.1f} GiB, other {overhead:.1f} GiB", "soft"),
-        _label(x, y + _BAR_HEIGHT + 35, f"KV cache {cache:.1f} GiB, {stage['kv_tokens']:,} tokens", "soft"),
+        _label(x, y + _BAR_HEIGHT + 35, f"KV cache {cache:.1f} GiB", "soft"),
+        _label(x, y + _BAR_HEIGHT + 52, f"{stage['kv_tokens']:,} tokens", "soft"),
     ]
 
 
