@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -25,9 +26,12 @@ API_KEY = "an-api-key"
 
 def free_port() -> int:
     """A port that is free now, and not one that the kernel gives to connections."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        # Below the range that Linux takes for outgoing connections (32768 to 60999), one of which may come between.
+        port = random.randrange(20000, 32768)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
