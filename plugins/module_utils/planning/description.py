@@ -113,9 +113,9 @@ def _memory(plan: Mapping[str, Any]) -> list[str]:
     for stage in memory["per_gpu"]:
         who = f"{stage['stage']} " + ("head" if stage["stage"] == 0 else "worker")
         disk = size(held[stage["stage"]])
-        bar = f"[{_bar(stage)}]" if known else "not known"
+        meter = f"[{_bar(stage)}]" if known else "not known"
         lines.append(
-            f"{who:<13}{layer_range(stage):<9}{disk:>9}  {bar:<{_BAR + 2}}  {stage['kv_tokens']:>13,}".rstrip()
+            f"{who:<13}{layer_range(stage):<9}{disk:>9}  {meter:<{_BAR + 2}}  {stage['kv_tokens']:>13,}".rstrip()
         )
         parts = ", ".join(f"{name} {held_bytes / GIB:.1f}" for name, held_bytes in memory_parts(stage))
         total = f" of {stage['usable_bytes'] / GIB:.1f} GiB" if known else " GiB"

@@ -68,6 +68,8 @@ def engine_of(
         "--host", "0.0.0.0",
         "--port", str(recipe["recipe_container_port"]),
         "--served-model-name", *served,
+        # The probes ask every few seconds; their lines would bury what the engine says.
+        "--disable-uvicorn-access-log",
     ]  # fmt: skip
     if memory is not None and (recipe["recipe_max_model_length"] or memory.context < (model.max_length or 0)):
         arguments += ["--max-model-len", str(memory.context)]
@@ -113,10 +115,12 @@ def engine_of(
                 "ray-client-server-port": str(params["rayclient_server_port"]),
                 "metrics-export-port": str(params["metrics_export_port"]),
                 "object-store-memory": str(OBJECT_STORE_BYTES),
+                "log-color": "false",
             },
             "worker": {
                 "metrics-export-port": str(params["metrics_export_port"]),
                 "object-store-memory": str(OBJECT_STORE_BYTES),
+                "log-color": "false",
             },
         },
     }

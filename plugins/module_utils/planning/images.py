@@ -77,7 +77,7 @@ def full_image_name(image: str, registry: str | None = None) -> str:
 
 def image_line(image: str) -> ImageLine | None:
     """Return what the image holds, or None for one that is not known. Mirrors keep the name's last two parts."""
-    name, _, tag = image.rpartition(":")
+    name, _colon, tag = image.rpartition(":")
     if not name.endswith("rayproject/ray-llm"):
         return None
     match = _RAY_LLM_TAG.match(tag)
@@ -129,7 +129,7 @@ def check_image(image: str, shape: Shape | None) -> tuple[list[Fault], list[Faul
 
 
 def _unknown(image: str, place: str) -> Fault:
-    name, _, tag = image.rpartition(":")
+    name, _colon, tag = image.rpartition(":")
     version = re.match(r"v?(\d+)\.(\d+)", tag)
     if name.endswith("vllm/vllm-openai") and (not version or (int(version[1]), int(version[2])) >= _OPENAI_WITHOUT_RAY):
         return Fault(

@@ -54,7 +54,7 @@ class PreauthenticatedRequest:
     def __init__(self, url: str, prefix: str) -> None:
         parts = urllib.parse.urlsplit(url)
         # An AnyObjectRead URL ends with /o/; the names of objects follow it, also where the PAR is for a prefix.
-        base, marker, _ = parts.path.partition("/o/")
+        base, marker, _prefix = parts.path.partition("/o/")
         if parts.scheme not in ("http", "https") or not parts.hostname or not marker:
             raise ValueError("it is not the URL of a pre-authenticated request (https://…/p/…/n/…/b/…/o/)")
         self._parts = parts

@@ -87,7 +87,7 @@ class Reader:
         return answer, self._blocks(response, end - start)
 
     def _ask(self, method: str, name: str, byte_range: str | None) -> http.client.HTTPResponse:
-        for _ in range(MOST_REDIRECTS):
+        for _try in range(MOST_REDIRECTS):
             address = self._origin.address(name)
             target = (address.secure, address.host, address.port)
             if self._connection is None or self._target != target:
