@@ -31,13 +31,14 @@ PARTS: dict[str, tuple[str, ...]] = {
     "molecule": (sys.executable, "-m", "tests.tools.molecule"),
     "e2e": (*PYTEST, "-v", "--durations=10", "-m", "not soak and not packaging", "tests/e2e"),
     "packaging": (*PYTEST, "-v", "--durations=10", "-m", "packaging and not soak", "tests/e2e/test_packaging.py"),
+    "properties": ("env", "HYPOTHESIS_PROFILE=soak", *PYTEST, "-q", "-m", "hypothesis", "tests/unit"),
     "long": (*PYTEST, "-v", "--durations=10", "-m", "soak", "tests"),
 }
 
 GROUPS = {
     "all": ("lint", "unit", "rig-up", "packaging", "molecule", "e2e", "rig-down"),
     "quick": ("style", "unit-quick"),
-    "soak": ("rig-up", "long", "rig-down"),
+    "soak": ("properties", "rig-up", "long", "rig-down"),
 }
 
 # "==== 12 passed, 1 skipped in 3.45s ====" and the same without the rules
