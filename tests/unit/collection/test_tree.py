@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ from tests.tools.setup import KUBERNETES_CORE_VERSION, REPOSITORY
 LINKED = ("plugins", "roles", "meta", "galaxy.yml")
 # Longer than this a file has a seam.
 MOST_LINES = 450
+REFUSED_NAMES = {"_", "bar", "baz", "foo", "tata", "toto", "tutu"}
 HEADER = (
     "# Copyright: multinode.inference contributors\n"
     "# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)\n"
@@ -69,6 +71,17 @@ def test_files_of_the_collection_are_short_enough_to_read() -> None:
     files = tracked("plugins/*.py", "roles/*.py", "roles/*.yml", "playbooks/*.yml")
     lengths = {name_of(path): len(path.read_text().splitlines()) for path in files}
     assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}, "find the seam"
+
+
+def test_names_that_sanity_refuses() -> None:
+    """`ansible-test sanity` (pylint, disallowed-name) says the same, two minutes later."""
+    found = [
+        f"{name_of(path)}:{node.lineno}: {node.id}"
+        for path in tracked("plugins/*.py", "roles/*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in REFUSED_NAMES
+    ]
+    assert found == []
 
 
 def test_no_path_of_one_machine_in_the_tree() -> None:
