@@ -7,21 +7,19 @@ objects, and one call of the OCI SDK. Both run alternately in this run; the rati
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.e2e.playbooks import Playbooks, recap
-from tests.rig import samples
+from tests.rig import access, samples
 from tests.rig.configuration import REPOSITORY, Rig, rig_directory
 from tests.tools.collection_finder import install
 
@@ -42,11 +40,9 @@ def main() -> None:
 
 
 def _measure(rig: Rig, directory: Path, folder: Path) -> None:
-    tenancy = _post(f"{rig.oci.control}/tenancies", {})
+    tenancy = access.steer(rig.oci.control, "POST", "/tenancies", {})
     samples.put_model(tenancy, rig)
-    script = f'. "{directory / "env"}" && env -0'
-    text = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
-    environment = dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
+    environment = access.environment(directory)
     playbooks = Playbooks(folder, environment, {**tenancy["settings"], "endpoint_exposure": "load_balancer"})
     recipe = samples.recipe(samples.make_par(tenancy, rig), deployment_name="bench_noop")
     try:
@@ -124,12 +120,3 @@ def _seconds(command: list[str], environment: dict[str, str]) -> tuple[float, st
 def _check(command: list[str]) -> None:
     if subprocess.run(command, cwd=REPOSITORY, env=dict(os.environ), check=False).returncode:
         raise SystemExit(f"{' '.join(command)} failed")
-
-
-def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(
-        url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}, method="POST"
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        answered: dict[str, Any] = json.loads(answer.read())
-        return answered

@@ -8,16 +8,15 @@ that needs it, and ended with the session, also when pytest-xdist runs the sessi
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.rig import access
 from tests.rig.configuration import REPOSITORY, Rig, rig_directory
 
 STARTED_BY_TESTS = "started-by-tests"
@@ -35,11 +34,7 @@ class RunningRig:
 
     def steer(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """One request to the control address; the decoded answer. urllib's HTTPError where it is refused."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.control}{path}", data=data, headers=headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or b"null")
+        return access.steer(self.control, method, path, body)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """The standard output of kubectl as the cluster's administrator; fails the test with its errors."""
@@ -51,9 +46,7 @@ class RunningRig:
 
     def environment(self) -> dict[str, str]:
         """This process's environment with what `env` of the rig sets."""
-        script = f'. "{self.directory / "env"}" && env -0'
-        result = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
-        return dict(entry.split("=", 1) for entry in result.stdout.split("\0") if "=" in entry)
+        return access.environment(self.directory)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,11 +8,9 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
-from typing import Any
 
-from tests.rig import samples
+from tests.rig import access, samples
 from tests.rig.configuration import REPOSITORY, Rig, rig_directory
 
 _parts: list[tuple[str, float]] = []
@@ -25,7 +23,7 @@ def main() -> int:
     recipe = directory / "rig_two_nodes.json"
     started = time.monotonic()
     _say("The tiny Llama goes into the rig's Object Storage; the sample recipe gets a real PAR for it.")
-    tenancy = _first_tenancy(rig)
+    tenancy = access.steer(rig.oci.control, "GET", "/tenancies")[0]
     if not recipe.exists():
         samples.put_model(tenancy, rig)
         recipe.write_text(json.dumps(samples.recipe(samples.make_par(tenancy, rig)), indent=2), encoding="utf-8")
@@ -34,7 +32,7 @@ def main() -> int:
     result = directory / "result.json"
     command = ["ansible-playbook", "playbooks/deploy.yml", "-e", f"@{recipe}", "-e", f"@{directory / 'settings.yml'}"]
     command += ["-e", f"result_file={result}"]
-    environment = _environment(directory)
+    environment = access.environment(directory)
     _timed("deploy", command, environment)
     deployed = json.loads(result.read_text(encoding="utf-8"))
 
@@ -58,17 +56,6 @@ def main() -> int:
         f"The deployment is still up: `source {shown}/env` to look at it with kubectl, `make rig-down` to end it all."
     )
     return 0
-
-
-def _first_tenancy(rig: Rig) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{rig.oci.control}/tenancies", timeout=30) as answer:
-        return json.loads(answer.read())[0]
-
-
-def _environment(directory: Path) -> dict[str, str]:
-    script = f'. "{directory / "env"}" && env -0'
-    text = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
-    return dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
 
 
 def _timed(name: str, command: list[str], environment: dict[str, str]) -> None:
