@@ -17,12 +17,14 @@ from ..plugin_utils.inputs import given_variables
 class ActionModule(Action):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         variables, scope = given_variables(self._loader), arguments.get("scope", "recipe")
-        whole, path = scope == "recipe", variables.get("convert_to")
+        # Only a plan may go by facts from a file, without a cluster: a deploy asks the source before it spends money.
+        planning = scope == "plan"
+        whole, path = scope in ("recipe", "plan"), variables.get("convert_to")
         changed = False
         # Before it is checked: what is wrong in it can be put right in the converted one.
-        if whole and isinstance(path, str) and path.strip() and not self._task.check_mode:
+        if planning and isinstance(path, str) and path.strip() and not self._task.check_mode:
             changed = write_recipe(converted_recipe(variables), path.strip())
-        inputs = read_inputs(variables, scope)
+        inputs = read_inputs(variables, "recipe" if whole else scope)
         for change in inputs.changes if whole else ():
             self._display.display(f"converted: {change.line()}")
         return {
@@ -30,9 +32,10 @@ class ActionModule(Action):
             "name": inputs.name,
             "model_prefix": model_prefix(inputs.recipe) if whole else None,
             "deployment_name": inputs.deployment_name,
-            "has_model_facts": _is_file(inputs.settings["model_facts_file"]),
+            "has_model_facts": planning and _is_file(inputs.settings["model_facts_file"]),
             # Without a cluster, none that is named and none that can be found, a plan is made all the same.
-            "has_cluster": inputs.settings["node_provisioner"] == "oke"
+            "has_cluster": not planning
+            or inputs.settings["node_provisioner"] == "oke"
             or bool(inputs.settings["kubeconfig"])
             or any(map(_is_file, _kubeconfigs())),
             "recipe": inputs.recipe,

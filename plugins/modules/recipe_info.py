@@ -20,11 +20,12 @@ author:
 options:
   scope:
     description:
-      - What is read. V(recipe) is the whole recipe.
+      - What is read. V(recipe) is the whole recipe. So is V(plan), for a plan alone, which may do without a cluster and
+        by facts from a file, and writes the recipe that C(convert_to) asks for.
       - The others only find out which deployment is meant and take any recipe that names it, or C(deployment_name)
         alone. V(any) needs no name, V(removal) needs all that says where the node pool is.
     type: str
-    choices: [recipe, deployment, removal, any]
+    choices: [recipe, plan, deployment, removal, any]
     default: recipe
 attributes:
   check_mode:

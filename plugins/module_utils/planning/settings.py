@@ -118,7 +118,7 @@ OUTPUT = (
     Parameter(
         "model_facts_file",
         "string",
-        "File of the model's facts: read where it is there (no source is asked then), else written.",
+        "File of the model's facts: plan reads it where it is there (no source is asked then); else it is written.",
     ),
     Parameter("result_file", "string", "File that the playbook writes its result to, as JSON."),
     Parameter(
