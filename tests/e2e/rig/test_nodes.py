@@ -59,6 +59,7 @@ def test_containers_of_a_pod_share_its_network_but_no_processes_or_files(namespa
     server = script("touch /tmp/mine; cd /tmp && exec python3 -m http.server 8000", name="server")
     text = "until curl -sf localhost:8000; do sleep 0.2; done; ls /tmp/mine; ls -d /proc/[0-9]* | wc -l; sleep 100"
     namespace.pod("shared", server, script(text))
+    namespace.until_ready("shared")
     wait("the answer", lambda: "No such file" in namespace.logs("shared", "-c", "main"))
     said = namespace.logs("shared", "-c", "main")
     assert "mine</a>" in said
