@@ -24,7 +24,6 @@ from tests.rig.configuration import REPOSITORY, Rig, rig_directory
 from tests.tools.collection_finder import install
 
 ROUNDS = 3
-_SIGN_IN = ("auth_type", "config_file_location", "config_profile_name", "region", "oci_service_endpoint")
 
 
 def main() -> None:
@@ -70,6 +69,7 @@ def _floor(folder: Path, plan: dict[str, Any], settings: dict[str, Any]) -> list
     """The command of the bare playbook."""
     install()
     from ansible_collections.multinode.inference.plugins.module_utils.planning.manifests.objects import render
+    from ansible_collections.multinode.inference.plugins.module_utils.planning.settings import SIGN_IN
 
     programs = (REPOSITORY / "roles" / "raycluster" / "files").glob("*.py")
     objects = render(plan, {path.name: path.read_text(encoding="utf-8") for path in sorted(programs)})
@@ -80,7 +80,7 @@ def _floor(folder: Path, plan: dict[str, Any], settings: dict[str, Any]) -> list
         "kubeconfig": settings["kubeconfig"],
         "resource_definition": objects,
     }
-    sign_in = {key: settings[key] for key in _SIGN_IN if settings.get(key)}
+    sign_in = {key: settings[key] for key in SIGN_IN if settings.get(key)}
     tasks = [
         {"name": "Apply", "kubernetes.core.k8s": apply},
         {

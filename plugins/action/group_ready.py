@@ -13,6 +13,7 @@ from ..module_utils.kube.group import Observer, read_secret
 from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.names import object_names
 from ..module_utils.planning.observation import Judgement, head_pod, judge, readable_seconds
+from ..module_utils.planning.settings import SIGN_IN
 from ..plugin_utils.action import Action, connect_by_settings, fault_of
 from ..plugin_utils.completion import complete
 from ..plugin_utils.inputs import given_inputs
@@ -24,8 +25,6 @@ MOST_SECONDS_BETWEEN_LINES = 30.0
 # What looks like a failure has to be seen that long: pods of a former run may still be on their way out.
 FAILURE_SECONDS = 12.0
 CLOUD_SECONDS = 30.0
-# The settings that are options of every module that signs in to Oracle Cloud.
-SIGN_IN_OPTIONS = ("auth_type", "config_file_location", "config_profile_name", "region", "oci_service_endpoint")
 
 
 class ActionModule(Action):
@@ -205,7 +204,7 @@ class _Cloud:
                 "compartment_id": compartment_id,
                 "deployment": name,
             }
-            self._query.update({option: settings[option] for option in SIGN_IN_OPTIONS})
+            self._query.update({option: settings[option] for option in SIGN_IN})
 
     def look(self, now: float) -> str:
         """Return what to add to the line of the nodes. Raises Refused where nodes will not come."""

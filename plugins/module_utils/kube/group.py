@@ -13,27 +13,24 @@ from urllib.parse import quote
 
 from ..planning.names import (
     CHOICES_ANNOTATION,
-    COLLECTION,
     HASH_ANNOTATION,
-    INSTANCE_LABEL,
-    MANAGED_BY_LABEL,
     NAME_ANNOTATION,
     NODE_LABEL,
     PRICE_ANNOTATION,
     RECIPE_ANNOTATION,
     SHAPE_ANNOTATION,
+    label_selector,
 )
 from ..planning.observation import Observation, judge, progress_lines
 from .client import Kubernetes
 
 RAYCLUSTERS = "/apis/ray.io/v1/rayclusters"
-_OURS = f"{MANAGED_BY_LABEL}={COLLECTION}"
 
 
 def list_deployments(kubernetes: Kubernetes, name: str | None = None) -> list[dict[str, Any]]:
     """Return what each deployment's RayCluster says of it, judged now; `name` picks one."""
-    selector = _OURS if name is None else f"{_OURS},{INSTANCE_LABEL}={name}"
-    return [_describe(kubernetes, item) for item in kubernetes.items(RAYCLUSTERS, labelSelector=selector)]
+    found = kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(name))
+    return [_describe(kubernetes, item) for item in found]
 
 
 def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from ..planning.names import COLLECTION, INSTANCE_LABEL, MANAGED_BY_LABEL
+from ..planning.names import common_labels, label_selector
 from .client import Kubernetes
 from .group import RAYCLUSTERS
 
@@ -27,7 +27,7 @@ def namespace_of(kubernetes: Kubernetes, name: str, given: str | None) -> str:
     """Return the namespace of a deployment: the one given, else where its RayCluster is, else the one of its name."""
     if given:
         return given
-    clusters = kubernetes.items(RAYCLUSTERS, labelSelector=_selector(name))
+    clusters = kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(name))
     return str(clusters[0]["metadata"]["namespace"]) if clusters else name
 
 
@@ -36,7 +36,7 @@ def objects_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[s
     found = []
     for api_version, kind, prefix, plural in _KINDS:
         path = f"{prefix}/namespaces/{quote(namespace)}/{plural}"
-        for item in kubernetes.items(path, labelSelector=_selector(name)):
+        for item in kubernetes.items(path, labelSelector=label_selector(name)):
             metadata = {"name": item["metadata"]["name"], "namespace": namespace}
             found.append({"apiVersion": api_version, "kind": kind, "metadata": metadata})
     return found
@@ -54,8 +54,4 @@ def own_namespace(kubernetes: Kubernetes, name: str, namespace: str) -> bool | N
     if item is None:
         return None
     labels = item["metadata"].get("labels") or {}
-    return labels.get(MANAGED_BY_LABEL) == COLLECTION and labels.get(INSTANCE_LABEL) == name
-
-
-def _selector(name: str) -> str:
-    return f"{MANAGED_BY_LABEL}={COLLECTION},{INSTANCE_LABEL}={name}"
+    return all(labels.get(key) == value for key, value in common_labels(name).items())

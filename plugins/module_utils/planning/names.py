@@ -77,6 +77,12 @@ def common_labels(name: str) -> dict[str, str]:
     return {MANAGED_BY_LABEL: COLLECTION, INSTANCE_LABEL: name}
 
 
+def label_selector(name: str | None = None) -> str:
+    """Return the selector of the objects that this collection made: of all deployments, or of the one `name`."""
+    ours = f"{MANAGED_BY_LABEL}={COLLECTION}"
+    return ours if name is None else f"{ours},{INSTANCE_LABEL}={name}"
+
+
 def freeform_tags(name: str, cluster_id: str, plan_hash: str) -> dict[str, str]:
     """Return the OCI freeform tags by which a deployment's cloud resources are found again."""
     return {DEPLOYMENT_TAG: name, CLUSTER_TAG: cluster_id, HASH_TAG: plan_hash}

@@ -12,6 +12,9 @@ from .parameter import Parameter
 
 AUTHENTICATION_TYPES = ("api_key", "security_token", "instance_principal", "resource_principal", "workload_identity")
 
+# The settings that are, by the same names, options of every module that signs in to Oracle Cloud.
+SIGN_IN = ("auth_type", "config_file_location", "config_profile_name", "region", "oci_service_endpoint")
+
 CLOUD = (
     Parameter("oke_cluster_id", "string", "OCID of the OKE cluster; it names the region too."),
     Parameter(
