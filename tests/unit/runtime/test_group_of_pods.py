@@ -55,6 +55,8 @@ def test_a_group_serves_is_rebuilt_after_any_end_and_reads_no_file_again(
         assert shards_of(pod) == group.shards[pod.number]
         assert pod.progress("staging")["state"] == "done"
     for pod in group.workers:
+        # A worker learns the order of stages by asking the head, a moment after the head knows it.
+        until(lambda pod=pod: pod.probe()[0] == 0, 10, f"worker {pod.number} ready")
         assert pod.probe() == (0, f"staged and in Ray as stage {pod.number}")
     assert json.loads((group.folder / "arguments").read_text())[:1] == ["serve"]
     requests = len(source.requests)
