@@ -68,6 +68,7 @@ def object_names(name: str) -> dict[str, str]:
         "ray_token_secret": f"{name}-ray-token",
         "source_secret": f"{name}-source",
         "network_policy": name,
+        "endpoint_policy": f"{name}-endpoint",
         "disruption_budget": name,
     }
 

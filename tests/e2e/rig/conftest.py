@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A namespace of a test's own."""
+"""A namespace of a test's own; and the collection's modules can be imported here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import pytest
 
 from tests.e2e.conftest import RunningRig
 from tests.e2e.rig.pods import Namespace
+from tests.tools.collection_finder import install
+
+install()
 
 
 @pytest.fixture

@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.e2e.conftest import RunningRig
+from tests.rig.configuration import REPOSITORY
 
 OPERATOR = "kuberay-operator"
 NAMESPACE = "kuberay-system"
 RAY_CLUSTERS = "rayclusters.ray.io"
+# KubeRay's own definition, where it lies beside the checkout.
+REAL_DEFINITION = REPOSITORY.parent / "shared" / "kuberay" / "crds" / "ray.io_rayclusters.yaml"
 Object = dict[str, Any]
 
 
@@ -104,3 +108,31 @@ def namespace(rig: RunningRig) -> Iterator[str]:
     rig.kubectl("create", "namespace", name)
     yield name
     rig.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module", params=["rig", "real"])
+def definition(rig: RunningRig, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The API group of the definition under test: installed under another name, so that the rig's own stays as it is."""
+    if request.param == "rig":
+        file = next((rig.directory / "charts" / OPERATOR / "crds").glob("*rayclusters.yaml"))
+    elif REAL_DEFINITION.is_file():
+        file = REAL_DEFINITION
+    else:
+        pytest.skip(f"not run: KubeRay's own definition is not here ({REAL_DEFINITION})")
+    document = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)
+    group = f"{request.param}-{uuid.uuid4().hex[:6]}.example"
+    name = f"checks.{group}"
+    document["metadata"] = {"name": name}
+    document["spec"]["group"] = group
+    document["spec"]["names"] = {"kind": "Check", "plural": "checks", "singular": "check"}
+    rig.kubectl("create", "-f", "-", stdin=json.dumps(document))
+
+    def established() -> bool:
+        found = json.loads(rig.kubectl("get", "crd", name, "-o", "json")).get("status", {}).get("conditions") or []
+        return any(condition["type"] == "Established" and condition["status"] == "True" for condition in found)
+
+    try:
+        wait("an established definition", established, seconds=60)
+        yield group
+    finally:
+        rig.kubectl("delete", "crd", name)

@@ -17,13 +17,11 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import RunningRig
-from tests.e2e.rig.ray_clusters import OPERATOR, RAY_CLUSTERS, Cluster, Object, namespace, operator, wait
-from tests.rig.configuration import REPOSITORY
+from tests.e2e.rig.ray_clusters import OPERATOR, RAY_CLUSTERS, Cluster, Object, definition, namespace, operator, wait
 
-REAL_DEFINITION = REPOSITORY.parent / "shared" / "kuberay" / "crds" / "ray.io_rayclusters.yaml"
 IMAGE = "docker.io/rayproject/ray-llm:2.58.0-py312-cu130"
 NODE_LABEL = "rig.multinode.inference/test-kuberay"
-__all__ = ["namespace", "operator"]  # fixtures
+__all__ = ["definition", "namespace", "operator"]  # fixtures
 
 
 @pytest.fixture(scope="module")
@@ -279,33 +277,6 @@ def test_quota_shows_as_a_condition(cluster: Cluster) -> None:
 @pytest.mark.cluster
 class TestDefinition:
     """The RayCluster definition, the rig's and KubeRay's own."""
-
-    @pytest.fixture(scope="class", params=["rig", "real"])
-    def definition(self, rig: RunningRig, request: pytest.FixtureRequest) -> Iterator[str]:
-        """The API group of the definition under test: installed under another name, so that the rig's own stays as it is."""
-        if request.param == "rig":
-            file = next((rig.directory / "charts" / OPERATOR / "crds").glob("*rayclusters.yaml"))
-        elif REAL_DEFINITION.is_file():
-            file = REAL_DEFINITION
-        else:
-            pytest.skip(f"not run: KubeRay's own definition is not here ({REAL_DEFINITION})")
-        document = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)
-        group = f"{request.param}-{uuid.uuid4().hex[:6]}.example"
-        name = f"checks.{group}"
-        document["metadata"] = {"name": name}
-        document["spec"]["group"] = group
-        document["spec"]["names"] = {"kind": "Check", "plural": "checks", "singular": "check"}
-        rig.kubectl("create", "-f", "-", stdin=json.dumps(document))
-
-        def established() -> bool:
-            found = json.loads(rig.kubectl("get", "crd", name, "-o", "json")).get("status", {}).get("conditions") or []
-            return any(condition["type"] == "Established" and condition["status"] == "True" for condition in found)
-
-        try:
-            wait("an established definition", established, seconds=60)
-            yield group
-        finally:
-            rig.kubectl("delete", "crd", name)
 
     def test_what_the_product_writes_is_accepted(self, rig: RunningRig, definition: str) -> None:
         given = manifest()

@@ -30,7 +30,7 @@ def render(plan: Mapping[str, Any], programs: Mapping[str, str]) -> list[dict[st
     programs: the text of each program that runs in the pods, by file name.
     """
     runtime = _runtime(plan, programs)
-    objects = [_namespace(plan), runtime, _network_policy(plan), _disruption_budget(plan)]
+    objects = [_namespace(plan), runtime, *_network_policies(plan), _disruption_budget(plan)]
     objects.append(raycluster(plan, runtime["metadata"]["name"]))
     objects.append(_api_service(plan))
     for item in objects:
@@ -115,28 +115,33 @@ def _namespace(plan: Mapping[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": plan["deployment"]["namespace"]}}
 
 
-def _network_policy(plan: Mapping[str, Any]) -> dict[str, Any]:
+def _network_policies(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Close the group: its own pods reach each other on every port (NCCL, Gloo and vLLM take ports as they come).
 
-    From elsewhere only the API, and the dashboard where it is exposed; Ray's token guards that one.
+    From elsewhere only the head's API, and its dashboard where it is exposed; Ray's token guards that one.
     """
     name = plan["deployment"]["name"]
+    names = object_names(name)
     ports = plan["pod"]["ports"]
     exposed = plan["endpoint"]["exposure"] != "none"
     open_ports = [ports["api"], ports["dashboard"]] if exposed else [ports["api"]]
     outside: dict[str, Any] = {"ports": [{"port": port, "protocol": "TCP"} for port in open_ports]}
     if not exposed:
         outside["from"] = [{"namespaceSelector": {}}]
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": _metadata(plan, object_names(name)["network_policy"]),
-        "spec": {
-            "podSelector": {"matchLabels": {"ray.io/cluster": name}},
-            "policyTypes": ["Ingress"],
-            "ingress": [{"from": [{"podSelector": {"matchLabels": {"ray.io/cluster": name}}}]}, outside],
-        },
-    }
+    group = {"matchLabels": {"ray.io/cluster": name}}
+    head = {"matchLabels": {"ray.io/cluster": name, "ray.io/node-type": "head"}}
+    return [
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": _metadata(plan, names[policy]),
+            "spec": {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": [rule]},
+        }
+        for policy, selector, rule in (
+            ("network_policy", group, {"from": [{"podSelector": group}]}),
+            ("endpoint_policy", head, outside),
+        )
+    ]
 
 
 def _disruption_budget(plan: Mapping[str, Any]) -> dict[str, Any]:
