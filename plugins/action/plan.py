@@ -73,6 +73,8 @@ def _cloud(cluster: dict[str, Any], inputs: Inputs) -> Cloud:
     recipe = inputs.recipe
     shape = find_shape(recipe["recipe_node_shape"])
 
+    domains = inputs.settings["node_pool_availability_domains"] or ()
+
     def given(name: str) -> tuple[str, ...]:
         return (recipe[name],) if recipe[name] else ()
 
@@ -84,11 +86,11 @@ def _cloud(cluster: dict[str, Any], inputs: Inputs) -> Cloud:
             architecture="aarch64" if shape and shape.architecture == "arm64" else "x86_64",
             compartment_id=inputs.settings["compartment_id"] or "",
             image_id=recipe["recipe_node_image_ocid"] or "",
-            availability_domains=given("recipe_availability_domain"),
+            availability_domains=given("recipe_availability_domain") or tuple(domains),
             nsg_ids=given("recipe_worker_subnet_nsg_ocid"),
             pod_subnet_id=recipe["recipe_pod_subnet_ocid"] or "",
             pod_nsg_ids=given("recipe_pod_subnet_nsg_ocid"),
             max_pods_per_node=recipe["recipe_max_pods_per_node"] or 0,
         ),
     )
-    return Cloud(found.values, found.choices, found.drift, found.faults)
+    return Cloud(found.values, found.choices, found.drift, found.others, found.faults)

@@ -24,6 +24,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.planning.setti
     ENGINE,
     KUBERAY,
     KUBERNETES,
+    NODES,
     OUTPUT,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.planning.values import expected_of  # noqa: E402
@@ -100,6 +101,7 @@ def settings() -> str:
     """The text of docs/settings.md."""
     parts = [
         ("Oracle Cloud", CLOUD),
+        ("Nodes", NODES),
         ("Kubernetes", KUBERNETES),
         ("KubeRay", KUBERAY),
         ("Endpoint", ENDPOINT),

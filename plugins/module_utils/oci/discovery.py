@@ -50,12 +50,14 @@ class Discovery:
     values   the fields of the node pool, in the SDK's names
     choices  {field, value, why} of each
     drift    {field, value, today, why}: where the deployment's own pool has something else than would be chosen today
+    others   placement_configs elsewhere, best first: where the pool may go when there are no hosts
     faults   what could not be found out
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     choices: list[dict[str, Any]] = field(default_factory=list)
     drift: list[dict[str, Any]] = field(default_factory=list)
+    others: list[list[dict[str, Any]]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -69,6 +71,7 @@ def discover(cluster: dict[str, Any], wishes: Wishes) -> Discovery:
     chooser.version()
     chooser.image()
     chooser.placement()
+    chooser.other_placements()
     chooser.pod_network()
     return found
 
@@ -162,6 +165,20 @@ class _Chooser:
         self._take(
             "nsg_ids", list(self.wishes.nsg_ids), "given", own_groups, groups, "as other pools of the subnet have"
         )
+
+    def other_placements(self) -> None:
+        """Note the other domains that are allowed and offer the shape; a subnet is taken to be regional there."""
+        here = self.found.values.get("placement_configs", [])
+        taken = [entry["availability_domain"] for entry in here]
+        offered = [
+            entry["name"] for entry in self.cluster["availability_domains"] if entry["name"] in self.cluster["shapes"]
+        ]
+        wishes = self.wishes.availability_domains
+        wished = [name for wish in wishes for name in offered if wish in (name, short_domain(name))]
+        for domain in wished if wishes else offered:
+            if here and domain not in taken:
+                subnet = self._subnet_of(domain) or here[0]["subnet_id"]
+                self.found.others.append([{"availability_domain": domain, "subnet_id": subnet}])
 
     def _allows(self, placements: list[dict[str, Any]]) -> bool:
         """Tell whether the domains given leave the placements where they are."""

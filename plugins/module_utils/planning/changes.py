@@ -28,6 +28,7 @@ CLASSES = {
     "node_pool": NEW_POOL,
     "node_pool.freeform_tags": LIVE,
     "node_pool.node_eviction_node_pool_settings": LIVE,
+    "other_placements": LIVE,
     "pod": RESTART,
     "image": RESTART,
     "engine": RESTART,

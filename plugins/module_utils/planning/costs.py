@@ -16,6 +16,8 @@ HOURS_OF_A_MONTH = 730
 LEAST_VOLUME_GB = 50
 # Performance of a boot volume and of the StorageClass oci-bv ("balanced"), in volume performance units per GB.
 BALANCED_VPUS = 10
+# Of the list price, for preemptible capacity (OCI Compute, "Preemptible Instances").
+PREEMPTIBLE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Prices:
     date: str = PRICE_DATE
 
 
-def prices_of(shape: Shape, given: Mapping[str, str] | None, faults: list[Fault]) -> Prices:
+def prices_of(shape: Shape, given: Mapping[str, str] | None, faults: list[Fault], preemptible: bool = False) -> Prices:
     """Return the list prices with those of the setting `prices` in their place."""
     own: dict[str, Any] = {}
     known = ("gpu_hour", "volume_gb_month", "volume_vpu_month", "load_balancer_hour")
@@ -50,7 +52,8 @@ def prices_of(shape: Shape, given: Mapping[str, str] | None, faults: list[Fault]
             faults.append(Fault("type", f"prices.{name}", repr(text), "US dollars, a number", f"correct prices.{name}"))
         else:
             own[name] = value
-    prices = Prices(shape.usd_per_gpu_hour)
+    listed = shape.usd_per_gpu_hour
+    prices = Prices(listed * PREEMPTIBLE_SHARE if preemptible and listed is not None else listed)
     return replace(prices, **own, date=f"{PRICE_DATE}, some given") if own else prices
 
 

@@ -19,11 +19,13 @@ class Cloud:
     """What was found out for the node pool: its fields in the SDK's names, and why each has its value.
 
     drift names the fields that would be chosen otherwise today: {field, value, today, why}.
+    others are placement_configs elsewhere, best first, for when there are no hosts.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     choices: Sequence[Mapping[str, Any]] = ()
     drift: Sequence[Mapping[str, Any]] = ()
+    others: Sequence[Sequence[Mapping[str, Any]]] = ()
     faults: Sequence[Fault] = ()
 
 

@@ -25,7 +25,7 @@ from .names import short_hash
 from .node_checks import check_room, check_volume, checked_shape
 from .parallelism import check_parallelism, layers_per_stage
 from .pod import pod_of
-from .pool import node_pool_of
+from .pool import node_pool_of, other_placements
 from .recipe import Inputs
 from .shapes import Shape
 from .times import minutes_of, slow_volume
@@ -35,8 +35,9 @@ __all__ = ["Cloud", "Facts", "make_plan"]
 SCHEMA = 1
 # From so many stages on a single request mostly waits.
 _DEEP = 4
-# What stands in the plan for a reader; the deployment's objects do not follow from it.
-_SAID = ("schema", "expected", "limit", "memory", "image")
+# What stands in the plan for a reader, and the node pool with a hash of its own: it may be in another place without
+# a change of the deployment's objects.
+_SAID = ("schema", "expected", "limit", "memory", "image", "node_pool", "other_placements")
 
 
 def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
@@ -73,8 +74,10 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     if facts.cloud is not None:
         faults.extend(facts.cloud.faults)
         choices.add(facts.cloud)
-        node_pool = node_pool_of(inputs, facts.cloud, pipeline)
-    prices = prices_of(shape, settings["prices"], faults) if shape is not None else None
+        node_pool = node_pool_of(inputs, facts.cloud, pipeline, shape)
+    prices = (
+        prices_of(shape, settings["prices"], faults, settings["node_pool_preemptible"]) if shape is not None else None
+    )
     if faults or shape is None or prices is None:
         raise Refused(faults)
 
@@ -110,6 +113,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
             "boot_volume_gb": boot_gb,
         },
         "node_pool": node_pool,
+        "other_placements": other_placements(inputs, facts.cloud) if facts.cloud else [],
         "pod": pod,
         "image": {"name": pod["image"], **(line.as_dict() if line else {})},
         "engine": engine,

@@ -9,6 +9,7 @@ from typing import Any
 from .facts import Choices
 from .images import default_image, full_image_name, image_line
 from .names import NODE_LABEL
+from .pool import tolerations
 from .recipe import Inputs
 from .shapes import Shape
 
@@ -65,6 +66,7 @@ def pod_of(inputs: Inputs, choices: Choices, shape: Shape | None) -> dict[str, A
             "metrics": params["metrics_export_port"],
             "client": params["rayclient_server_port"],
         },
+        "tolerations": tolerations(settings),
         "node_selector": {NODE_LABEL: inputs.name}
         if settings["node_provisioner"] == "oke"
         else {"node.kubernetes.io/instance-type": recipe["recipe_node_shape"]},

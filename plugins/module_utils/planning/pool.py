@@ -4,25 +4,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .cloud_init import user_data
 from .facts import Cloud
 from .names import HASH_TAG, NODE_LABEL, freeform_tags, short_hash
 from .recipe import Inputs
+from .shapes import Shape
+
+# The taint that OKE gives to preemptible nodes (OKE, "Using Preemptible Capacity").
+PREEMPTIBLE_TAINT = "oci.oraclecloud.com/oke-is-preemptible"
 
 
-def node_pool_of(inputs: Inputs, cloud: Cloud, nodes: int) -> dict[str, Any]:
+def node_pool_of(inputs: Inputs, cloud: Cloud, nodes: int, shape: Shape | None) -> dict[str, Any]:
     """Return the node pool in the field names of the OCI SDK's CreateNodePoolDetails."""
-    recipe, cluster_id = inputs.recipe, inputs.settings["oke_cluster_id"]
+    recipe, settings, cluster_id = inputs.recipe, inputs.settings, inputs.settings["oke_cluster_id"]
     values = cloud.values
     config: dict[str, Any] = {
         "size": nodes,
-        "placement_configs": values.get("placement_configs"),
+        "placement_configs": placements(values.get("placement_configs"), settings),
     }
     for name in ("nsg_ids", "node_pool_pod_network_option_details"):
         if values.get(name):
             config[name] = values[name]
+    labels = {**(settings["node_pool_labels"] or {}), NODE_LABEL: inputs.name}
     pool: dict[str, Any] = {
         "name": inputs.name,
         "compartment_id": values.get("compartment_id"),
@@ -35,8 +41,8 @@ def node_pool_of(inputs: Inputs, cloud: Cloud, nodes: int) -> dict[str, Any]:
             "boot_volume_size_in_gbs": recipe["recipe_node_boot_volume_size_in_gbs"],
         },
         "node_config_details": config,
-        "initial_node_labels": [{"key": NODE_LABEL, "value": inputs.name}],
-        "node_metadata": {"user_data": user_data()},
+        "initial_node_labels": [{"key": key, "value": value} for key, value in labels.items()],
+        "node_metadata": {"user_data": user_data(settings["node_pool_taints"] or (), prepared_folder(inputs, shape))},
         # The default of OCI is to wait an hour for pods that have nowhere else to go.
         "node_eviction_node_pool_settings": {
             "eviction_grace_duration": "PT0M",
@@ -45,8 +51,60 @@ def node_pool_of(inputs: Inputs, cloud: Cloud, nodes: int) -> dict[str, Any]:
     }
     if recipe["recipe_public_ssh_key"]:
         pool["ssh_public_key"] = recipe["recipe_public_ssh_key"]
-    tags = freeform_tags(inputs.name, cluster_id, short_hash(pool))
-    pool["freeform_tags"] = tags
-    # Instances bear the same tags but for the hash: it follows the pool, and a change of it must not touch a node.
-    config["freeform_tags"] = {key: value for key, value in tags.items() if key != HASH_TAG}
-    return pool
+    return _tagged(pool, inputs.name, cluster_id, settings["node_pool_tags"] or {})
+
+
+def placements(found: Sequence[Mapping[str, Any]] | None, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the placements that were found (availability domain and subnet) with what the settings say of them."""
+    wished: dict[str, Any] = {
+        "fault_domains": settings["node_pool_fault_domains"],
+        "capacity_reservation_id": settings["node_pool_capacity_reservation_id"],
+    }
+    if settings["node_pool_preemptible"]:
+        wished["preemptible_node_config"] = {
+            "preemption_action": {"type": "TERMINATE", "is_preserve_boot_volume": False}
+        }
+    given = {name: value for name, value in wished.items() if value}
+    return [{**placement, **given} for placement in found or ()]
+
+
+def other_placements(inputs: Inputs, cloud: Cloud) -> list[list[dict[str, Any]]]:
+    """Return the placements that the pool may have instead, best first; a capacity reservation is of one domain."""
+    if inputs.settings["node_pool_capacity_reservation_id"]:
+        return []
+    return [placements(found, inputs.settings) for found in cloud.others]
+
+
+def moved(pool: Mapping[str, Any], placement_configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the plan's node pool in another place, as a plan made there would have it."""
+    config = {**pool["node_config_details"], "placement_configs": [dict(item) for item in placement_configs]}
+    tags = config.pop("freeform_tags")
+    bare = {key: value for key, value in pool.items() if key != "freeform_tags"}
+    return _tagged({**bare, "node_config_details": config}, pool["name"], pool["cluster_id"], tags)
+
+
+def tolerations(settings: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return what the pods tolerate so that they run on the nodes that the settings ask for."""
+    wanted = []
+    for taint in settings["node_pool_taints"] or ():
+        key, effect = taint.rpartition(":")[0].partition("=")[0], taint.rpartition(":")[2]
+        wanted.append({"key": key, "operator": "Exists", "effect": effect})
+    if settings["node_pool_preemptible"]:
+        wanted.append({"key": PREEMPTIBLE_TAINT, "operator": "Exists"})
+    return wanted
+
+
+def prepared_folder(inputs: Inputs, shape: Shape | None) -> str:
+    """Return the folder where the nodes mount their local NVMe drives; "" where the recipe uses none there."""
+    folder = inputs.settings["nvme_folder"].rstrip("/")
+    used = [entry["node_directory_path"] for entry in inputs.recipe["local_filesystem"] or ()]
+    wanted = any((path.rstrip("/") + "/").startswith(folder + "/") for path in used)
+    return folder if wanted and shape is not None and shape.nvme_drives else ""
+
+
+def _tagged(pool: dict[str, Any], name: str, cluster_id: str, further: Mapping[str, str]) -> dict[str, Any]:
+    """Return the pool with its tags. Instances bear the same but for the hash: a change of it must not touch a node."""
+    tags = {**further, **freeform_tags(name, cluster_id, short_hash(pool))}
+    on_instances = {key: value for key, value in tags.items() if key != HASH_TAG}
+    config = {**pool["node_config_details"], "freeform_tags": on_instances}
+    return {**pool, "node_config_details": config, "freeform_tags": tags}

@@ -16,6 +16,7 @@ from .command_arguments import check_arguments
 from .container_rules import check_container, check_nodes, secret_name
 from .fault import Fault
 from .node_checks import check_room, checked_shape
+from .node_pool_rules import check_node_settings
 from .values import shown
 
 _PAR_PATH = re.compile(r"^/p/[^/]+/n/[^/]+/b/[^/]+/o/")
@@ -30,6 +31,7 @@ def broken_rules(
     _uniform_nodes(recipe, params, known, faults)
     check_container(recipe, faults)
     check_nodes(recipe, faults)
+    check_node_settings(settings, recipe.get("recipe_node_shape"), faults)
     _shape(recipe, params, faults)
     _ports(recipe, params, faults)
     _model_source(recipe, params, settings, known, faults)

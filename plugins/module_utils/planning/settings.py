@@ -36,6 +36,78 @@ CLOUD = (
     ),
 )
 
+# Minutes that a node may take to join Kubernetes, counted from ACTIVE. Of bare metal up to 30 are reported.
+JOIN_MINUTES, JOIN_MINUTES_BARE_METAL = 15, 45
+
+NODES = (
+    Parameter(
+        "node_pool_availability_domains",
+        "list",
+        "Availability domains that the nodes may be in, best first; a group is in one of them. Without it, any that "
+        "offers the shape; recipe_availability_domain wins.",
+    ),
+    Parameter(
+        "node_pool_fault_domains",
+        "list",
+        "Fault domains that the nodes may be in, such as FAULT-DOMAIN-1; without it, any.",
+    ),
+    Parameter(
+        "node_pool_capacity_reservation_id",
+        "string",
+        "OCID of a capacity reservation to take the nodes from; it is of one availability domain.",
+    ),
+    Parameter(
+        "node_pool_preemptible",
+        "boolean",
+        "Preemptible nodes, at half the price: Oracle may take them away at any time. Not of bare metal.",
+        default=False,
+    ),
+    Parameter(
+        "node_pool_taints",
+        "list",
+        "Taints of the nodes, key=value:NoSchedule and so on; the deployment's pods tolerate them.",
+    ),
+    Parameter("node_pool_labels", "mapping", "Further labels of the nodes."),
+    Parameter("node_pool_tags", "mapping", "Further freeform tags of the node pool and of its instances."),
+    Parameter(
+        "nvme_folder",
+        "string",
+        "Folder of the nodes where their local NVMe drives are mounted, as one file system, if the recipe uses a "
+        "folder in it.",
+        default="/mnt/nvme",
+    ),
+    Parameter(
+        "on_shortfall",
+        "string",
+        "When fewer nodes can be had than the group needs, and no other availability domain is left. keep: hold what "
+        "there is for shortfall_keep_minutes and ask again, then scale the node pool to zero. release: to zero at once.",
+        default="keep",
+        choices=("keep", "release"),
+    ),
+    Parameter("shortfall_keep_minutes", "integer", "See on_shortfall.", default=30, minimum=1),
+    Parameter(
+        "node_repair_limit",
+        "integer",
+        "Nodes that one run of deploy replaces because they failed, did not join, or have no GPUs or too small a disk.",
+        default=2,
+        minimum=0,
+    ),
+    Parameter(
+        "node_join_minutes",
+        "integer",
+        "How long a node that is ACTIVE may take to be Ready in Kubernetes before it is replaced; without it "
+        f"{JOIN_MINUTES}, and {JOIN_MINUTES_BARE_METAL} for bare metal.",
+        minimum=1,
+    ),
+    Parameter(
+        "node_gpu_minutes",
+        "integer",
+        "How long a node that is Ready may take to show its GPUs before it is replaced.",
+        default=10,
+        minimum=1,
+    ),
+)
+
 KUBERNETES = (
     Parameter("kubeconfig", "string", "Path of a kubeconfig that reaches the cluster; without it KUBECONFIG."),
     Parameter("kubeconfig_context", "string", "Context in that file; without it its current one."),
@@ -136,4 +208,4 @@ OUTPUT = (
     Parameter("logs_previous", "boolean", "Show the container's former run.", default=False),
 )
 
-SETTINGS = (*CLOUD, *KUBERNETES, *KUBERAY, *ENDPOINT, *ENGINE, *OUTPUT)
+SETTINGS = (*CLOUD, *NODES, *KUBERNETES, *KUBERAY, *ENDPOINT, *ENGINE, *OUTPUT)

@@ -154,6 +154,19 @@ def test_own_pool_stays_in_an_allowed_domain(cluster: dict[str, Any]) -> None:
     assert found.values["placement_configs"] == [{"availability_domain": AD[0], "subnet_id": "workers"}]
 
 
+def test_where_else_the_pool_may_go(cluster: dict[str, Any]) -> None:
+    def others(*domains: str) -> list[tuple[str, str]]:
+        found = discover(cluster, replace(WISHES, availability_domains=domains))
+        return [(entry["availability_domain"], entry["subnet_id"]) for (entry,) in found.others]
+
+    assert others() == [(AD[2], "second")], "the first lies where a pool is; AD-1 does not offer the shape"
+    assert others("IAD-AD-3", AD[1]) == [(AD[1], "second")]
+    assert others("IAD-AD-3") == []
+    cluster["shapes"][AD[0]] = {"shape": "VM.GPU.A10.1"}
+    cluster["node_pools"].append(own_pool())
+    assert others("IAD-AD-3", "IAD-AD-1", "IAD-AD-2") == [(AD[2], "workers"), (AD[1], "second")]
+
+
 def test_groups_follow_the_subnet(cluster: dict[str, Any]) -> None:
     cluster["node_pools"] += [pool("more", 2, "second", nsg_ids=["b"]), pool("far", 3, "third", nsg_ids=["c"])]
     assert discover(cluster, WISHES).values["nsg_ids"] == ["b"]

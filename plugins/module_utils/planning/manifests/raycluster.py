@@ -88,7 +88,10 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
             # A Service named vllm would set VLLM_PORT, which the engine takes for its own setting.
             "enableServiceLinks": False,
             "nodeSelector": dict(pod["node_selector"]),
-            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+            "tolerations": [
+                {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+                *pod["tolerations"],
+            ],
             "securityContext": {"fsGroup": RAY_LLM_USER, "fsGroupChangePolicy": "OnRootMismatch"},
             "terminationGracePeriodSeconds": TERMINATION_GRACE_SECONDS,
             **({"imagePullSecrets": [{"name": pod["pull_secret"]}]} if pod["pull_secret"] else {}),
