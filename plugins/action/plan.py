@@ -10,8 +10,9 @@ from typing import Any
 
 from ..module_utils.oci.discovery import Wishes, discover
 from ..module_utils.planning.fault import Fault, Refused
+from ..module_utils.planning.model_source import model_prefix, model_source
 from ..module_utils.planning.plan import Cloud, Facts, make_plan
-from ..module_utils.planning.recipe import Inputs, model_prefix
+from ..module_utils.planning.recipe import Inputs
 from ..module_utils.planning.shapes import find_shape
 from ..plugin_utils.action import Action
 from ..plugin_utils.inputs import given_inputs
@@ -65,7 +66,13 @@ def _model(read: dict[str, Any] | None, inputs: Inputs) -> dict[str, Any]:
         raise Refused(
             [Fault(setting, setting, f"{path} is of {kept['prefix']}", wanted, "name another file, or remove this one")]
         )
-    return {"files": [], "source": {"kind": "par"}, "prefix": wanted, **kept}
+    source = model_source(inputs.recipe)
+    repository, of = source.get("repository"), (kept.get("source") or {}).get("repository")
+    if of and of != repository:
+        raise Refused(
+            [Fault(setting, setting, f"{path} is of {of}", repository or "", "name another file, or remove this one")]
+        )
+    return {"files": [], "source": {"kind": source["kind"]}, "prefix": wanted, **kept}
 
 
 def _cloud(cluster: dict[str, Any], inputs: Inputs) -> Cloud:

@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..module_utils.planning.recipe import converted_recipe, model_prefix, read_inputs
+from ..module_utils.planning.model_source import model_options
+from ..module_utils.planning.recipe import converted_recipe, read_inputs
 from ..plugin_utils.action import Action
 from ..plugin_utils.converted import write_recipe
 from ..plugin_utils.inputs import given_variables
@@ -30,7 +31,7 @@ class ActionModule(Action):
         return {
             "changed": changed,
             "name": inputs.name,
-            "model_prefix": model_prefix(inputs.recipe) if whole else None,
+            "model": model_options(inputs.recipe) if whole else None,
             "deployment_name": inputs.deployment_name,
             "has_model_facts": planning and _is_file(inputs.settings["model_facts_file"]),
             # Without a cluster, none that is named and none that can be found, a plan is made all the same.

@@ -42,15 +42,25 @@ options:
       - Branch, tag or commit of O(repository).
     type: str
     default: main
+  choices:
+    description:
+      - What a deployment was made with, as M(multinode.inference.group_info) returns it. Where it names a commit for
+        O(repository) at O(revision), that commit is read, whatever the revision names today.
+    type: dict
+    default: {}
   huggingface_token:
     description:
-      - Token for O(repository) when it is private or gated. Without it E(HF_TOKEN).
+      - Token for O(repository) when it is private or gated. Without it E(HF_TOKEN); an empty text is no token.
     type: str
   huggingface_endpoint:
     description:
       - URL of the service that has O(repository). Without it E(HF_ENDPOINT).
     type: str
     default: https://huggingface.co
+  cluster_id:
+    description:
+      - OCID whose region is that of O(bucket_name) where O(region) is not given.
+    type: str
   prefix:
     description:
       - Folder of the model in O(par) or O(bucket_name).
@@ -151,6 +161,7 @@ model:
       sample: [{"name": "original/params.json", "why": "the publisher's original format"}]
     source:
       description: Where the files are; C(kind) is C(par), C(bucket), C(folder) or C(hugging_face). No secret is in it.
+        Of a repository C(commit) is what was read, and C(newest) what a branch or tag names today.
       returned: always
       type: dict
       sample: {"kind": "bucket", "place": "/n/namespace/b/models/o/", "bucket": "models"}
@@ -188,6 +199,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.module imp
     service_endpoint_of,
     sign_in_argument_spec,
 )
+from ansible_collections.multinode.inference.plugins.module_utils.planning.facts import commit_choice
 from ansible_collections.multinode.inference.plugins.module_utils.sources.bucket import BucketSource
 from ansible_collections.multinode.inference.plugins.module_utils.sources.facts import model_facts
 from ansible_collections.multinode.inference.plugins.module_utils.sources.folder import FolderSource
@@ -210,11 +222,20 @@ def source_of(module: AnsibleModule) -> Source:
         return ParSource(given["par"], given["prefix"], storage)
     if given["bucket_name"]:
         require_sdk(module)
-        return BucketSource(connect(module), given["bucket_name"], given["prefix"], given["bucket_namespace"] or "")
+        return BucketSource(
+            connect(module, given["cluster_id"] or ""),
+            given["bucket_name"],
+            given["prefix"],
+            given["bucket_namespace"] or "",
+        )
     if given["folder"]:
         return FolderSource(given["folder"])
     return HuggingFaceSource(
-        given["repository"], given["revision"], given["huggingface_token"] or "", given["huggingface_endpoint"]
+        given["repository"],
+        given["revision"],
+        given["huggingface_token"] or "",
+        given["huggingface_endpoint"],
+        given["choices"].get(commit_choice(given["repository"], given["revision"])) or "",
     )
 
 
@@ -235,12 +256,14 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "folder": {"type": "path"},
         "repository": {"type": "str"},
         "revision": {"type": "str", "default": "main"},
+        "choices": {"type": "dict", "default": {}},
         "huggingface_token": {"type": "str", "no_log": True, "fallback": (env_fallback, ["HF_TOKEN"])},
         "huggingface_endpoint": {
             "type": "str",
             "default": DEFAULT_ENDPOINT,
             "fallback": (env_fallback, ["HF_ENDPOINT"]),
         },
+        "cluster_id": {"type": "str"},
         "prefix": {"type": "str", "default": ""},
         "include": {"type": "list", "elements": "str", "default": []},
         "exclude": {"type": "list", "elements": "str", "default": []},

@@ -59,11 +59,13 @@ deployment_name:
   returned: success
   type: str
   sample: raycluster_vm_test
-model_prefix:
-  description: Prefix of the names of the model's objects.
+model:
+  description:
+    - By which options of M(multinode.inference.model_info) the model's files are read, without a secret. C(with_token) says
+      whether the pods have a token for the repository.
   returned: when the whole recipe was read
-  type: str
-  sample: NousResearch/Meta-Llama-3.1-8B-Instruct/
+  type: dict
+  sample: {"bucket_name": "models", "prefix": "NousResearch/Meta-Llama-3.1-8B-Instruct/"}
 has_model_facts:
   description: Whether the file that the setting C(model_facts_file) names is there.
   returned: when the whole recipe was read

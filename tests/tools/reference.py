@@ -26,6 +26,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.planning.setti
     KUBERNETES,
     NODES,
     OUTPUT,
+    SOURCES,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.planning.values import expected_of  # noqa: E402
 
@@ -103,6 +104,7 @@ def settings() -> str:
         ("Oracle Cloud", CLOUD),
         ("Nodes", NODES),
         ("Kubernetes", KUBERNETES),
+        ("Model files", SOURCES),
         ("KubeRay", KUBERAY),
         ("Endpoint", ENDPOINT),
         ("Engine", ENGINE),

@@ -37,8 +37,10 @@ def staging_of(
             inventory.embedding_everywhere or unsure,
             inventory.head_everywhere or unsure,
         )
+    source = found["source"]
     return {
-        "source": found["source"]["kind"],
+        "source": source["kind"],
+        **{key: source[key] for key in ("endpoint", "repository", "commit") if key in source},
         "prefix": found["prefix"],
         "root": path.rstrip("/"),
         "files": files,

@@ -29,6 +29,11 @@ class Cloud:
     faults: Sequence[Fault] = ()
 
 
+def commit_choice(repository: str, revision: str) -> str:
+    """Return the name of the choice that keeps a deployment at the commit that a branch or tag named when it was made."""
+    return f"commit of {repository} at {revision}"
+
+
 @dataclass
 class Facts:
     """What was found out before planning, all of it plain data.

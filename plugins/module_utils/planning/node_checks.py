@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .fault import Fault
+from .model_source import model_source
 from .shapes import Shape, allocatable, find_shape
 
 
@@ -73,13 +74,14 @@ def check_room(recipe: Mapping[str, Any], params: Mapping[str, Any], shape: Shap
 def check_volume(recipe: Mapping[str, Any], model: Mapping[str, Any], faults: list[Fault]) -> None:
     """A node's volume has to hold the model whole: with an unknown stage order any node may need any file."""
     needed = sum(entry.get("size") or 0 for entry in model.get("files") or ())
-    size = recipe["input_object_storage"][0]["volume_size_in_gbs"]
+    source = model_source(recipe)
+    size = source["volume_size_in_gbs"]
     # A file system keeps some of the volume for itself, 5 % with ext4's defaults.
     if needed > size * 2**30 * 0.95:
         faults.append(
             Fault(
                 "volume_too_small",
-                "input_object_storage[0].volume_size_in_gbs",
+                f"{source['place']}.volume_size_in_gbs",
                 str(size),
                 f"at least {needed / 2**30 / 0.95:.0f} for the model's {needed / 1e9:.1f} GB",
                 "raise it",

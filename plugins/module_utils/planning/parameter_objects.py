@@ -44,8 +44,8 @@ OBJECT_STORAGE = (
     Parameter(
         "bucket_name",
         "string",
-        "Bucket that holds the model's objects, in place of `par`.",
-        "read with the nodes' own sign-in (instance principal)",
+        "Bucket that holds the model's objects, in place of `par`; of the caller's own tenancy, in the cluster's region.",
+        "a pre-authenticated request for the model's folder, made for the deployment",
         not_served="the pods read from a pre-authenticated request only",
     ),
     _MOUNT,
@@ -59,7 +59,8 @@ HUGGING_FACE = (
     Parameter(
         "token_secret_name",
         "string",
-        "Secret of the deployment's namespace that holds a token, for a private or gated repository.",
+        "Secret of the deployment's namespace that holds a token, for a private or gated repository; deploy itself "
+        "takes one from HF_TOKEN.",
         "mounted into the pods as a file; never read by the controller",
     ),
     Parameter(

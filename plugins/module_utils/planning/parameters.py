@@ -104,7 +104,6 @@ _MODEL = (
         "A Hugging Face repository that has the model's files, in place of `input_object_storage`.",
         "staging",
         properties=HUGGING_FACE,
-        not_served="the pods read from a pre-authenticated request only",
     ),
     Parameter(
         "input_file_system",

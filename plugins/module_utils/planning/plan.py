@@ -15,12 +15,13 @@ from .arguments import EngineArguments, read_arguments
 from .changes import change_classes
 from .costs import cost_of, prices_of
 from .engine import engine_of, staging_of
-from .facts import Choices, Cloud, Facts
+from .facts import Choices, Cloud, Facts, commit_choice
 from .fault import Fault, Refused
 from .images import check_image, image_line
 from .limits import limit_of
 from .memory import MemoryOptions, MemoryPlan, fewest_nodes, memory_plan
 from .model import ModelFacts, read_model
+from .model_source import model_source
 from .names import short_hash
 from .node_checks import check_room, check_volume, checked_shape
 from .parallelism import check_parallelism, layers_per_stage
@@ -83,7 +84,8 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
 
     volume_gb, vpus = pod["volumes"][0]["size_gib"], settings["model_volume_vpus_per_gb"]
     held = bytes_per_node(staging, pipeline)
-    warnings.extend(slow_volume(shape, held, volume_gb, vpus))
+    warnings.extend(slow_volume(shape, held, volume_gb, vpus, model_source(recipe)["place"]))
+    _keep_commit(facts.model["source"], choices)
     boot_gb = recipe["recipe_node_boot_volume_size_in_gbs"]
     cost = cost_of(shape, pipeline, boot_gb, volume_gb, vpus, settings["endpoint_exposure"] == "load_balancer", prices)
     line = image_line(pod["image"])
@@ -96,7 +98,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
             "recipe_name": recipe["recipe_id"] or inputs.deployment_name,
         },
         "model": {
-            "source": dict(facts.model["source"]),
+            "source": {key: value for key, value in facts.model["source"].items() if key != "newest"},
             "path": params["model_path_in_container"].rstrip("/"),
             "served_names": engine.pop("served_names"),
             "architecture": model.architecture,
@@ -133,6 +135,13 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     plan["warnings"] = [fault.as_dict() for fault in [*warnings, *choices.warnings]]
     plan["change_class"] = change_classes(plan)
     return plan
+
+
+def _keep_commit(source: Mapping[str, Any], choices: Choices) -> None:
+    """Note at which commit a repository was read: a deployment stays there, wherever its branch goes."""
+    if source.get("newest"):
+        choice = commit_choice(source["repository"], source["revision"])
+        choices.choose(choice, None, source["newest"], "what the revision names today")
 
 
 def _nodes(

@@ -8,6 +8,7 @@ from typing import Any
 
 from .facts import Choices
 from .images import default_image, full_image_name, image_line
+from .model_source import model_source
 from .names import NODE_LABEL
 from .pool import tolerations
 from .recipe import Inputs
@@ -21,7 +22,8 @@ def pod_of(inputs: Inputs, choices: Choices, shape: Shape | None) -> dict[str, A
     """Return the pod, the same on every node."""
     recipe, settings = inputs.recipe, inputs.settings
     params = recipe["recipe_raycluster_params"]
-    source = recipe["input_object_storage"][0]
+    source = model_source(recipe)
+    token = source.get("token_secret_name")
     today = settings["default_image"] or default_image(shape)
     image = choices.choose("image", recipe["recipe_image_uri"], today, "the collection's default for these GPUs")
     line = image_line(full_image_name(image))
@@ -39,6 +41,8 @@ def pod_of(inputs: Inputs, choices: Choices, shape: Shape | None) -> dict[str, A
             {"name": entry["envvar_name"], "secret": entry["secret_name"], "key": entry["secret_key"]}
             for entry in recipe["recipe_environment_secrets"] or []
         ],
+        # The Secret with a token for the model's repository, which is mounted as a file.
+        "source_token": {"secret": token, "key": source["token_secret_key"]} if token else None,
         "probes": {
             name: {
                 key: value for key, value in (recipe[f"recipe_{name}_probe_params"] or {}).items() if value is not None

@@ -175,26 +175,6 @@ def converted_recipe(extra_variables: Mapping[str, Any]) -> dict[str, Any]:
     return recipe
 
 
-def model_source(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the one source of the model's files, and its `kind`: par, bucket or hugging_face."""
-    if recipe.get("input_hugging_face"):
-        return {"kind": "hugging_face", **recipe["input_hugging_face"]}
-    source = recipe["input_object_storage"][0]
-    return {"kind": "bucket" if source.get("bucket_name") else "par", **source}
-
-
-def model_prefix(recipe: Mapping[str, Any]) -> str:
-    """Return the prefix of the model's objects: its path in the container without the mount's; "" for all of them.
-
-    A repository holds one model: its files follow no prefix.
-    """
-    source = model_source(recipe)
-    mount = source["mount_location"].rstrip("/")
-    path: str = recipe["recipe_raycluster_params"]["model_path_in_container"]
-    prefix = path[len(mount) :].strip("/")
-    return prefix + "/" if prefix and source["kind"] != "hugging_face" else ""
-
-
 def _take_secrets(recipe: dict[str, Any]) -> dict[str, str]:
     """Take the secrets out of the recipe, so that the rest may be shown, and return them by name."""
     secrets = {}

@@ -19,6 +19,9 @@ from .node_checks import check_room, checked_shape
 from .node_pool_rules import check_node_settings
 from .values import shown
 
+# Names as Object Storage takes them (OCI documentation, "Creating an Object Storage Bucket").
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,256}")
+_PLACEHOLDER = re.compile(r"BUCKET|BUCKET_NAME|CHANGE_?ME")
 _PAR_PATH = re.compile(r"^/p/[^/]+/n/[^/]+/b/[^/]+/o/")
 
 
@@ -184,7 +187,7 @@ def _model_source(
     for number, source in enumerate(sources):
         _object_storage(source, f"input_object_storage[{number}]", settings, faults)
     if repository:
-        _repository(repository, faults)
+        _repository(repository, settings, faults)
     _model_path(params, [*sources, *([repository] if repository else [])], faults)
 
 
@@ -194,11 +197,28 @@ def _object_storage(source: dict[str, Any], place: str, settings: dict[str, Any]
         faults.append(
             Fault("sources", f"{place}.bucket_name", "given beside par", "one of the two", "take one of the two out")
         )
+    elif bucket and not _BUCKET.fullmatch(bucket):
+        faults.append(
+            Fault(
+                "bucket", f"{place}.bucket_name", shown(bucket), "the name of a bucket", "letters, digits, -, _ and ."
+            )
+        )
+    elif bucket and _PLACEHOLDER.fullmatch(bucket):
+        faults.append(
+            Fault(
+                "bucket",
+                f"{place}.bucket_name",
+                "the placeholder of the sample",
+                "the name of a bucket",
+                "name the bucket of your tenancy that holds the model's files",
+            )
+        )
     elif not bucket and (problem := par_problem(par, settings.get("oci_service_endpoint"))):
         faults.append(Fault("par", f"{place}.par", problem, "the URL of a pre-authenticated request", _PAR_REMEDY))
 
 
-def _repository(repository: dict[str, Any], faults: list[Fault]) -> None:
+def _repository(repository: dict[str, Any], settings: dict[str, Any], faults: list[Fault]) -> None:
+    _endpoint(settings.get("hugging_face_endpoint"), bool(repository.get("token_secret_name")), faults)
     name = repository.get("repository")
     # Names as the Hugging Face Hub takes them.
     if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*", name):
@@ -212,6 +232,27 @@ def _repository(repository: dict[str, Any], faults: list[Fault]) -> None:
             )
         )
     secret_name(repository.get("token_secret_name"), "input_hugging_face.token_secret_name", faults)
+
+
+def _endpoint(endpoint: str | None, with_token: bool, faults: list[Fault]) -> None:
+    """Nodes and deploy read the repository from here; a token does not travel in the clear."""
+    if not endpoint:
+        return
+    url = urlsplit(endpoint)
+    if url.scheme not in ("https", "http") or not url.hostname or url.query or url.username:
+        faults.append(
+            Fault("endpoint", "hugging_face_endpoint", "text that is not an https URL", "an https URL", "correct it")
+        )
+    elif with_token and url.scheme == "http":
+        faults.append(
+            Fault(
+                "endpoint",
+                "hugging_face_endpoint",
+                "plain http, which would show the token of token_secret_name",
+                "an https URL",
+                "give one, or take token_secret_name out",
+            )
+        )
 
 
 def _model_path(params: dict[str, Any], sources: list[dict[str, Any]], faults: list[Fault]) -> None:

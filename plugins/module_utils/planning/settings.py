@@ -137,6 +137,15 @@ KUBERNETES = (
     ),
 )
 
+SOURCES = (
+    Parameter(
+        "hugging_face_endpoint",
+        "string",
+        "URL that repositories are read from, by deploy and by the pods: the Hub, or a mirror that speaks as it does.",
+        default="https://huggingface.co",
+    ),
+)
+
 KUBERAY = (
     Parameter(
         "kuberay_chart_ref",
@@ -208,4 +217,4 @@ OUTPUT = (
     Parameter("logs_previous", "boolean", "Show the container's former run.", default=False),
 )
 
-SETTINGS = (*CLOUD, *NODES, *KUBERNETES, *KUBERAY, *ENDPOINT, *ENGINE, *OUTPUT)
+SETTINGS = (*CLOUD, *NODES, *KUBERNETES, *SOURCES, *KUBERAY, *ENDPOINT, *ENGINE, *OUTPUT)

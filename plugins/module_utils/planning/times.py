@@ -79,7 +79,7 @@ def minutes_of(
     return {name: round(value, 1) for name, value in (phases | later).items()}
 
 
-def slow_volume(shape: Shape, bytes_per_node: Sequence[int], volume_gb: int, vpus: int) -> list[Fault]:
+def slow_volume(shape: Shape, bytes_per_node: Sequence[int], volume_gb: int, vpus: int, place: str) -> list[Fault]:
     """Return a warning where the volume makes staging much longer than the network would."""
     most = max(bytes_per_node, default=0)
     disk, network = volume_rate(volume_gb, vpus), source_rate(shape)
@@ -89,7 +89,7 @@ def slow_volume(shape: Shape, bytes_per_node: Sequence[int], volume_gb: int, vpu
     return [
         Fault(
             "volume_slow",
-            "input_object_storage[0].volume_size_in_gbs",
+            f"{place}.volume_size_in_gbs",
             f"a volume of {volume_gb} GB writes {disk / 1e6:.0f} MB/s, which makes staging {lost:.0f} minutes longer",
             "",
             "a larger volume is faster, up to 1000 GB, and so is a StorageClass with more performance units",

@@ -19,24 +19,37 @@ from .source import ModelFile
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 REPOSITORY = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
+COMMIT = re.compile(r"^[0-9a-f]{40}$")
+WITH_TOKEN = "name a Secret with it by token_secret_name for the pods, and set HF_TOKEN for deploy"
 REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 5
 LIST_BYTES = 32 * 1024 * 1024
 
 
 class HuggingFaceSource:
-    """The files of `repository` at `revision`. The commit found when listing is the one that is read from."""
+    """The files of `repository` at `revision`. The commit found when listing is the one that is read from.
+
+    kept: the commit to read in place of the one that the revision names today, which is looked up all the same.
+    """
 
     prefix = ""
 
     def __init__(
-        self, repository: str, revision: str = "main", token: str = "", endpoint: str = DEFAULT_ENDPOINT
+        self,
+        repository: str,
+        revision: str = "main",
+        token: str = "",
+        endpoint: str = DEFAULT_ENDPOINT,
+        kept: str = "",
     ) -> None:
         self.repository = repository.strip("/")
         self.revision = revision or "main"
         self.endpoint = (endpoint or DEFAULT_ENDPOINT).rstrip("/")
         self.place = f"{self.endpoint}/{self.repository}"
         self.commit = ""
+        # What a branch or tag names today; a commit names itself for ever.
+        self.newest = ""
+        self._kept = "" if COMMIT.match(self.revision) else kept
         self._token = token
         if not REPOSITORY.match(self.repository):
             raise self._refused("repository_malformed", f"{repository!r}", "organization/name", "")
@@ -56,25 +69,40 @@ class HuggingFaceSource:
             "repository": self.repository,
             "revision": self.revision,
             "commit": self.commit,
+            **({"newest": self.newest} if self.newest else {}),
         }
 
     def files(self) -> list[ModelFile]:
         """List the repository's files with sizes, and the SHA-256 of those in large file storage."""
-        path = f"/api/models/{self.repository}/revision/{quote(self.revision, safe='')}?blobs=true"
+        listing = self._listing(self._kept or self.revision)
+        self.commit = str(listing.get("sha") or "")
+        if not COMMIT.match(self.revision):
+            self.newest = str(self._listing(self.revision).get("sha") or "") if self._kept else self.commit
+        try:
+            return [self._file(item) for item in listing["siblings"]]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise self._malformed() from None
+
+    def _listing(self, revision: str) -> dict[str, Any]:
+        path = f"/api/models/{self.repository}/revision/{quote(revision, safe='')}?blobs=true"
         answer = self._get(self.endpoint + path, LIST_BYTES, "the list of files")
         if answer.status != 200:
-            raise Refused([self._fault(answer, "listing the files")])
+            raise Refused([self._fault(answer, "listing the files", revision)])
         try:
             listing = json.loads(answer.body)
-            self.commit = listing.get("sha") or ""
-            return [self._file(item) for item in listing["siblings"]]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise self._refused(
-                "answer_malformed",
-                "the answer is no list of a repository",
-                "the Hugging Face protocol",
-                "check the endpoint",
-            ) from None
+        except ValueError:
+            listing = None
+        if not isinstance(listing, dict):
+            raise self._malformed()
+        return listing
+
+    def _malformed(self) -> Refused:
+        return self._refused(
+            "answer_malformed",
+            "the answer is no list of a repository",
+            "the Hugging Face protocol",
+            "check the endpoint",
+        )
 
     @staticmethod
     def _file(item: dict[str, Any]) -> ModelFile:
@@ -90,7 +118,7 @@ class HuggingFaceSource:
         path = f"/{self.repository}/resolve/{quote(self.commit or self.revision, safe='')}/{quote(name)}"
         answer = self._get(self.endpoint + path, limit, name)
         if answer.status != 200:
-            raise Refused([self._fault(answer, f"reading {name}")])
+            raise Refused([self._fault(answer, f"reading {name}", self.commit)])
         return answer.body
 
     def _get(self, url: str, limit: int, what: str) -> Answer:
@@ -115,21 +143,34 @@ class HuggingFaceSource:
         except TooLarge as error:
             raise self._refused("file_too_large", f"{what} has {error}", "a small file", "") from None
 
-    def _fault(self, answer: Answer, doing: str) -> Fault:
+    def _fault(self, answer: Answer, doing: str, revision: str) -> Fault:
         kind = answer.headers.get("x-error-code", "")
         found = f"{doing}: HTTP {answer.status} {kind}".rstrip()
         if kind == "GatedRepo" or (answer.status == 403 and self._token):
+            terms = "accept the model's terms with the token's account"
             return Fault(
                 "repository_gated",
                 self.place,
-                found,
-                "a repository that this token may read",
-                "accept the model's terms with the token's account",
+                found if self._token else f"{found}, asked without a token",
+                "a repository that this token may read" if self._token else "a token of an account that may read it",
+                terms if self._token else f"{terms}; {WITH_TOKEN}",
             )
         if kind == "RevisionNotFound":
-            return Fault("revision_missing", self.place, f"{found}: {self.revision}", "a branch, tag or commit")
+            if revision == self._kept:
+                return Fault(
+                    "commit_gone",
+                    self.place,
+                    f"{found}: {revision}, which the deployment was made with",
+                    "a commit that is there",
+                    "give another revision",
+                )
+            return Fault("revision_missing", self.place, f"{found}: {revision}", "a branch, tag or commit")
         if answer.status in (401, 403, 404):
-            token = "check the token's rights" if self._token else "a private repository needs a token"
+            token = (
+                "check the token: that it is still valid, and its rights"
+                if self._token
+                else f"a private repository needs a token: {WITH_TOKEN}"
+            )
             return Fault(
                 "repository_missing", self.place, found, "a repository that exists", f"check the name; {token}"
             )

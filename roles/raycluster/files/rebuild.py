@@ -31,7 +31,8 @@ class Rebuilds:
         self._path = STATE_FOLDER / "failures.json"
         self._limit = group.rebuild_limit
         self._window = group.rebuild_window_seconds
-        self._url_file = group.staging.url_file
+        staging = group.staging
+        self._secret_file = staging.token_file if staging.source == "hugging_face" else staging.url_file
         self._failures = self._read()
 
     @property
@@ -84,9 +85,9 @@ class Rebuilds:
         return True
 
     def _source(self) -> str:
-        """Return what tells one source URL from another, and is no secret."""
+        """Return what tells one source URL, or token, from another, and is no secret."""
         try:
-            return hashlib.sha256(self._url_file.read_bytes()).hexdigest()
+            return hashlib.sha256(self._secret_file.read_bytes()).hexdigest()
         except OSError:
             return ""
 

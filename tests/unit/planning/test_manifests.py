@@ -6,13 +6,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ansible_collections.multinode.inference.plugins.module_utils.planning.facts import commit_choice
 from ansible_collections.multinode.inference.plugins.module_utils.planning.manifests.objects import (
     group_document,
     render,
     secret,
 )
 
-from .plans import plan
+from .plans import facts, plan
 
 PROGRAMS = {"head.py": "print('head')", "worker.py": "print('worker')"}
 
@@ -117,6 +118,47 @@ def test_variables_of_the_recipe_are_set_in_every_pod() -> None:
     assert variables["NCCL_SOCKET_IFNAME"]["value"] == "eth1"
     assert variables["WANDB_TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": "wandb", "key": "token"}}
     assert len(variables) == len(pod["containers"][0]["env"]), "each variable once"
+
+
+def repository(**changes: Any) -> dict[str, Any]:
+    """The objects of the sample with a repository as the model's source."""
+    found = facts()
+    commit = "c" * 40
+    source = {
+        "kind": "hugging_face",
+        "place": "hub/a/b",
+        "endpoint": "https://hub",
+        "repository": "a/b",
+        "revision": "main",
+    }
+    found.model = {**found.model, "prefix": "", "source": {**source, "commit": commit, "newest": commit}}
+    given = {
+        "input_object_storage": None,
+        "input_hugging_face": {"repository": "a/b", "mount_location": "/models", "volume_size_in_gbs": 500, **changes},
+    }
+    return {item["kind"]: item for item in render(plan(found, **given), PROGRAMS)}
+
+
+def test_a_repository_is_staged_at_its_commit() -> None:
+    made = repository()
+    staging = json.loads(made["ConfigMap"]["data"]["group.json"])["staging"]
+    assert (staging["source"], staging["endpoint"], staging["repository"]) == ("hugging_face", "https://hub", "a/b")
+    assert staging["commit"] == "c" * 40 and staging["prefix"] == ""
+    choices = json.loads(made["RayCluster"]["metadata"]["annotations"]["multinode.inference/choices"])
+    assert choices[commit_choice("a/b", "main")] == "c" * 40
+    pod = made["RayCluster"]["spec"]["headGroupSpec"]["template"]["spec"]
+    assert not [volume for volume in pod["volumes"] if "secret" in volume], "no Secret is needed"
+
+
+def test_a_repository_s_token_is_mounted_where_the_programs_look_for_it() -> None:
+    made = repository(token_secret_name="hub", token_secret_key="hf_token")
+    pod = made["RayCluster"]["spec"]["workerGroupSpecs"][0]["template"]["spec"]
+    (volume,) = [volume for volume in pod["volumes"] if "secret" in volume]
+    assert volume["secret"]["secretName"] == "hub"
+    assert volume["secret"]["items"] == [{"key": "hf_token", "path": "token"}]
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "source"]
+    staging = json.loads(made["ConfigMap"]["data"]["group.json"])["staging"]
+    assert staging["url_file"] == f"{mount['mountPath']}/par" and mount["readOnly"]
 
 
 def test_a_pull_secret_is_named_where_it_is_given() -> None:

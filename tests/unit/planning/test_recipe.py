@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
+from ansible_collections.multinode.inference.plugins.module_utils.planning.model_source import model_prefix
 from ansible_collections.multinode.inference.plugins.module_utils.planning.names import dns_name
-from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import (
-    model_prefix,
-    read_inputs,
-)
+from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe_rules import par_problem
 
 from .recipes import CLUSTER, PAR, recipe

@@ -17,11 +17,11 @@ from ansible_collections.multinode.inference.plugins.module_utils.planning.conta
     check_nodes,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Fault, Refused
-from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import (
+from ansible_collections.multinode.inference.plugins.module_utils.planning.model_source import (
     model_prefix,
     model_source,
-    read_inputs,
 )
+from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
 
 from .recipes import PAR, recipe
 

@@ -19,7 +19,7 @@ from ..names import (
     common_labels,
     object_names,
 )
-from .raycluster import raycluster
+from .raycluster import SOURCE_FOLDER, raycluster
 
 PROGRAMS_FOLDER = "/opt/multinode"
 
@@ -63,7 +63,7 @@ def group_document(plan: Mapping[str, Any]) -> dict[str, Any]:
         "tensor": plan["parallelism"]["tensor"],
         "pipeline": plan["parallelism"]["pipeline"],
         "model": {"path": plan["model"]["path"], "served_names": plan["model"]["served_names"]},
-        "staging": {**plan["staging"], "url_file": "/run/secrets/multinode/source/par", "streams": 8},
+        "staging": {**plan["staging"], "url_file": f"{SOURCE_FOLDER}/par", "streams": 8},
         "engine": {"args": plan["engine"]["args"], "port": plan["pod"]["ports"]["api"]},
         "ports": {**plan["pod"]["ports"], "status": STATUS_PORT},
         "rebuild": plan["rebuild"],

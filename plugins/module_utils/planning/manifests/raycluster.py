@@ -12,6 +12,8 @@ from ..names import WORKER_GROUP, common_labels, object_names
 
 # The engine may finish the requests it has; the load balancer needs some seconds to notice as well.
 TERMINATION_GRACE_SECONDS = 60
+# Where the programs find the URL or the token that the model's files are read with.
+SOURCE_FOLDER = "/run/secrets/multinode/source"
 _REPLICA_INDEX_LABEL = "ray.io/worker-group-replica-index"
 
 
@@ -59,11 +61,10 @@ def raycluster(plan: Mapping[str, Any], runtime_name: str) -> dict[str, Any]:
 
 def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict[str, Any]:
     name, pod = plan["deployment"]["name"], plan["pod"]
-    names = object_names(name)
     volumes: list[dict[str, Any]] = [
         {"name": "programs", "configMap": {"name": runtime_name, "defaultMode": 0o555}},
         {"name": "state", "emptyDir": {}},
-        {"name": "source", "secret": {"secretName": names["source_secret"], "defaultMode": 0o440}},
+        *_source_volumes(plan),
         {
             "name": "shared-memory",
             "emptyDir": {"medium": "Memory", "sizeLimit": f"{pod['shared_memory_mib']}Mi"},
@@ -72,7 +73,7 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
     mounts: list[dict[str, Any]] = [
         {"name": "programs", "mountPath": "/opt/multinode", "readOnly": True},
         {"name": "state", "mountPath": "/run/multinode"},
-        {"name": "source", "mountPath": "/run/secrets/multinode/source", "readOnly": True},
+        *({"name": entry["name"], "mountPath": SOURCE_FOLDER, "readOnly": True} for entry in _source_volumes(plan)),
         {"name": "shared-memory", "mountPath": "/dev/shm"},
     ]
     for volume in pod["volumes"]:
@@ -99,6 +100,17 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
             "volumes": volumes,
         },
     }
+
+
+def _source_volumes(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The Secret that the model's files are read with: our own with a URL, the user's with a token, or none."""
+    if plan["staging"]["source"] != "hugging_face":
+        named: dict[str, Any] = {"secretName": object_names(plan["deployment"]["name"])["source_secret"]}
+    elif token := plan["pod"]["source_token"]:
+        named = {"secretName": token["secret"], "items": [{"key": token["key"], "path": "token"}]}
+    else:
+        return []
+    return [{"name": "source", "secret": {**named, "defaultMode": 0o440}}]
 
 
 def _claim(volume: Mapping[str, Any], name: str) -> dict[str, Any]:

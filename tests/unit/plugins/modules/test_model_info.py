@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.multinode.inference.plugins.module_utils.planning.facts import commit_choice
 from ansible_collections.multinode.inference.plugins.module_utils.sources import http
 from ansible_collections.multinode.inference.plugins.modules import model_info
 from tests.unit.oci.fakes import Connection, Response, service_error
 from tests.unit.plugins.modules.module_runner import run_module
 from tests.unit.sources.http_server import Asked, Reply, Served, serving
 
+OLD = "0" * 40
 SECRET = "kNmS7ecretOfThePar-9"
 PREFIX = "org/tiny/"
 SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
@@ -273,24 +275,26 @@ class Hub:
 
     def __init__(self) -> None:
         self.gated = False
+        self.commits = {"main": "c0ffee", "v2": "c0ffee", OLD: OLD}
         self.host = ""
 
     def __call__(self, asked: Asked) -> Reply:
         if asked.path == "/api/models/old/tiny/revision/main":
             return Reply(307, headers={"location": "/api/models/org/tiny/revision/main?blobs=true"})
-        if asked.path == "/api/models/org/tiny/revision/main" and asked.query == {"blobs": "true"}:
+        revision = asked.path.removeprefix("/api/models/org/tiny/revision/")
+        if revision in self.commits and asked.query == {"blobs": "true"}:
             siblings = [
                 {"rfilename": name, "size": len(content), **({"lfs": {"sha256": "ab"}} if "model-" in name else {})}
                 for name, content in MODEL.items()
             ]
-            return Reply(200, json.dumps({"sha": "c0ffee", "siblings": siblings}).encode())
+            return Reply(200, json.dumps({"sha": self.commits[revision], "siblings": siblings}).encode())
         if asked.path.startswith("/api/models/org/tiny/revision/"):
             return Reply(404, headers={"x-error-code": "RevisionNotFound"})
-        prefix = "/org/tiny/resolve/c0ffee/"
-        if asked.path.startswith(prefix):
+        name = asked.path.partition("/resolve/")[2].partition("/")
+        if asked.path.startswith("/org/tiny/resolve/") and name[0] in self.commits.values():
             if self.gated:
                 return Reply(401, headers={"x-error-code": "GatedRepo"})
-            return Reply(200, MODEL[asked.path[len(prefix) :]])
+            return Reply(200, MODEL[name[2]])
         return Reply(401, headers={"x-error-code": "RepoNotFound"})
 
 
@@ -314,8 +318,22 @@ def test_hugging_face() -> None:
         assert only_fault(ask_hub(served))["code"] == "repository_gated"
         assert only_fault(ask_hub(served, huggingface_token="hf_canary"))["code"] == "token_without_tls"
         assert all("authorization" not in asked.headers for asked in served.asked)
+        assert "asked without a token" in only_fault(ask_hub(served))["found"]
     assert only_fault(ask_hub(served))["code"] == "repository_unreachable"
     assert only_fault(ask_hub(served, "a/b/c"))["code"] == "repository_malformed"
+
+
+def test_a_deployment_stays_at_its_commit() -> None:
+    kept = {commit_choice("org/tiny", "main"): OLD}
+    with serving(Hub()) as served:
+        source = ask_hub(served, choices=kept)["model"]["source"]
+        assert (source["commit"], source["newest"]) == (OLD, "c0ffee")
+        assert any(f"/resolve/{OLD}/" in asked.path for asked in served.asked), "and its files are read there"
+        assert ask_hub(served, choices={commit_choice("org/tiny", "v2"): OLD})["model"]["source"]["commit"] == "c0ffee"
+        source = ask_hub(served, revision=OLD, choices=kept)["model"]["source"]
+        assert source["commit"] == OLD and "newest" not in source, "a commit names itself"
+        gone = {commit_choice("org/tiny", "main"): "f" * 40}
+        assert only_fault(ask_hub(served, choices=gone))["code"] == "commit_gone"
 
 
 class Bucket:
@@ -342,7 +360,7 @@ class Bucket:
 
 
 def test_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_info, "connect", lambda module: Connection(object_storage=Bucket()))
+    monkeypatch.setattr(model_info, "connect", lambda module, ocid: Connection(object_storage=Bucket()))
     model = run_module(model_info, {"bucket_name": "models", "prefix": PREFIX})["model"]
     assert model["source"]["place"] == f"/n/ns/b/models/o/{PREFIX}"
     assert model["bytes"] == sum(map(len, MODEL.values())) - 2
