@@ -16,6 +16,8 @@ from tests.rig.configuration import REPOSITORY, Rig
 from tests.rig.model import write_tiny_llama
 
 MODEL = "rig/tiny-llama"
+# An image whose Ray is a stand-in, too: a group is up in seconds (tests/rig/images/vllm-light).
+LIGHT_IMAGE = "registry.rig.example/rig/vllm-light:2.58.0"
 SAMPLE = REPOSITORY / "sample_recipes" / "rig_two_nodes.json"
 
 
@@ -57,3 +59,8 @@ def recipe(par: str, **changes: Any) -> dict[str, Any]:
     filled: dict[str, Any] = json.loads(SAMPLE.read_text(encoding="utf-8"))
     filled["input_object_storage"][0]["par"] = par
     return {**filled, **changes}
+
+
+def light_recipe(par: str, **changes: Any) -> dict[str, Any]:
+    """The same with the light image, for what is not about Ray itself. The product does not know that image, and warns of it."""
+    return recipe(par, **{"recipe_image_uri": LIGHT_IMAGE, **changes})

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A deployment's whole way on the light image: the product's own programs form the group, a second run changes nothing, it goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.e2e.conftest import RunningRig, Tenancy
+from tests.e2e.playbooks import Playbooks
+from tests.rig import samples
+
+NAME = "lightway"
+
+
+def test_is_deployed_changed_by_no_second_run_and_removed(tmp_path: Path, rig: RunningRig, tenancy: Tenancy) -> None:
+    samples.put_model(tenancy.json, rig.configuration)
+    recipe = samples.light_recipe(samples.make_par(tenancy.json, rig.configuration), deployment_name=NAME)
+    playbooks = Playbooks(tmp_path, rig.environment(), tenancy.settings)
+    first = playbooks.run("deploy", recipe)
+    try:
+        assert first.code == 0, first.output
+        assert first.result is not None and first.result["completion"]
+        assert "image_unknown" in [warning["code"] for warning in first.result["warnings"]]
+        second = playbooks.run("deploy", recipe)
+        assert second.code == 0, second.output
+        assert second.recap["changed"] == 0, second.output
+    finally:
+        removed = playbooks.run("undeploy", recipe)
+    assert removed.code == 0, removed.output
+    assert NAME not in rig.kubectl("get", "rayclusters,namespaces", "--all-namespaces", "--output", "name")
