@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks
+from tests.e2e.rig.ray_clusters import wait
 from tests.rig import samples
 
 NAME = "lightway"
@@ -28,3 +31,23 @@ def test_is_deployed_changed_by_no_second_run_and_removed(tmp_path: Path, rig: R
         removed = playbooks.run("undeploy", recipe)
     assert removed.code == 0, removed.output
     assert NAME not in rig.kubectl("get", "rayclusters,namespaces", "--all-namespaces", "--output", "name")
+
+
+@pytest.mark.soak
+def test_an_engine_that_dies_once_serves_again(tmp_path: Path, rig: RunningRig, tenancy: Tenancy) -> None:
+    """The control address reaches the engine, and the group rebuilds on the light image as on the other."""
+    samples.put_model(tenancy.json, rig.configuration)
+    recipe = samples.light_recipe(samples.make_par(tenancy.json, rig.configuration), deployment_name="lightdeath")
+    playbooks = Playbooks(tmp_path, rig.environment(), tenancy.settings)
+    try:
+        first = playbooks.run("deploy", recipe)
+        assert first.code == 0, first.output
+        rig.steer("POST", "/engines/lightdeath/die", {"times": 1})
+        selector = ("--namespace", "lightdeath", "--selector", "ray.io/node-type=head")
+        count = "jsonpath={.items[0].status.containerStatuses[0].restartCount}"
+        wait("another start of the head", lambda: rig.kubectl("get", "pods", *selector, "--output", count) == "1")
+        again = playbooks.run("deploy", recipe)
+        assert again.code == 0, again.output
+        assert again.recap["changed"] == 0
+    finally:
+        playbooks.run("undeploy", recipe)

@@ -8,6 +8,8 @@ Facts imitated:
 - subPath is a folder of the volume, made when it is not there; a volume mounted nowhere else than at /dev/shm replaces the pod's 64 MiB
 - each container has /tmp and home of its own, gone when it restarts
 - the devices of its GPUs (here: NVIDIA_VISIBLE_DEVICES; and RIG_NODE_SHAPE for the stand-in of nvidia-smi)
+
+For tests each container of a deployment has RIG_ENGINE_CONTROL, where the stand-in for vLLM asks for its faults.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 MESSAGE_PATH = "/dev/termination-log"
 GPU = "nvidia.com/gpu"
+DEPLOYMENT = "app.kubernetes.io/instance"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +99,14 @@ async def prepare(pod: Pod, spec: Object, image: Image, number: int) -> Launch:
 
 def _image_variables(pod: Pod, spec: Object, image: Image) -> dict[str, str]:
     gpus = pod.machine.gpus_of(pod.uid, spec["name"])
+    deployment = pod.object["metadata"].get("labels", {}).get(DEPLOYMENT)
+    steered = {"RIG_ENGINE_CONTROL": f"{pod.kubelet.rig.oci.endpoint}/engines/{deployment}"} if deployment else {}
     return {
         **image.environment,
         "HOSTNAME": pod.hostname,
         "NVIDIA_VISIBLE_DEVICES": ",".join(map(str, gpus)) or "void",
         "RIG_NODE_SHAPE": pod.machine.shape,
+        **steered,
     }
 
 

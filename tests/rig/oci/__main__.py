@@ -18,6 +18,7 @@ from tests.rig.oci.accounts import DEFAULT, Accounts
 from tests.rig.oci.cloud import Cloud
 from tests.rig.oci.container_engine import ContainerEngine
 from tests.rig.oci.control import Control
+from tests.rig.oci.engines import Engines
 from tests.rig.oci.kubernetes_nodes import KubernetesNodes
 from tests.rig.oci.node_pools import NodePools
 from tests.rig.oci.object_storage import ObjectStorage
@@ -65,10 +66,11 @@ async def serve(rig: Rig) -> None:
     limits.register(operations)
     ObjectStorage(store).register(operations)
     pars.register(operations)
-    control = Control(cloud, accounts, node_pools, store, pars)
+    engines = Engines()
+    control = Control(cloud, accounts, node_pools, store, pars, engines)
 
     runners = [
-        await listen(Server(cloud, operations).application(), rig.oci.endpoint),
+        await listen(Server(cloud, operations).application(engines.route()), rig.oci.endpoint),
         await listen(control.application(), rig.oci.control),
     ]
     rig.mark_ready(PART)

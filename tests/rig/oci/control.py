@@ -9,6 +9,7 @@ POST   /scenarios {match, do}       a fault (see scenarios.py) -> {id, ...}
 GET    /scenarios, DELETE /scenarios[/id][?tenancy=]
 GET    /calls?tenancy=&since=&operation=   the call log, oldest first; `since` in seconds since 1970
 POST   /nodes/<private IP, name or OCID>/{die,never_join,no_gpu}
+POST   /engines/<deployment>/{die,hang,lie,slow,heal} {seconds?, times?}
 PUT    /objects/<namespace>/<bucket>/<name>[?size=bytes][?part_size=bytes]   store an object
 POST   /rig/volumes {id?, name?, size_gb, namespace, claim, tenancy?, node?}, DELETE /rig/volumes/<id>
 GET    /state                       everything there is
@@ -26,6 +27,7 @@ from aiohttp import web
 
 from tests.rig.oci.accounts import Accounts
 from tests.rig.oci.cloud import Cloud
+from tests.rig.oci.engines import Engines
 from tests.rig.oci.errors import ServiceError, invalid_parameter, missing_parameter
 from tests.rig.oci.identifiers import new_ocid
 from tests.rig.oci.node_pools import NodePools
@@ -45,12 +47,14 @@ class Control:
         node_pools: NodePools,
         store: Store,
         pars: PreauthenticatedRequests,
+        engines: Engines,
     ) -> None:
         self._cloud = cloud
         self._accounts = accounts
         self._node_pools = node_pools
         self._store = store
         self._pars = pars
+        self._engines = engines
 
     def application(self) -> web.Application:
         application = web.Application(middlewares=[_errors_as_json], client_max_size=64 * 1024 * 1024)
@@ -64,6 +68,7 @@ class Control:
                 web.delete("/scenarios/{id}", self.delete_scenarios),
                 web.get("/calls", self.list_calls),
                 web.post("/nodes/{name}/{what}", self.steer_node),
+                web.post("/engines/{deployment}/{what}", self.steer_engine),
                 web.put("/objects/{path:.+}", self.put_object),
                 web.post("/rig/volumes", self.add_volume),
                 web.delete("/rig/volumes/{id}", self.remove_volume),
@@ -131,6 +136,12 @@ class Control:
         else:
             raise invalid_parameter(f"{what} is not known; known are die, never_join, no_gpu")
         return web.json_response({"id": node.id, "name": node.name, "private_ip": node.private_ip})
+
+    # --- engines --------------------------------------------------------------------------------------------------
+
+    async def steer_engine(self, request: web.Request) -> web.Response:
+        deployment, what = request.match_info["deployment"], request.match_info["what"]
+        return web.json_response(self._engines.steer(deployment, what, await _body(request)))
 
     # --- objects --------------------------------------------------------------------------------------------------
 

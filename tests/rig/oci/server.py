@@ -45,8 +45,10 @@ class Server:
         self._cloud = cloud
         self._operations = operations
 
-    def application(self) -> web.Application:
+    def application(self, *others: web.RouteDef) -> web.Application:
+        """The application; `others` are answered before the cloud is asked."""
         application = web.Application(client_max_size=64 * 1024 * 1024)
+        application.router.add_routes(others)
         application.router.add_route("*", "/{path:.*}", self.answer)
         return application
 
