@@ -8,11 +8,14 @@ import secrets
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ..module_utils.kube.client import Kubernetes
 from ..module_utils.kube.group import read_secret
 from ..module_utils.kube.removal import namespace_of, objects_of, own_namespace, pods_of
+from ..module_utils.planning.fault import Fault
 from ..module_utils.planning.manifests.objects import render, secret
+from ..module_utils.planning.manifests.running import keep_pods, runtime_of
 from ..module_utils.planning.names import COLLECTION, object_names
 from ..module_utils.planning.observation import readable_seconds
 from ..plugin_utils.action import Action, connect_by_settings
@@ -36,23 +39,44 @@ class ActionModule(Action):
         kubernetes = connect_by_settings(inputs.settings)
         programs = {path.name: path.read_text(encoding="utf-8") for path in sorted(PROGRAMS.glob("*.py"))}
         objects = render(plan, programs)
+        kept = self._keep_pods(kubernetes, plan, objects)
         namespace_exists = kubernetes.get(f"/api/v1/namespaces/{plan['deployment']['namespace']}") is not None
         # A Secret that a pod mounts has to be there before the pod; the first object is the namespace.
         objects[1:1] = self._secrets(kubernetes, plan, inputs.secrets)
         summary = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
         if self._task.check_mode and not (namespace_exists and kubernetes.get(_RAYCLUSTER_CRD)):
             # The API server can dry-run only into a namespace, and of a kind, that it knows.
-            return {"changed": True, "objects": [{"object": name, "change": "would be made"} for name in summary]}
+            made = [{"object": name, "change": "would be made"} for name in summary]
+            return {"changed": True, "objects": made, "drift": []}
         server_side = {"field_manager": COLLECTION, "force_conflicts": True}
         result = self._write(
             objects, inputs.settings, task_vars, state="present", apply=True, server_side_apply=server_side
         )
+        for fault in kept:
+            self._display.display(f"  {fault.line()}")
         changes = _changes(result)
         return {
             "changed": bool(changes),
             "objects": changes,
             "diff": [entry["diff"] for entry in changes if entry.get("diff")],
+            "drift": [fault.as_dict() for fault in kept],
         }
+
+    @staticmethod
+    def _keep_pods(kubernetes: Kubernetes, plan: dict[str, Any], objects: list[dict[str, Any]]) -> list[Fault]:
+        """Leave running pods as they are where nobody asked for others; return what is kept."""
+        if not (plan["existing"] or {}).get("keep_pods"):
+            return []
+        name, namespace = quote(plan["deployment"]["name"]), quote(plan["deployment"]["namespace"])
+        raycluster = kubernetes.get(f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters/{name}")
+        if raycluster is None:
+            return []
+        runtime = quote(runtime_of(raycluster))
+        return keep_pods(
+            objects,
+            raycluster,
+            kubernetes.get(f"/api/v1/namespaces/{namespace}/configmaps/{runtime}") if runtime else None,
+        )
 
     def _absent(self, name: str, task_vars: dict[str, Any]) -> dict[str, Any]:
         """Remove the deployment's objects, its pods and its volumes, then the namespace where it was made for it."""

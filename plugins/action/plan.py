@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..module_utils.oci.discovery import Wishes, discover
+from ..module_utils.planning.existing import belongs_to_another
 from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.model_source import model_prefix, model_source
 from ..module_utils.planning.plan import Cloud, Facts, make_plan
@@ -23,20 +24,9 @@ class ActionModule(Action):
         inputs = given_inputs(self._loader)
         deployments = arguments.get("deployments") or []
         deployment = next(iter(deployments), {})
-        taken = deployment.get("deployment_name", inputs.deployment_name)
-        if taken != inputs.deployment_name:
-            raise Refused(
-                [
-                    Fault(
-                        "name_taken",
-                        "deployment_name",
-                        f"{inputs.deployment_name}, whose DNS name {inputs.name} the deployment {taken} has",
-                        "a name of its own",
-                        "choose another deployment_name, or undeploy the other",
-                    )
-                ]
-            )
         cluster = arguments.get("cluster")
+        if taken := belongs_to_another(inputs, deployment, (cluster or {}).get("node_pools") or []):
+            raise Refused(taken)
         facts = Facts(
             model=_model(arguments.get("model"), inputs),
             cloud=_cloud(cluster, inputs) if cluster else None,
@@ -98,6 +88,7 @@ def _cloud(cluster: dict[str, Any], inputs: Inputs) -> Cloud:
             pod_subnet_id=recipe["recipe_pod_subnet_ocid"] or "",
             pod_nsg_ids=given("recipe_pod_subnet_nsg_ocid"),
             max_pods_per_node=recipe["recipe_max_pods_per_node"] or 0,
+            adopt_defaults=inputs.settings["adopt_defaults"],
         ),
     )
     return Cloud(found.values, found.choices, found.drift, found.others, found.faults)

@@ -43,7 +43,7 @@ class ActionModule(Action):
             "started": recipe.get("started") or moment(),
             "ended": moment(),
             "faults": faults,
-            "warnings": plan.get("warnings") or [],
+            "warnings": [*(plan.get("warnings") or []), *((results.get("raycluster") or {}).get("drift") or [])],
         }
         if playbook == "deploy":
             result["timeline"] = timeline(results)

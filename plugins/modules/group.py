@@ -54,6 +54,12 @@ objects:
   type: list
   elements: dict
   sample: [{object: RayCluster/llama, change: apply}]
+drift:
+  description: What of the running pods is kept although a new deployment would get another, as faults.
+  returned: when O(state=present)
+  type: list
+  elements: dict
+  sample: []
 removed:
   description: What was removed.
   returned: when O(state=absent)

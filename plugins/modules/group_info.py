@@ -88,6 +88,14 @@ deployments:
       description: Values that nobody gave, found out or defaulted when it was made.
       type: dict
       sample: {ray_version: 2.58.0}
+    given:
+      description: Hash of what was given of which its pods are made.
+      type: str
+      sample: 0123456789ab
+    fields:
+      description: Hash of each field of the plan that it follows.
+      type: dict
+      sample: {pod.image: 01234567}
     phases:
       description: How far each phase is.
       type: dict

@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 from ..planning.names import (
     CHOICES_ANNOTATION,
+    FIELDS_ANNOTATION,
+    GIVEN_ANNOTATION,
     HASH_ANNOTATION,
     NAME_ANNOTATION,
     NODE_LABEL,
@@ -57,6 +59,8 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "age_seconds": int((datetime.now(timezone.utc) - created).total_seconds()),
         "hash": annotations.get(HASH_ANNOTATION, ""),
         "choices": _json(annotations.get(CHOICES_ANNOTATION)),
+        "given": annotations.get(GIVEN_ANNOTATION, ""),
+        "fields": _json(annotations.get(FIELDS_ANNOTATION)),
         "phases": {step.phase: step.text for step in judgement.steps},
         "failure": judgement.failure.as_dict() if judgement.failure else None,
     }

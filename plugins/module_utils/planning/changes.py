@@ -9,6 +9,11 @@ new_pool  nodes that are there keep what they have: it takes new ones
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .names import short_hash
+
 LIVE, RESTART, NEW_POOL = "live", "restart", "new_pool"
 
 # By the most telling part of the field's name: `pod.image` by `pod`, since it has no entry of its own.
@@ -16,7 +21,7 @@ CLASSES = {
     "schema": LIVE,
     "deployment": LIVE,
     "deployment.name": NEW_POOL,
-    "deployment.namespace": RESTART,
+    "deployment.namespace": NEW_POOL,
     "model": RESTART,
     "parallelism": RESTART,
     "parallelism.tensor": NEW_POOL,
@@ -27,10 +32,11 @@ CLASSES = {
     "nodes.memory_gb": RESTART,
     "node_pool": NEW_POOL,
     "node_pool.freeform_tags": LIVE,
+    "node_pool.node_config_details.size": LIVE,
     "node_pool.node_eviction_node_pool_settings": LIVE,
     "other_placements": LIVE,
     "pod": RESTART,
-    "image": RESTART,
+    "image": LIVE,
     "engine": RESTART,
     "staging": RESTART,
     "endpoint": LIVE,
@@ -39,13 +45,63 @@ CLASSES = {
     "rebuild": RESTART,
     "choices": LIVE,
     "warnings": LIVE,
+    "existing": LIVE,
 }
+# What stands in the plan for a reader, or follows from the rest: no object changes with it.
+SAID = (
+    "schema",
+    "deployment",
+    "expected",
+    "limit",
+    "memory",
+    "image",
+    "other_placements",
+    "choices",
+    "warnings",
+    "existing",
+)
+# Of these a part has a class of its own.
+_DEEPER = ("node_pool.node_config_details",)
 
 
-def change_classes(plan: dict[str, object]) -> dict[str, str]:
-    """Return the class of every field of the plan, two levels deep."""
-    classes = {}
+def change_classes(plan: Mapping[str, Any]) -> dict[str, str]:
+    """Return the class of every field of the plan, two levels deep, and three where the parts differ."""
+    return {field: class_of(field) for field, _value in fields(plan)}
+
+
+def class_of(field: str) -> str:
+    """Return the class of a field by the longest part of its name that has one."""
+    while field not in CLASSES:
+        field = field.rpartition(".")[0]
+    return CLASSES[field]
+
+
+def fields(plan: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of the plan by their names, and their values."""
     for key, value in plan.items():
-        for field in [f"{key}.{inner}" for inner in value] if isinstance(value, dict) and value else [key]:
-            classes[field] = CLASSES.get(field, CLASSES[key])
-    return classes
+        if key == "change_class":
+            continue
+        if not isinstance(value, Mapping) or not value:
+            yield key, value
+            continue
+        for inner, held in value.items():
+            name = f"{key}.{inner}"
+            if name in _DEEPER and isinstance(held, Mapping):
+                yield from ((f"{name}.{part}", of_part) for part, of_part in held.items())
+            else:
+                yield name, held
+
+
+def field_hashes(plan: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a later run compares the fields with that the objects follow from."""
+    return {field: short_hash(value)[:8] for field, value in fields(plan) if field.partition(".")[0] not in SAID}
+
+
+def changed_fields(plan: Mapping[str, Any], former: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return {field, class} of each field that is not as it was; `former` is `field_hashes` of then."""
+    today = field_hashes(plan)
+    return [
+        {"field": field, "class": class_of(field)}
+        for field in sorted(today.keys() | former.keys())
+        if today.get(field) != former.get(field) and field.partition(".")[0] in CLASSES
+    ]

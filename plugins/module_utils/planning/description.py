@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from .changes import LIVE, NEW_POOL, RESTART
 from .fault import Fault
 
 COLUMNS = 100
@@ -23,7 +24,7 @@ _LATER = (("rebuild", "a rebuild"), ("lost_pod", "a lost pod"), ("changed_templa
 
 def describe(plan: Mapping[str, Any]) -> list[str]:
     """Return the whole plan: where each layer goes, memory, price, minutes, choices and warnings."""
-    lines = [*_head(plan), *_memory(plan), *_price(plan), *_minutes(plan)]
+    lines = [*_head(plan), *_memory(plan), *_price(plan), *_minutes(plan), *_changes(plan)]
     pod, image = plan["pod"], plan["image"]
     if "vllm" in image:
         of = f" (Ray {image['ray']}, vLLM {image['vllm']}, CUDA {image['cuda']}, driver {image['least_driver']} or newer)"
@@ -45,7 +46,7 @@ def describe(plan: Mapping[str, Any]) -> list[str]:
 
 def describe_shortly(plan: Mapping[str, Any]) -> list[str]:
     """Return what has to be known before money is spent."""
-    return [*_head(plan), *_price(plan), *_minutes(plan, whole=False), *_warnings(plan)]
+    return [*_head(plan), *_price(plan), *_minutes(plan, whole=False), *_changes(plan), *_warnings(plan)]
 
 
 def shorten(text: str) -> str:
@@ -162,6 +163,25 @@ def _minutes(plan: Mapping[str, Any], whole: bool = True) -> list[str]:
         later += f", a lost node {minutes['lost_node']:g}"
     lines = _field("Minutes", f"about {minutes['total']:g} to the first token: {phases}")
     return [*lines, *_field("", f"later: {later}")] if whole else lines
+
+
+def _changes(plan: Mapping[str, Any]) -> list[str]:
+    """Return what applying the plan means for the deployment that stands."""
+    existing = plan["existing"]
+    if not existing:
+        return []
+    minutes = plan["expected"]["minutes"]["changed_template"]
+    means = (
+        (LIVE, "live, the group goes on serving"),
+        (RESTART, f"restart, the pods are made again: about {minutes:g} minutes until it serves"),
+        (NEW_POOL, "new_pool, nodes that are there keep what they have"),
+    )
+    lines: list[str] = []
+    for change_class, words in means:
+        named = [entry["field"] for entry in existing["changes"] if entry["class"] == change_class]
+        if named:
+            lines += _field("" if lines else "Changes", f"{words}: {', '.join(named)}")
+    return lines or _field("Changes", "none: the deployment stands as it is")
 
 
 def _warnings(plan: Mapping[str, Any]) -> list[str]:

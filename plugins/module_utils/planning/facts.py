@@ -13,6 +13,9 @@ from typing import Any
 
 from .fault import Fault
 
+# The way to what a new deployment would get.
+ADOPT = "take it with adopt_defaults: true"
+
 
 @dataclass
 class Cloud:
@@ -51,8 +54,9 @@ class Facts:
 class Choices:
     """Values that nobody gave: found out or defaulted once, written on the deployment's objects, and then kept."""
 
-    def __init__(self, kept: Mapping[str, Any]) -> None:
-        self._kept = kept
+    def __init__(self, kept: Mapping[str, Any], adopt_defaults: bool = False) -> None:
+        """`kept`: what the deployment was made with; with `adopt_defaults` today's choice takes its place."""
+        self._kept = {} if adopt_defaults else kept
         self.made: list[dict[str, Any]] = []
         self.warnings: list[Fault] = []
 
@@ -66,7 +70,7 @@ class Choices:
             return today
         self.made.append({"field": name, "value": kept, "why": "the deployment was made with it"})
         if today is not None and kept != today:
-            self.warnings.append(Fault("newer_choice", name, f"{kept}, kept", f"{today} for a new deployment"))
+            self.warnings.append(Fault("newer_choice", name, f"{kept}, kept", f"{today} for a new deployment", ADOPT))
         return kept
 
     def kept(self, name: str) -> Any:
@@ -79,6 +83,10 @@ class Choices:
         for entry in cloud.drift:
             self.warnings.append(
                 Fault(
-                    "newer_choice", entry["field"], f"{entry['value']}, kept", f"{entry['today']} for a new deployment"
+                    "newer_choice",
+                    entry["field"],
+                    f"{entry['value']}, kept",
+                    f"{entry['today']} for a new deployment",
+                    ADOPT,
                 )
             )

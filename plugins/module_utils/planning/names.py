@@ -26,11 +26,17 @@ CHOICES_ANNOTATION = "multinode.inference/choices"
 PRICE_ANNOTATION = "multinode.inference/usd-per-hour"
 SOURCE_ANNOTATION = "multinode.inference/source-hash"
 CREATED_ANNOTATION = "multinode.inference/created"
+# Of the RayCluster: what was given (its hash), each field of the plan (its hash), and the pods as they were rendered.
+GIVEN_ANNOTATION = "multinode.inference/given"
+FIELDS_ANNOTATION = "multinode.inference/fields"
+RENDERED_ANNOTATION = "multinode.inference/rendered"
 
 # OCI freeform tags.
 DEPLOYMENT_TAG = "multinode-inference-deployment"
 CLUSTER_TAG = "multinode-inference-cluster"
 HASH_TAG = "multinode-inference-hash"
+# deployment_name as it was written: two of them may have one DNS name.
+NAME_TAG = "multinode-inference-name"
 
 WORKER_GROUP = "workers"
 

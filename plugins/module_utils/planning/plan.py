@@ -15,7 +15,8 @@ from .arguments import EngineArguments, read_arguments
 from .changes import change_classes
 from .costs import cost_of, prices_of
 from .engine import engine_of, staging_of
-from .facts import Choices, Cloud, Facts, commit_choice
+from .existing import effect_on
+from .facts import ADOPT, Choices, Cloud, Facts, commit_choice
 from .fault import Fault, Refused
 from .images import check_image, image_line
 from .limits import limit_of
@@ -46,7 +47,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     recipe, settings = inputs.recipe, inputs.settings
     params = recipe["recipe_raycluster_params"]
     faults: list[Fault] = []
-    choices = Choices(facts.deployment.get("choices") or {})
+    choices = Choices(facts.deployment.get("choices") or {}, settings["adopt_defaults"])
     tensor = recipe["recipe_nvidia_gpu_count"]
 
     shape = checked_shape(recipe, faults)
@@ -131,7 +132,11 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
         "rebuild": {"limit": settings["rebuild_limit"], "window_minutes": settings["rebuild_window_minutes"]},
     }
     plan["deployment"]["hash"] = short_hash({key: value for key, value in plan.items() if key not in _SAID})
+    plan["deployment"]["given"] = inputs.given
     plan["choices"] = choices.made
+    plan["existing"] = existing = effect_on(plan, facts.deployment, settings["adopt_defaults"])
+    for field in existing["kept"] if existing else []:
+        warnings.append(Fault("newer_choice", field, "kept as it is", "another value for a new deployment", ADOPT))
     plan["warnings"] = [fault.as_dict() for fault in [*warnings, *choices.warnings]]
     plan["change_class"] = change_classes(plan)
     return plan

@@ -9,7 +9,7 @@ from typing import Any
 
 from .cloud_init import user_data
 from .facts import Cloud
-from .names import HASH_TAG, NODE_LABEL, freeform_tags, short_hash
+from .names import HASH_TAG, NAME_TAG, NODE_LABEL, freeform_tags, short_hash
 from .recipe import Inputs
 from .shapes import Shape
 
@@ -51,7 +51,9 @@ def node_pool_of(inputs: Inputs, cloud: Cloud, nodes: int, shape: Shape | None) 
     }
     if recipe["recipe_public_ssh_key"]:
         pool["ssh_public_key"] = recipe["recipe_public_ssh_key"]
-    return _tagged(pool, inputs.name, cluster_id, settings["node_pool_tags"] or {})
+    # A tag's value has at most 256 characters (OCI, tagging).
+    further = {**(settings["node_pool_tags"] or {}), NAME_TAG: inputs.deployment_name[:256]}
+    return _tagged(pool, inputs.name, cluster_id, further)
 
 
 def placements(found: Sequence[Mapping[str, Any]] | None, settings: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -4,17 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .dialects import Change, convert, is_foreign_key
 from .fault import Fault, Refused
-from .names import dns_name, dns_name_problem
+from .names import dns_name, dns_name_problem, short_hash
 from .parameters import RECIPE
 from .recipe_rules import broken_rules
-from .settings import SETTINGS
-from .values import nearest, read_known, read_parameters, shown
+from .settings import OF_PODS, SETTINGS
+from .values import is_unset, nearest, read_known, read_parameters, shown
 
 # At top level other people's variables stand beside ours; keys that begin so are meant for us.
 OUR_PREFIXES = ("recipe_", "input_", "output_", "skip_", "service_endpoint", "deployment_")
@@ -32,6 +32,7 @@ class Inputs:
     `secrets` holds the values that stand nowhere else: each is replaced in `recipe` by None.
     `warnings` is what is taken as it is, and worth a look.
     `changes` is what stands otherwise in the recipe than it was written, where it came in another spelling.
+    `given` stands for what was given of which the pods are made (a hash): the same, as long as nobody asks for others.
     """
 
     deployment_name: str
@@ -41,6 +42,7 @@ class Inputs:
     secrets: dict[str, str] = field(default_factory=dict)
     warnings: list[Fault] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    given: str = ""
 
 
 def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> Inputs:
@@ -86,7 +88,35 @@ def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> In
         secrets = _take_secrets(recipe)
     if faults:
         raise Refused(faults)
-    return Inputs(written_name, name, recipe, settings, secrets, warnings, changes)
+    said = {key for key, value in {**extra_variables, **given}.items() if not is_unset(value)}
+    return Inputs(written_name, name, recipe, settings, secrets, warnings, changes, _given(recipe, settings, said))
+
+
+# What of a recipe reaches no pod.
+_NOT_OF_PODS = (
+    "deployment_name",
+    "recipe_id",
+    "service_endpoint_domain",
+    "skip_capacity_validation",
+    "skip_quota_validation",
+)
+
+
+def _given(recipe: Mapping[str, Any], settings: Mapping[str, Any], said: Container[str]) -> str:
+    """Return the hash of what a person gave that bears on the pods; of no default, which another version may change."""
+    named = {parameter.name for parameter in OF_PODS}
+    return short_hash(
+        [
+            {key: _without_none(value) for key, value in recipe.items() if key in said and key not in _NOT_OF_PODS},
+            {key: value for key, value in settings.items() if key in said and key in named},
+        ]
+    )
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
+    return [_without_none(inner) for inner in value] if isinstance(value, list) else value
 
 
 _DEPLOYMENT_NAME = next(parameter for parameter in RECIPE if parameter.name == "deployment_name")

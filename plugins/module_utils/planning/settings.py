@@ -24,6 +24,12 @@ CLOUD = (
         default="oke",
         choices=("oke", "none"),
     ),
+    Parameter(
+        "adopt_defaults",
+        "boolean",
+        "Take what would be chosen for a new deployment today in place of what this one was made with.",
+        default=False,
+    ),
     Parameter("region", "string", "OCI region; without it, that of the cluster's OCID."),
     Parameter("compartment_id", "string", "Compartment of the node pool; without it, that of the cluster."),
     Parameter("auth_type", "string", "How to sign in to OCI.", default="api_key", choices=AUTHENTICATION_TYPES),
@@ -217,4 +223,11 @@ OUTPUT = (
     Parameter("logs_previous", "boolean", "Show the container's former run.", default=False),
 )
 
+_OF_PODS_BESIDE = ("node_pool_preemptible", "node_pool_taints")
+_NOT_OF_PODS = ("kubeconfig", "kubeconfig_context", "model_volume_vpus_per_gb")
+# Settings of which the pods are made: with another value the group starts again.
+OF_PODS = (
+    *(parameter for parameter in NODES if parameter.name in _OF_PODS_BESIDE),
+    *(parameter for parameter in (*KUBERNETES, *ENGINE) if parameter.name not in _NOT_OF_PODS),
+)
 SETTINGS = (*CLOUD, *NODES, *KUBERNETES, *SOURCES, *KUBERAY, *ENDPOINT, *ENGINE, *OUTPUT)

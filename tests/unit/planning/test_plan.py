@@ -161,22 +161,6 @@ def test_where_no_number_of_nodes_serves_the_model_other_shapes_are_named() -> N
     assert fault.code == "does_not_fit" and "BM.GPU" in fault.remedy
 
 
-def test_every_field_has_a_class_of_change() -> None:
-    made = plan()
-    classes = made["change_class"]
-    assert set(classes.values()) == {"live", "restart", "new_pool"}
-    for key, value in made.items():
-        if key != "change_class":
-            names = [f"{key}.{inner}" for inner in value] if isinstance(value, dict) else [key]
-            assert set(names) <= set(classes)
-    assert (classes["endpoint.exposure"], classes["pod.image"], classes["nodes.shape"], classes["nodes.count"]) == (
-        "live",
-        "restart",
-        "new_pool",
-        "restart",
-    )
-
-
 def test_prices_can_be_given() -> None:
     made = plan(prices={"gpu_hour": "1.5", "volume_gb_month": 0, "volume_vpu_month": 0})
     assert made["expected"]["usd_per_hour"] == pytest.approx(4 * 2 * 1.5)

@@ -9,17 +9,22 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..changes import field_hashes
 from ..names import (
     CHOICES_ANNOTATION,
+    FIELDS_ANNOTATION,
+    GIVEN_ANNOTATION,
     HASH_ANNOTATION,
     NAME_ANNOTATION,
     PRICE_ANNOTATION,
     RECIPE_ANNOTATION,
+    RENDERED_ANNOTATION,
     SHAPE_ANNOTATION,
     common_labels,
     object_names,
 )
 from .raycluster import SOURCE_FOLDER, raycluster
+from .running import GROUP_DOCUMENT, rendered_hash
 
 PROGRAMS_FOLDER = "/opt/multinode"
 
@@ -37,6 +42,7 @@ def render(plan: Mapping[str, Any], programs: Mapping[str, str]) -> list[dict[st
         _mark(item, plan)
     cluster = objects[-2]
     cluster["metadata"]["annotations"].update(_record(plan))
+    cluster["metadata"]["annotations"][RENDERED_ANNOTATION] = rendered_hash(cluster)
     return objects
 
 
@@ -76,7 +82,7 @@ STATUS_PORT = 8081
 
 def _runtime(plan: Mapping[str, Any], programs: Mapping[str, str]) -> dict[str, Any]:
     """The programs as a ConfigMap named by its content: another version of the collection restarts nothing unasked."""
-    data = {**programs, "group.json": json.dumps(group_document(plan), indent=1, sort_keys=True)}
+    data = {**programs, GROUP_DOCUMENT: json.dumps(group_document(plan), indent=1, sort_keys=True)}
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:10]
     return {
         "apiVersion": "v1",
@@ -108,6 +114,8 @@ def _record(plan: Mapping[str, Any]) -> dict[str, str]:
         CHOICES_ANNOTATION: json.dumps(
             {choice["field"]: choice["value"] for choice in plan["choices"]}, sort_keys=True
         ),
+        GIVEN_ANNOTATION: plan["deployment"]["given"],
+        FIELDS_ANNOTATION: json.dumps(field_hashes(plan), sort_keys=True, separators=(",", ":")),
     }
 
 

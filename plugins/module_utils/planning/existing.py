@@ -1,0 +1,73 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A deployment that stands already: whose it is, and what a run of today changes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .changes import RESTART, changed_fields
+from .fault import Fault
+from .names import DEPLOYMENT_TAG, NAME_TAG
+from .recipe import Inputs
+
+_GONE = ("DELETING", "DELETED")
+
+
+def belongs_to_another(
+    inputs: Inputs, deployment: Mapping[str, Any], node_pools: Iterable[Mapping[str, Any]]
+) -> list[Fault]:
+    """Return a fault where the DNS name stands for another deployment already: its objects are not taken over.
+
+    deployment  of `group_info`; empty when there is none
+    node_pools  of the cluster: one may stand without a RayCluster, of a run that was killed
+    """
+    taken = deployment.get("deployment_name")
+    for pool in node_pools:
+        tags = pool.get("freeform_tags") or {}
+        if tags.get(DEPLOYMENT_TAG) == inputs.name and pool.get("lifecycle_state") not in _GONE:
+            taken = taken or tags.get(NAME_TAG)
+    if taken and taken != inputs.deployment_name:
+        return [
+            Fault(
+                "name_taken",
+                "deployment_name",
+                f"{inputs.deployment_name}, whose DNS name {inputs.name} the deployment {taken} has",
+                "a name of its own",
+                "choose another deployment_name, or undeploy the other",
+            )
+        ]
+    wanted, namespace = inputs.settings["namespace"] or inputs.name, deployment.get("namespace")
+    if namespace and namespace != wanted:
+        return [
+            Fault(
+                "namespace_taken",
+                "namespace",
+                f"{wanted}, and the deployment {inputs.deployment_name} stands in {namespace}",
+                namespace,
+                f"give namespace: {namespace}, or undeploy it first: a deployment does not move",
+            )
+        ]
+    return []
+
+
+def effect_on(plan: Mapping[str, Any], deployment: Mapping[str, Any], adopt_defaults: bool) -> dict[str, Any] | None:
+    """Return what applying the plan means for the deployment that stands; None where there is none.
+
+    changes    {field, class}: the fields of the plan that differ from those it was made with, and what that means
+    keep_pods  nobody asked for other pods: what another version of the collection would make of the same recipe, or
+               what lies at the model's source by now, waits for adopt_defaults
+    kept       the fields that are left as they are therefore
+    """
+    former = deployment.get("fields")
+    if not former:
+        return None
+    changed = changed_fields(plan, former)
+    keep = not adopt_defaults and deployment.get("given") == plan["deployment"]["given"]
+    kept = [entry["field"] for entry in changed if keep and entry["class"] == RESTART]
+    return {
+        "keep_pods": keep,
+        "changes": [entry for entry in changed if entry["field"] not in kept],
+        "kept": kept,
+    }
