@@ -35,8 +35,12 @@ class Run:
 class Playbooks:
     """The playbooks with a tenancy's settings, and with a folder of their own for what they read and write."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], settings: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, environment: dict[str, str], settings: dict[str, Any], tree: Path = REPOSITORY
+    ) -> None:
+        """`tree`: the checkout whose playbooks run."""
         self.folder = folder
+        self.tree = tree
         self.environment = environment
         self.settings = settings
 
@@ -64,7 +68,7 @@ class Playbooks:
         result.unlink(missing_ok=True)
         ended = subprocess.run(
             self.command(playbook, *variables, options=options),
-            cwd=REPOSITORY,
+            cwd=self.tree,
             env={**self.environment, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -80,7 +84,7 @@ class Playbooks:
         """Start a playbook, kill it with all its children once `text` shows in its output, and return that output."""
         process = subprocess.Popen(
             self.command(playbook, *variables),
-            cwd=REPOSITORY,
+            cwd=self.tree,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

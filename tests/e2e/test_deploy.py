@@ -7,6 +7,8 @@ One deployment serves all tests of this file, in their order: each is a step of 
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
 from tests.rig import samples
+from tests.rig.configuration import REPOSITORY
 
 NAME = "e2e_way"
 DNS_NAME = "e2eway"
@@ -148,6 +151,47 @@ def test_a_second_run_changes_nothing(
     assert identity(before) == identity(after)
     made = rig.steer("GET", f"/calls?tenancy={tenancy.compartment_id}&since={since}")
     assert [call for call in made if call["method"] != "GET"] == []
+
+
+def generation(rig: RunningRig) -> str:
+    """What stands for the pods: of another generation of the RayCluster they are made again."""
+    fields = "{.metadata.uid}/{.metadata.generation}"
+    return rig.kubectl("get", "raycluster", DNS_NAME, "--namespace", DNS_NAME, "--output", f"jsonpath={fields}")
+
+
+def test_a_newer_collection_restarts_nothing_unasked(
+    rig: RunningRig, playbooks: Playbooks, recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    """It has another program, and the endpoint changes: the Service does, the pods do not."""
+    for part in ("plugins", "roles", "playbooks", "meta"):
+        shutil.copytree(REPOSITORY / part, tmp_path / part, symlinks=True)
+    for part in ("galaxy.yml", "ansible.cfg"):
+        shutil.copy(REPOSITORY / part, tmp_path / part)
+    program = tmp_path / "roles" / "raycluster" / "files" / "head.py"
+    program.write_text(program.read_text(encoding="utf-8") + "# newer\n", encoding="utf-8")
+    paths = f"{tmp_path}/playbooks/collections:{REPOSITORY}/.deps"
+    environment = {**playbooks.environment, "ANSIBLE_COLLECTIONS_PATH": paths}
+    settings = {**playbooks.settings, "service_annotations": {"e2e": "newer"}}
+    newer = Playbooks(playbooks.folder, environment, settings, tmp_path)
+    before = generation(rig)
+    run = newer.run("deploy", recipe)
+    assert run.code == 0, run.output
+    assert "live, the group goes on serving: endpoint.annotations" in run.output
+    assert run.result is not None
+    assert ("newer_choice", "programs") in [(entry["code"], entry["where"]) for entry in run.result["warnings"]]
+    assert generation(rig) == before
+    annotations = rig.kubectl("get", "service", f"{DNS_NAME}-api", "--namespace", DNS_NAME, "--output", "yaml")
+    assert "e2e: newer" in annotations
+    run = newer.run("deploy", recipe)
+    assert run.recap["changed"] == 0, run.output
+
+
+def test_a_look_ahead_says_what_a_change_means(rig: RunningRig, playbooks: Playbooks, recipe: dict[str, Any]) -> None:
+    before = generation(rig)
+    run = playbooks.run("deploy", {**recipe, "recipe_max_model_length": 512}, options=("--check", "--diff"))
+    assert run.code == 0, run.output
+    assert re.search(r"restart, the pods are made again: about [\d.]+ minutes until it serves: engine.args", run.output)
+    assert generation(rig) == before
 
 
 def test_status_shows_it_ready(playbooks: Playbooks, recipe: dict[str, Any], outputs: list[str]) -> None:

@@ -22,12 +22,13 @@ PREEMPTIBLE_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Prices:
-    """US dollars, of Oracle's public pay-as-you-go list in the month `date`.
+    """US dollars, of Oracle's public pay-as-you-go list in the month `date` (the setting `prices` puts others in place).
 
     gpu_hour            one GPU of the shape, with its share of the node; None: not known
-    volume_gb_month     a GB of block or boot volume
-    volume_vpu_month    one performance unit of a GB
-    load_balancer_hour  a flexible load balancer, without the bandwidth beyond the free 10 Mbit/s
+    volume_gb_month     a GB of block or boot volume (part B91961)
+    volume_vpu_month    one performance unit of a GB (part B91962)
+    load_balancer_hour  a flexible load balancer (part B93030), without bandwidth; an account's first 744 hours a month are
+                        free, which is not counted: other load balancers may take them
     """
 
     gpu_hour: float | None

@@ -31,8 +31,13 @@ _VLLM_OF_RAY = {
 }
 # The oldest vLLM whose options and messages the programs in the pods know.
 LEAST_VLLM = (0, 22)
-# CUDA: (least driver of Linux, least compute capability), from the release notes of the CUDA toolkit.
-_CUDA = {"12.8": (570, (7, 0)), "12.9": (575, (7, 0)), "13.0": (580, (7, 5))}
+# CUDA: (least driver of Linux, least compute capability). All of CUDA 12 runs on driver 525 and newer, CUDA 13 on 580
+# and newer (NVIDIA, "CUDA Toolkit Release Notes", minimum driver for minor version compatibility; "Supported Drivers
+# and CUDA Toolkit Versions"). CUDA 13 has left Volta behind (release notes, deprecated architectures).
+_CUDA = {"12.8": (525, (7, 0)), "12.9": (525, (7, 0)), "13.0": (580, (7, 5))}
+# PyTorch's builds for CUDA 12.8 have kernels for Volta in 2.8 to 2.10 only (PyTorch issue 172352), and newer vLLM
+# takes a newer PyTorch.
+_WITHOUT_VOLTA = ((0, 22), (7, 5))
 _RAY_LLM_TAG = re.compile(r"(?P<ray>\d+\.\d+\.\d+)\S*?-py(?P<major>\d)(?P<minor>\d+)-cu(?P<cuda>\d{2})(?P<point>\d)$")
 # Since then vllm/vllm-openai comes without Ray (vLLM's Dockerfile).
 _OPENAI_WITHOUT_RAY = (0, 18)
@@ -86,6 +91,9 @@ def image_line(image: str) -> ImageLine | None:
         return None
     cuda = f"{match['cuda']}.{match['point']}"
     driver, capability = _CUDA.get(cuda, (None, None))
+    since, least = _WITHOUT_VOLTA
+    if capability is not None and tuple(int(part) for part in vllm.split(".")[:2]) >= since:
+        capability = max(capability, least)
     return ImageLine(match["ray"], vllm, f"{match['major']}.{match['minor']}", cuda, driver, capability)
 
 
@@ -110,7 +118,7 @@ def check_image(image: str, shape: Shape | None) -> tuple[list[Fault], list[Faul
             Fault(
                 "image_too_new",
                 place,
-                f"{image}, whose CUDA {line.cuda} has no kernels for {shape.gpu} (compute capability {has[0]}.{has[1]})",
+                f"{image}, which has no kernels for {shape.gpu} (compute capability {has[0]}.{has[1]})",
                 f"an image for {has[0]}.{has[1]}, such as {RAY_LLM}:{OLDER_TAG}",
                 "leave recipe_image_uri out, or choose a shape with newer GPUs",
             )

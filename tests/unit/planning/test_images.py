@@ -37,6 +37,9 @@ def test_a_line_says_what_the_image_holds() -> None:
     assert line is not None
     assert (line.ray, line.vllm, line.python, line.cuda) == ("2.60.0", "0.29.0", "3.12", "13.0")
     assert (line.least_driver, line.least_capability) == (580, (7, 5))
+    volta, newer = image_line(f"{RAY_LLM}:2.53.0-py311-cu128"), image_line(f"{RAY_LLM}:2.57.0-py312-cu128")
+    assert volta is not None and (volta.least_driver, volta.least_capability) == (525, (7, 0))
+    assert newer is not None and newer.least_capability == (7, 5)
     assert image_line("registry.example.com/mirror/rayproject/ray-llm:2.58.0-py312-cu130") is not None
     for unknown in (f"{RAY_LLM}:nightly", f"{RAY_LLM}:3.0.0-py312-cu130", "docker.io/me/vllm:2.58.0-py312-cu130"):
         assert image_line(unknown) is None
@@ -53,7 +56,7 @@ def test_a_cuda_without_kernels_for_the_gpu_is_refused() -> None:
     faults, _warnings = check_image(f"{RAY_LLM}:2.58.0-py312-cu130", find_shape("VM.GPU3.4"))
     (fault,) = faults
     assert fault.line() == (
-        "recipe_image_uri: docker.io/rayproject/ray-llm:2.58.0-py312-cu130, whose CUDA 13.0 has no kernels for V100 "
+        "recipe_image_uri: docker.io/rayproject/ray-llm:2.58.0-py312-cu130, which has no kernels for V100 "
         "(compute capability 7.0), expected an image for 7.0, such as docker.io/rayproject/ray-llm:2.53.0-py311-cu128; "
         "leave recipe_image_uri out, or choose a shape with newer GPUs"
     )
