@@ -1,6 +1,6 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The rules of what a recipe says about containers and nodes: image, environment, Secrets, folders, OCIDs."""
+"""The rules of what a recipe says about containers and nodes: image, environment, Secrets, OCIDs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,6 @@ _SECRET = re.compile(
     r"(^|_)(TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)$", re.IGNORECASE
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_FOLDER = re.compile(r"(/[A-Za-z0-9._-]+)+/?")
-# What the pods mount themselves.
-_OUR_FOLDERS = ("/opt/multinode", "/run/multinode", "/run/secrets/multinode", "/dev/shm")
 _OCIDS = {
     "recipe_node_image_ocid": "image",
     "recipe_worker_subnet_nsg_ocid": "networksecuritygroup",
@@ -72,7 +69,6 @@ def check_nodes(recipe: Mapping[str, Any], faults: list[Fault]) -> None:
                 "give the public half",
             )
         )
-    _folders(recipe, faults)
 
 
 def secret_name(name: str | None, place: str, faults: list[Fault]) -> None:
@@ -138,34 +134,3 @@ def _shared_memory(recipe: Mapping[str, Any], faults: list[Fault]) -> None:
                 "lower it, or raise head_node_cpu_mem_in_gbs and worker_node_cpu_mem_in_gbs",
             )
         )
-
-
-def _folders(recipe: Mapping[str, Any], faults: list[Fault]) -> None:
-    """Folders that are mounted are absolute, and none lies over another."""
-    taken: dict[str, str] = dict.fromkeys(_OUR_FOLDERS, "the deployment")
-    for parameter in ("input_object_storage", "input_hugging_face", "input_file_system", "local_filesystem"):
-        given = recipe.get(parameter) or ()
-        entries = [(parameter, given)] if isinstance(given, Mapping) else [
-            (f"{parameter}[{number}]", entry) for number, entry in enumerate(given)
-        ]  # fmt: skip
-        for place, entry in entries:
-            for field in ("mount_location", "node_directory_path"):
-                folder = entry.get(field)
-                if folder is None:
-                    continue
-                if not _FOLDER.fullmatch(folder) or "/../" in folder + "/":
-                    faults.append(Fault("path", f"{place}.{field}", shown(folder), "an absolute folder", "correct it"))
-                elif field == "mount_location":
-                    other = next((taken[known] for known in taken if _overlap(folder, known)), None)
-                    if other:
-                        faults.append(
-                            Fault(
-                                "mount", f"{place}.{field}", folder, f"a folder that {other} has not", "choose another"
-                            )
-                        )
-                    taken.setdefault(folder.rstrip("/"), place)
-
-
-def _overlap(folder: str, other: str) -> bool:
-    first, second = folder.rstrip("/") + "/", other.rstrip("/") + "/"
-    return first.startswith(second) or second.startswith(first)

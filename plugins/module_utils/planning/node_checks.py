@@ -1,6 +1,6 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a node has to offer: GPUs, room for the pod, and a volume for the model."""
+"""What a node has to offer: GPUs, and room for the pod."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from .fault import Fault
-from .model_source import model_source
 from .shapes import Shape, allocatable, find_shape
 
 
@@ -67,23 +66,5 @@ def check_room(recipe: Mapping[str, Any], params: Mapping[str, Any], shape: Shap
                 str(recipe["recipe_ephemeral_storage_size"]),
                 f"at most {room.ephemeral_gib:.0f} with a boot volume of {recipe['recipe_node_boot_volume_size_in_gbs']} GB",
                 "lower it, or raise recipe_node_boot_volume_size_in_gbs",
-            )
-        )
-
-
-def check_volume(recipe: Mapping[str, Any], model: Mapping[str, Any], faults: list[Fault]) -> None:
-    """A node's volume has to hold the model whole: with an unknown stage order any node may need any file."""
-    needed = sum(entry.get("size") or 0 for entry in model.get("files") or ())
-    source = model_source(recipe)
-    size = source["volume_size_in_gbs"]
-    # A file system keeps some of the volume for itself, 5 % with ext4's defaults.
-    if needed > size * 2**30 * 0.95:
-        faults.append(
-            Fault(
-                "volume_too_small",
-                f"{source['place']}.volume_size_in_gbs",
-                str(size),
-                f"at least {needed / 2**30 / 0.95:.0f} for the model's {needed / 1e9:.1f} GB",
-                "raise it",
             )
         )

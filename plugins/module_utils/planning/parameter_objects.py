@@ -74,6 +74,8 @@ HUGGING_FACE = (
 FILE_SYSTEM = (
     Parameter("file_system_ocid", "string", "OCID of the file system.", "volumeHandle", required=True),
     Parameter("mount_target_ocid", "string", "OCID of the mount target.", "volumeHandle", required=True),
+    Parameter("mount_target_ip", "string", "Its address; without it, looked up.", "volumeHandle"),
+    Parameter("export_path", "string", "Path of the export; without it, looked up.", "volumeHandle"),
     Parameter("mount_location", "string", "Folder in the container.", "mountPath", required=True),
     Parameter(
         "volume_size_in_gbs",

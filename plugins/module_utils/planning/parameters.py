@@ -21,8 +21,6 @@ from .parameter_objects import (
 
 __all__ = ["RECIPE", "Parameter"]
 
-_NO_POD_FIELD = "the pods do not take it yet"
-
 _REQUIRED = (
     Parameter("recipe_mode", "string", "Always raycluster.", required=True, choices=("raycluster",)),
     Parameter(
@@ -108,18 +106,16 @@ _MODEL = (
     Parameter(
         "input_file_system",
         "objects",
-        "OCI file systems to mount into every pod.",
+        "OCI file systems to mount into every pod; one at the model's mount_location holds the model, once for all nodes.",
         "PersistentVolume of the driver fss.csi.oraclecloud.com",
         properties=FILE_SYSTEM,
-        not_served=_NO_POD_FIELD,
     ),
     Parameter(
         "local_filesystem",
         "objects",
-        "Folders of the nodes (NVMe) to mount into every pod.",
+        "Folders of the nodes (NVMe) to mount into every pod; one at the model's mount_location holds the model.",
         "hostPath volumes",
         properties=LOCAL_FILESYSTEM,
-        not_served=_NO_POD_FIELD,
     ),
     Parameter(
         "recipe_max_model_length",

@@ -17,6 +17,7 @@ from .container_rules import check_container, check_nodes, secret_name
 from .fault import Fault
 from .node_checks import check_room, checked_shape
 from .node_pool_rules import check_node_settings
+from .storage_rules import check_storage_rules
 from .values import shown
 
 # Names as Object Storage takes them (OCI documentation, "Creating an Object Storage Bucket").
@@ -35,6 +36,7 @@ def broken_rules(
     check_container(recipe, faults)
     check_nodes(recipe, faults)
     check_node_settings(settings, recipe.get("recipe_node_shape"), faults)
+    check_storage_rules(recipe, settings, faults)
     _shape(recipe, params, faults)
     _ports(recipe, params, faults)
     _model_source(recipe, params, settings, known, faults)

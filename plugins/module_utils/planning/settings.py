@@ -128,6 +128,20 @@ KUBERNETES = (
         "ray_version", "string", "Version of Ray in an image that the collection does not know.", default="2.58.0"
     ),
     Parameter(
+        "model_cache",
+        "string",
+        "Where a node keeps the model's files. volume: a block volume of the pod, gone with it. "
+        "node: a folder of the node, which outlives the pod.",
+        default="volume",
+        choices=("volume", "node"),
+    ),
+    Parameter(
+        "model_cache_folder",
+        "string",
+        "That folder; without it, on the local drives (below /mnt/nvme) of a node pool whose shape has them, else on "
+        "the boot volume.",
+    ),
+    Parameter(
         "model_storage_class",
         "string",
         "StorageClass of the volumes that hold the model.",
