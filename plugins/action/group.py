@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from ..module_utils.kube.client import Kubernetes
 from ..module_utils.kube.group import read_secret
-from ..module_utils.kube.removal import namespace_of, objects_of, own_namespace, pods_of
+from ..module_utils.kube.removal import left_folders, namespace_of, objects_of, own_namespace, pods_of
 from ..module_utils.planning.fault import Fault
 from ..module_utils.planning.manifests.objects import render, secret
 from ..module_utils.planning.manifests.running import keep_pods, runtime_of
@@ -85,7 +85,7 @@ class ActionModule(Action):
         namespace = namespace_of(kubernetes, name, settings["namespace"])
         objects = objects_of(kubernetes, name, namespace)
         removed = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
-        kept = []
+        kept = [f"{folder} of the nodes" for folder in left_folders(kubernetes, name, namespace)]
         own = own_namespace(kubernetes, name, namespace)
         if own is False:
             kept.append(f"Namespace/{namespace} (it was not made for this deployment)")

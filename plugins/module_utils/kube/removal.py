@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from ..planning.names import common_labels, label_selector
+from ..planning.fault import Refused
+from ..planning.names import NODE_LABEL, common_labels, label_selector
 from .client import Kubernetes
 from .group import RAYCLUSTERS
 
@@ -21,6 +22,7 @@ _KINDS = (
     ("v1", "ConfigMap", "/api/v1", "configmaps"),
     ("v1", "Secret", "/api/v1", "secrets"),
 )
+_VOLUMES = "/api/v1/persistentvolumes"
 
 
 def namespace_of(kubernetes: Kubernetes, name: str, given: str | None) -> str:
@@ -39,7 +41,33 @@ def objects_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[s
         for item in kubernetes.items(path, labelSelector=label_selector(name)):
             metadata = {"name": item["metadata"]["name"], "namespace": namespace}
             found.append({"apiVersion": api_version, "kind": kind, "metadata": metadata})
+    # Those of file systems, after their claims; they belong to no namespace.
+    for item in _volumes(kubernetes, name):
+        if item["spec"]["claimRef"]["namespace"] == namespace:
+            metadata = {"name": item["metadata"]["name"]}
+            found.append({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata})
     return found
+
+
+def _volumes(kubernetes: Kubernetes, name: str) -> list[dict[str, Any]]:
+    try:
+        return kubernetes.items(_VOLUMES, labelSelector=label_selector(name))
+    except Refused as refused:
+        # Who may not read them has made none either.
+        if [fault.code for fault in refused.faults] == ["forbidden"]:
+            return []
+        raise
+
+
+def left_folders(kubernetes: Kubernetes, name: str, namespace: str) -> list[str]:
+    """Return the folders that the deployment's pods have of nodes that were there before it, and stay."""
+    item = kubernetes.get(f"/apis/ray.io/v1/namespaces/{quote(namespace)}/rayclusters/{quote(name)}")
+    if item is None:
+        return []
+    pod = item["spec"]["headGroupSpec"]["template"]["spec"]
+    if NODE_LABEL in (pod.get("nodeSelector") or {}):
+        return []
+    return [volume["hostPath"]["path"] for volume in pod.get("volumes") or () if "hostPath" in volume]
 
 
 def pods_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[str]:

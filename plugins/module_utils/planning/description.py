@@ -36,6 +36,7 @@ def describe(plan: Mapping[str, Any]) -> list[str]:
         f"{gpus(pod['gpus'])}, {pod['cpu']} vCPU, {pod['memory_gib']} GiB of memory, "
         f"{pod['shared_memory_mib'] / 1024:g} of them shared",
     )
+    lines += _field("Model files", _cache(plan))
     lines += _field("vLLM", " ".join(plan["engine"]["args"]))
     limit = plan["limit"]
     lines += _field("Limit", f"{gpus(limit['gpus'])} of {limit['name'] or 'the limit that counts this shape'}")
@@ -122,6 +123,17 @@ def _memory(plan: Mapping[str, Any]) -> list[str]:
         total = f" of {stage['usable_bytes'] / GIB:.1f} GiB" if known else " GiB"
         lines.append(f"{'':<33}{parts}{total}")
     return [*lines, f"{'':<33}# weights   + overhead (an estimate)   = KV cache", ""]
+
+
+def _cache(plan: Mapping[str, Any]) -> str:
+    """Where the model's files lie, and when they are read again."""
+    cache = plan["pod"]["model_cache"]
+    shares = " of its stage" if plan["staging"]["by_stage"] else ""
+    if cache["kind"] == "volume":
+        return f"on a block volume of each pod, {cache['size_gib']} GiB; a replaced pod reads those{shares} again"
+    if cache["kind"] == "node":
+        return f"in {cache['path']} of each node; a replaced pod finds them there, a new node reads those{shares} again"
+    return "on a file system that all nodes share, filled once; neither a new pod nor a new node reads them again"
 
 
 def _bar(stage: Mapping[str, Any]) -> str:

@@ -43,12 +43,14 @@ class Facts:
 
     cloud       what the cluster's surroundings give to a node pool; None when the nodes are not ours to make
     model       of `model_info`: {config, index, files, left_out, source, prefix}
+    exports     where the recipe's file systems can be mounted (`storage.storage_of`)
     deployment  of `group_info`: what stands on the objects of this deployment already; empty when there is none
     """
 
     model: Mapping[str, Any]
     cloud: Cloud | None = None
     deployment: Mapping[str, Any] = field(default_factory=dict)
+    exports: Sequence[Mapping[str, Any]] = ()
 
 
 class Choices:

@@ -24,13 +24,14 @@ from .memory import MemoryOptions, MemoryPlan, fewest_nodes, memory_plan
 from .model import ModelFacts, read_model
 from .model_source import model_source
 from .names import short_hash
-from .node_checks import check_room, check_volume, checked_shape
+from .node_checks import check_room, checked_shape
 from .parallelism import check_parallelism, layers_per_stage
 from .pod import pod_of
 from .pool import node_pool_of, other_placements
 from .recipe import Inputs
 from .shapes import Shape
-from .times import minutes_of, slow_volume
+from .storage import check_storage, on_local_drives
+from .times import cache_rate, minutes_of, slow_volume
 
 __all__ = ["Cloud", "Facts", "make_plan"]
 
@@ -61,34 +62,38 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
         check_room(recipe, params, shape, faults)
         if pipeline:
             memory = _sizes(model, shape, (tensor, pipeline), given, faults, warnings)
-    check_volume(recipe, facts.model, faults)
-    if given.whole_set:
-        choices.made.append({"field": "staging.by_stage", "value": False, "why": given.whole_set})
     per_stage = layers_per_stage(len(model.layers), pipeline) if len(model.layers) >= pipeline > 0 else []
 
-    pod = pod_of(inputs, choices, shape)
+    pod = pod_of(inputs, choices, shape, facts.exports, faults)
+    cache = pod["model_cache"]
+    check_storage(inputs, cache, facts.model, shape, faults)
+    # What is deleted as another stage's on a node's own disk is the next node's on a shared one.
+    whole_set = given.whole_set or ("one file system holds it for all nodes" if cache["kind"] == "file_system" else "")
+    if whole_set:
+        choices.made.append({"field": "staging.by_stage", "value": False, "why": whole_set})
     image_faults, image_warnings = check_image(pod["image"], shape)
     faults.extend(image_faults)
     warnings.extend(image_warnings)
-    staging = staging_of(facts.model, model, per_stage, params["model_path_in_container"], given.whole_set)
+    staging = staging_of(facts.model, model, per_stage, params["model_path_in_container"], whole_set)
     engine = engine_of(inputs, model, memory, (tensor, pipeline), given, faults, warnings)
     node_pool = None
     if facts.cloud is not None:
         faults.extend(facts.cloud.faults)
         choices.add(facts.cloud)
-        node_pool = node_pool_of(inputs, facts.cloud, pipeline, shape)
+        node_pool = node_pool_of(inputs, facts.cloud, pipeline, shape, cache["path"])
     prices = (
         prices_of(shape, settings["prices"], faults, settings["node_pool_preemptible"]) if shape is not None else None
     )
     if faults or shape is None or prices is None:
         raise Refused(faults)
 
-    volume_gb, vpus = pod["volumes"][0]["size_gib"], settings["model_volume_vpus_per_gb"]
+    vpus, boot_gb = settings["model_volume_vpus_per_gb"], recipe["recipe_node_boot_volume_size_in_gbs"]
+    rate = cache_rate(cache, vpus, boot_gb, on_local_drives(cache["path"], settings, shape))
     held = bytes_per_node(staging, pipeline)
-    warnings.extend(slow_volume(shape, held, volume_gb, vpus, model_source(recipe)["place"]))
+    warnings.extend(slow_volume(shape, held, cache, rate, model_source(recipe)["place"]))
     _keep_commit(facts.model["source"], choices)
-    boot_gb = recipe["recipe_node_boot_volume_size_in_gbs"]
-    cost = cost_of(shape, pipeline, boot_gb, volume_gb, vpus, settings["endpoint_exposure"] == "load_balancer", prices)
+    balanced = settings["endpoint_exposure"] == "load_balancer"
+    cost = cost_of(shape, pipeline, boot_gb, cache["size_gib"], vpus, balanced, prices)
     line = image_line(pod["image"])
     plan: dict[str, Any] = {
         "schema": SCHEMA,
@@ -126,7 +131,9 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
             "usd_per_hour": cost["total"],
             "cost": cost,
             "bytes_per_node": held,
-            "minutes": minutes_of(shape, held, volume_gb, vpus, pod["memory_gib"], node_pool is not None),
+            "minutes": minutes_of(
+                shape, held, cache["kind"], rate, pod["memory_gib"], node_pool is not None, staging["by_stage"]
+            ),
         },
         "limit": limit_of(shape, pipeline),
         "rebuild": {"limit": settings["rebuild_limit"], "window_minutes": settings["rebuild_window_minutes"]},

@@ -4,22 +4,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .facts import Choices
+from .fault import Fault
 from .images import default_image, full_image_name, image_line
 from .model_source import model_source
 from .names import NODE_LABEL
 from .pool import tolerations
 from .recipe import Inputs
 from .shapes import Shape
+from .storage import storage_of
 
 # vLLM's tensor parallel ranks talk through /dev/shm; Oracle's NCCL manifests give 32 GiB to nodes of 8 GPUs.
 SHARED_MEMORY_MIB = 16 * 1024
 
 
-def pod_of(inputs: Inputs, choices: Choices, shape: Shape | None) -> dict[str, Any]:
-    """Return the pod, the same on every node."""
+def pod_of(
+    inputs: Inputs, choices: Choices, shape: Shape | None, exports: Sequence[Mapping[str, Any]], faults: list[Fault]
+) -> dict[str, Any]:
+    """Return the pod, the same on every node; `exports` as for `storage_of`."""
     recipe, settings = inputs.recipe, inputs.settings
     params = recipe["recipe_raycluster_params"]
     source = model_source(recipe)
@@ -33,6 +38,7 @@ def pod_of(inputs: Inputs, choices: Choices, shape: Shape | None) -> dict[str, A
         ray_version = choices.choose("ray_version", None, settings["ray_version"], "the image is not known")
     memory = params["head_node_cpu_mem_in_gbs"]
     shared = recipe["recipe_shared_memory_volume_size_limit_in_mb"]
+    volumes, cache = storage_of(inputs, choices, shape, exports, faults)
     return {
         "image": full_image_name(image, settings["image_registry"]),
         "pull_secret": recipe["recipe_container_secret_name"],
@@ -55,14 +61,8 @@ def pod_of(inputs: Inputs, choices: Choices, shape: Shape | None) -> dict[str, A
         "shared_memory_mib": shared or min(SHARED_MEMORY_MIB, memory * 1024 // 4),
         "ephemeral_storage_gib": recipe["recipe_ephemeral_storage_size"],
         "gpus": params["head_node_num_gpus"],
-        "volumes": [
-            {
-                "name": "model",
-                "mount": source["mount_location"].rstrip("/"),
-                "size_gib": source["volume_size_in_gbs"],
-                "storage_class": settings["model_storage_class"],
-            }
-        ],
+        "volumes": volumes,
+        "model_cache": cache,
         "ports": {
             "api": recipe["recipe_container_port"],
             "gcs": params["redis_port"],

@@ -12,13 +12,19 @@ from .facts import Cloud
 from .names import HASH_TAG, NAME_TAG, NODE_LABEL, freeform_tags, short_hash
 from .recipe import Inputs
 from .shapes import Shape
+from .storage import on_local_drives
 
 # The taint that OKE gives to preemptible nodes (OKE, "Using Preemptible Capacity").
 PREEMPTIBLE_TAINT = "oci.oraclecloud.com/oke-is-preemptible"
 
 
-def node_pool_of(inputs: Inputs, cloud: Cloud, nodes: int, shape: Shape | None) -> dict[str, Any]:
-    """Return the node pool in the field names of the OCI SDK's CreateNodePoolDetails."""
+def node_pool_of(
+    inputs: Inputs, cloud: Cloud, nodes: int, shape: Shape | None, cache_folder: str | None
+) -> dict[str, Any]:
+    """Return the node pool in the field names of the OCI SDK's CreateNodePoolDetails.
+
+    cache_folder: the nodes' folder that holds the model, if one does.
+    """
     recipe, settings, cluster_id = inputs.recipe, inputs.settings, inputs.settings["oke_cluster_id"]
     values = cloud.values
     config: dict[str, Any] = {
@@ -42,7 +48,9 @@ def node_pool_of(inputs: Inputs, cloud: Cloud, nodes: int, shape: Shape | None) 
         },
         "node_config_details": config,
         "initial_node_labels": [{"key": key, "value": value} for key, value in labels.items()],
-        "node_metadata": {"user_data": user_data(settings["node_pool_taints"] or (), prepared_folder(inputs, shape))},
+        "node_metadata": {
+            "user_data": user_data(settings["node_pool_taints"] or (), prepared_folder(inputs, shape, cache_folder))
+        },
         # The default of OCI is to wait an hour for pods that have nowhere else to go.
         "node_eviction_node_pool_settings": {
             "eviction_grace_duration": "PT0M",
@@ -96,12 +104,11 @@ def tolerations(settings: Mapping[str, Any]) -> list[dict[str, str]]:
     return wanted
 
 
-def prepared_folder(inputs: Inputs, shape: Shape | None) -> str:
-    """Return the folder where the nodes mount their local NVMe drives; "" where the recipe uses none there."""
-    folder = inputs.settings["nvme_folder"].rstrip("/")
+def prepared_folder(inputs: Inputs, shape: Shape | None, cache_folder: str | None = None) -> str:
+    """Return the folder where the nodes mount their local NVMe drives; "" where nothing is kept there."""
     used = [entry["node_directory_path"] for entry in inputs.recipe["local_filesystem"] or ()]
-    wanted = any((path.rstrip("/") + "/").startswith(folder + "/") for path in used)
-    return folder if wanted and shape is not None and shape.nvme_drives else ""
+    wanted = any(on_local_drives(path, inputs.settings, shape) for path in (*used, cache_folder))
+    return inputs.settings["nvme_folder"].rstrip("/") if wanted else ""
 
 
 def _tagged(pool: dict[str, Any], name: str, cluster_id: str, further: Mapping[str, str]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from .facts import Choices
 from .fault import Fault
-from .names import short_hash
 from .model_source import model_source
+from .names import short_hash
 from .recipe import Inputs
 from .shapes import Shape, allocatable
 
@@ -164,7 +164,13 @@ def _check_folder(
         if needed > room:
             found = f"{cache['path']} on {shape.name}, whose local drives hold {shape.nvme_gb} GB"
             faults.append(
-                Fault("drives_too_small", "recipe_node_shape", found, f"room for {amount}", "choose another folder or shape")
+                Fault(
+                    "drives_too_small",
+                    "recipe_node_shape",
+                    found,
+                    f"room for {amount}",
+                    "choose another folder or shape",
+                )
             )
         return
     boot, pod = recipe["recipe_node_boot_volume_size_in_gbs"], recipe["recipe_ephemeral_storage_size"]

@@ -87,7 +87,9 @@ def _file_system(entry: Mapping[str, Any], place: str, faults: list[Fault]) -> N
             ipaddress.ip_address(address)
         except ValueError:
             faults.append(
-                Fault("address", f"{place}.mount_target_ip", shown(address), "an address, such as 10.0.1.7", "correct it")
+                Fault(
+                    "address", f"{place}.mount_target_ip", shown(address), "an address, such as 10.0.1.7", "correct it"
+                )
             )
     if path and not re.fullmatch(r"/[A-Za-z0-9._/-]*", path):
         faults.append(Fault("path", f"{place}.export_path", shown(path), "a path, such as /models", "correct it"))

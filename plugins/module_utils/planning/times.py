@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .costs import BALANCED_VPUS
 from .fault import Fault
@@ -22,6 +23,8 @@ TOKEN = 0.1
 # Bytes a second. Parallel ranged reads of Object Storage by one node; and a reader of files in the page cache.
 SOURCE_RATE = 1.0e9
 CACHED_READ_RATE = 1.0e9
+# A mount target of the default throughput, for all nodes together (OCI File Storage, about 1 Gbit/s).
+FILE_SYSTEM_RATE = 125.0e6
 # A network card is not had whole.
 _NETWORK_SHARE = 0.8
 # A volume is called slow when it makes a start longer by this many minutes.
@@ -45,23 +48,38 @@ def source_rate(shape: Shape) -> float:
     return min(SOURCE_RATE, shape.network_gbps * 1e9 / 8 * _NETWORK_SHARE)
 
 
+def cache_rate(cache: Mapping[str, Any], vpus: int, boot_volume_gb: int, local_drives: bool) -> float:
+    """Return the bytes a second of what holds the model (`storage.storage_of`); local drives are no bound."""
+    if cache["kind"] == "file_system":
+        return FILE_SYSTEM_RATE
+    if cache["kind"] == "node":
+        return float("inf") if local_drives else volume_rate(boot_volume_gb, BALANCED_VPUS)
+    return volume_rate(cache["size_gib"], vpus)
+
+
 def minutes_of(
-    shape: Shape, bytes_per_node: Sequence[int], volume_gb: int, vpus: int, memory_gib: float, new_nodes: bool
+    shape: Shape,
+    bytes_per_node: Sequence[int],
+    cache: str,
+    rate: float,
+    memory_gib: float,
+    new_nodes: bool,
+    by_stage: bool,
 ) -> dict[str, float]:
     """Return the minutes of each phase, of their sum, and of what may happen later.
 
     bytes_per_node  what each node stages; the largest counts, since the nodes work side by side
-    volume_gb       size of the volume that holds the model; 0 where it is no block volume
+    cache           what holds the model: volume, node or file_system; `rate` its bytes a second
     memory_gib      memory of a pod: files that fit in half of it are still in the page cache when they are loaded
     new_nodes       whether a node pool is made
+    by_stage        whether a node holds its own stage alone: pods that are all made again may change places
     """
     most = max(bytes_per_node, default=0)
-    disk = volume_rate(volume_gb, vpus) if volume_gb else float("inf")
-    staging = most / min(source_rate(shape), disk) / 60
-    cached = most <= memory_gib * 2**30 / 2
-    load = most / (CACHED_READ_RATE if cached else min(CACHED_READ_RATE, disk)) / 60
+    staging = most / min(source_rate(shape), rate) / 60
+    cached = cache != "file_system" and most <= memory_gib * 2**30 / 2
+    load = most / (CACHED_READ_RATE if cached else min(CACHED_READ_RATE, rate)) / 60
     node = BARE_METAL_NODE if shape.bare_metal else VIRTUAL_NODE
-    attach = VOLUME_ATTACH if volume_gb else 0.0
+    attach = VOLUME_ATTACH if cache == "volume" else 0.0
     phases = {
         "nodes": node if new_nodes else 0.0,
         "pods": IMAGE_PULL + attach,
@@ -71,30 +89,49 @@ def minutes_of(
         "token": TOKEN,
     }
     rebuild = phases["ray"] + phases["engine"] + TOKEN
-    again = POD_START + attach + staging + rebuild
+    again = POD_START + attach + rebuild
     later = {
         "total": sum(phases.values()),
         "rebuild": rebuild,
-        "lost_pod": again,
-        "lost_node": node + IMAGE_PULL + attach + staging + rebuild,
-        "changed_template": again,
+        "lost_pod": again + (staging if cache == "volume" else 0.0),
+        "lost_node": node + IMAGE_PULL + attach + (0.0 if cache == "file_system" else staging) + rebuild,
+        "changed_template": again + (staging if cache == "volume" or (cache == "node" and by_stage) else 0.0),
     }
     return {name: round(value, 1) for name, value in (phases | later).items()}
 
 
-def slow_volume(shape: Shape, bytes_per_node: Sequence[int], volume_gb: int, vpus: int, place: str) -> list[Fault]:
-    """Return a warning where the volume makes staging much longer than the network would."""
-    most = max(bytes_per_node, default=0)
-    disk, network = volume_rate(volume_gb, vpus), source_rate(shape)
-    lost = (most / disk - most / network) / 60 if volume_gb else 0.0
+def slow_volume(
+    shape: Shape, bytes_per_node: Sequence[int], cache: Mapping[str, Any], rate: float, place: str
+) -> list[Fault]:
+    """Return a warning where what holds the model makes staging much longer than the network would."""
+    most, network = max(bytes_per_node, default=0), source_rate(shape)
+    lost = (most / rate - most / network) / 60
     if lost < _SLOW_MINUTES:
         return []
+    size = cache["size_gib"]
+    where, found, remedy = {
+        "volume": (
+            f"{place}.volume_size_in_gbs",
+            f"a volume of {size} GB",
+            "a larger volume is faster, up to 1000 GB, and so is a StorageClass with more performance units",
+        ),
+        "node": (
+            "recipe_node_boot_volume_size_in_gbs",
+            "the boot volume",
+            "a larger one is faster, up to 1000 GB, and so are a shape's local drives (nvme_folder)",
+        ),
+        "file_system": (
+            "input_file_system",
+            "a mount target of the default throughput",
+            "a mount target of high throughput is faster; local drives are faster still",
+        ),
+    }[cache["kind"]]
     return [
         Fault(
             "volume_slow",
-            f"{place}.volume_size_in_gbs",
-            f"a volume of {volume_gb} GB writes {disk / 1e6:.0f} MB/s, which makes staging {lost:.0f} minutes longer",
+            where,
+            f"{found} writes {rate / 1e6:.0f} MB/s, which makes staging {lost:.0f} minutes longer",
             "",
-            "a larger volume is faster, up to 1000 GB, and so is a StorageClass with more performance units",
+            remedy,
         )
     ]

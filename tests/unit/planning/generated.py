@@ -12,6 +12,13 @@ from .plans import LLAMA_8B, facts, plan
 
 # bfloat16 asks for compute capability 8.0 and newer.
 _SHAPES = [shape for shape in SHAPES if shape.vendor == "nvidia" and (shape.compute_capability or (0, 0)) >= (8, 0)]
+_FILE_SYSTEM = {
+    "file_system_ocid": "ocid1.filesystem.oc1.iad.aaaa",
+    "mount_target_ocid": "ocid1.mounttarget.oc1.iad.aaaa",
+    "mount_target_ip": "10.0.1.7",
+    "export_path": "/models",
+    "volume_size_in_gbs": 100,
+}
 _PROBE = {
     "initial_delay_seconds": (0, 600),
     "period_seconds": (1, 60),
@@ -75,6 +82,15 @@ def _optional(chance: random.Random) -> dict[str, Any]:
         "endpoint_exposure": chance.choice(["none", "load_balancer"]),
         "service_annotations": {"oci.oraclecloud.com/load-balancer-type": "nlb", "example.com/text": "a: {b}"},
         "node_provisioner": "none",
+        "local_filesystem": [{"node_directory_path": "/srv/x", "mount_location": "/x"}],
+        **chance.choice(
+            [
+                {"model_cache": "node"},
+                {"model_cache": "node", "model_cache_folder": "/data/models"},
+                {"input_file_system": [{**_FILE_SYSTEM, "mount_location": "/models"}]},
+                {"input_file_system": [{**_FILE_SYSTEM, "mount_location": "/shared"}]},
+            ]
+        ),
         "rebuild_limit": chance.randint(1, 20),
     }
 

@@ -22,6 +22,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.planning.model
     model_source,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
+from ansible_collections.multinode.inference.plugins.module_utils.planning.storage_rules import check_storage_rules
 
 from .recipes import PAR, recipe
 
@@ -125,6 +126,7 @@ def test_a_broken_rule_of_containers_and_nodes(given: dict[str, Any], message: s
     faults: list[Fault] = []
     check_container(given, faults)
     check_nodes(given, faults)
+    check_storage_rules(given, {}, faults)
     assert [fault.line() for fault in faults] == [message]
     assert "canary" not in message
 

@@ -25,6 +25,7 @@ from ..names import (
 )
 from .raycluster import SOURCE_FOLDER, raycluster
 from .running import GROUP_DOCUMENT, rendered_hash
+from .storage import file_system_objects
 
 PROGRAMS_FOLDER = "/opt/multinode"
 
@@ -36,6 +37,7 @@ def render(plan: Mapping[str, Any], programs: Mapping[str, str]) -> list[dict[st
     """
     runtime = _runtime(plan, programs)
     objects = [_namespace(plan), runtime, *_network_policies(plan), _disruption_budget(plan)]
+    objects += file_system_objects(plan)
     objects.append(raycluster(plan, runtime["metadata"]["name"]))
     objects.append(_api_service(plan))
     for item in objects:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..images import RAY_LLM_USER
 from ..names import WORKER_GROUP, common_labels, object_names
+from .storage import init_containers, mounts_of, volumes_of
 
 # The engine may finish the requests it has; the load balancer needs some seconds to notice as well.
 TERMINATION_GRACE_SECONDS = 60
@@ -69,16 +70,16 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
             "name": "shared-memory",
             "emptyDir": {"medium": "Memory", "sizeLimit": f"{pod['shared_memory_mib']}Mi"},
         },
+        *volumes_of(plan),
     ]
     mounts: list[dict[str, Any]] = [
         {"name": "programs", "mountPath": "/opt/multinode", "readOnly": True},
         {"name": "state", "mountPath": "/run/multinode"},
         *({"name": entry["name"], "mountPath": SOURCE_FOLDER, "readOnly": True} for entry in _source_volumes(plan)),
         {"name": "shared-memory", "mountPath": "/dev/shm"},
+        *mounts_of(plan),
     ]
-    for volume in pod["volumes"]:
-        volumes.append({"name": volume["name"], "ephemeral": {"volumeClaimTemplate": _claim(volume, name)}})
-        mounts.append({"name": volume["name"], "mountPath": volume["mount"]})
+    first = init_containers(plan)
     return {
         "metadata": {
             "labels": common_labels(name),
@@ -96,6 +97,7 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
             "securityContext": {"fsGroup": RAY_LLM_USER, "fsGroupChangePolicy": "OnRootMismatch"},
             "terminationGracePeriodSeconds": TERMINATION_GRACE_SECONDS,
             **({"imagePullSecrets": [{"name": pod["pull_secret"]}]} if pod["pull_secret"] else {}),
+            **({"initContainers": first} if first else {}),
             "containers": [_container(plan, role, mounts)],
             "volumes": volumes,
         },
@@ -111,17 +113,6 @@ def _source_volumes(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     else:
         return []
     return [{"name": "source", "secret": {**named, "defaultMode": 0o440}}]
-
-
-def _claim(volume: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {
-        "metadata": {"labels": common_labels(name)},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "storageClassName": volume["storage_class"],
-            "resources": {"requests": {"storage": f"{volume['size_gib']}Gi"}},
-        },
-    }
 
 
 def _container(plan: Mapping[str, Any], role: str, mounts: list[dict[str, Any]]) -> dict[str, Any]:
