@@ -135,7 +135,10 @@ def test_minutes() -> None:
     text = section("Minutes")
     assert volume_rate(900, 10) == 432e6 and "900 x 480 KB/s = 432 MB/s" in text
     h200 = shape("BM.GPU.H200.8")
-    assert f"= {minutes_of(h200, [812_000_000_000], 900, 10, 1800, True)['staging']:.0f}\nminutes" in text
+    assert (
+        f"= {minutes_of(h200, [812_000_000_000], 'volume', volume_rate(900, 10), 1800, True, False)['staging']:.0f}\nminutes"
+        in text
+    )
     assert pytest.approx(14, abs=0.5) == 812e9 / 1e9 / 60
 
 
