@@ -73,6 +73,8 @@ def engine_of(
         # The probes ask every few seconds; their lines would bury what the engine says.
         "--disable-uvicorn-access-log",
     ]  # fmt: skip
+    # The default differs from version to version (0.9, then 0.92), and the plan is reckoned with this.
+    arguments += ["--gpu-memory-utilization", f"{given.memory.gpu_memory_utilization:g}"]
     if memory is not None and (recipe["recipe_max_model_length"] or memory.context < (model.max_length or 0)):
         arguments += ["--max-model-len", str(memory.context)]
     if recipe["recipe_trust_remote_code"]:

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from .families import REMOVED
 from .fault import Fault
 from .shapes import Shape
 
@@ -92,7 +93,7 @@ def image_line(image: str) -> ImageLine | None:
     cuda = f"{match['cuda']}.{match['point']}"
     driver, capability = _CUDA.get(cuda, (None, None))
     since, least = _WITHOUT_VOLTA
-    if capability is not None and tuple(int(part) for part in vllm.split(".")[:2]) >= since:
+    if capability is not None and _version(vllm) >= since:
         capability = max(capability, least)
     return ImageLine(match["ray"], vllm, f"{match['major']}.{match['minor']}", cuda, driver, capability)
 
@@ -105,8 +106,8 @@ def default_image(shape: Shape | None) -> str:
     return f"{RAY_LLM}:{OLDER_TAG}" if too_old else newest
 
 
-def check_image(image: str, shape: Shape | None) -> tuple[list[Fault], list[Fault]]:
-    """Return faults and warnings of running `image` on the shape's GPUs."""
+def check_image(image: str, shape: Shape | None, architecture: str = "") -> tuple[list[Fault], list[Fault]]:
+    """Return faults and warnings of running `image` on the shape's GPUs, with a model of the class `architecture`."""
     place = "recipe_image_uri"
     line = image_line(image)
     if line is None:
@@ -123,7 +124,18 @@ def check_image(image: str, shape: Shape | None) -> tuple[list[Fault], list[Faul
                 "leave recipe_image_uri out, or choose a shape with newer GPUs",
             )
         )
-    if tuple(int(part) for part in line.vllm.split(".")[:2]) < LEAST_VLLM:
+    until = REMOVED.get(architecture)
+    if until and _version(line.vllm) > _version(until):
+        faults.append(
+            Fault(
+                "architecture_removed",
+                place,
+                f"{image} with vLLM {line.vllm}, which has {architecture} no more",
+                f"an image with vLLM {until} or older",
+                "name one, or take another model",
+            )
+        )
+    if _version(line.vllm) < LEAST_VLLM:
         warnings.append(
             Fault(
                 "image_old",
@@ -134,6 +146,10 @@ def check_image(image: str, shape: Shape | None) -> tuple[list[Fault], list[Faul
             )
         )
     return faults, warnings
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:2])
 
 
 def _unknown(image: str, place: str) -> Fault:

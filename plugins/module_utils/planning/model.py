@@ -324,7 +324,7 @@ def _weighed(facts: ModelFacts, stored_element: int, doubts: list[Fault]) -> Mod
             Fault(
                 "architecture_removed",
                 "config.json architectures",
-                f"{facts.architecture}, which vLLM has no more since {architecture_gone}",
+                f"{facts.architecture}, which vLLM had until {architecture_gone}",
                 "",
                 f"name an image with vLLM {architecture_gone} in recipe_image_uri",
             )

@@ -6,9 +6,14 @@ from __future__ import annotations
 
 from .parameter import Parameter
 
+# The images' user is not root, and may not take a lower one.
+LEAST_PORT = 1024
+# Where each pod tells the others how far it is.
+STATUS_PORT = 8081
+
 
 def _port(name: str, default: int, description: str, wire: str) -> Parameter:
-    return Parameter(name, "integer", description, wire, default=default, minimum=1, maximum=65535)
+    return Parameter(name, "integer", description, wire, default=default, minimum=LEAST_PORT, maximum=65535)
 
 
 _MOUNT = Parameter(

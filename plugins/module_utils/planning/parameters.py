@@ -13,6 +13,7 @@ from .parameter_objects import (
     ENVIRONMENT_SECRETS,
     FILE_SYSTEM,
     HUGGING_FACE,
+    LEAST_PORT,
     LOCAL_FILESYSTEM,
     OBJECT_STORAGE,
     RAYCLUSTER_PARAMS,
@@ -75,7 +76,7 @@ _REQUIRED = (
         "Port of the inference endpoint.",
         "vllm serve --port, port of the Service",
         required=True,
-        minimum=1,
+        minimum=LEAST_PORT,
         maximum=65535,
     ),
     Parameter(

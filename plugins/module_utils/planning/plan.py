@@ -71,7 +71,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     whole_set = given.whole_set or ("one file system holds it for all nodes" if cache["kind"] == "file_system" else "")
     if whole_set:
         choices.made.append({"field": "staging.by_stage", "value": False, "why": whole_set})
-    image_faults, image_warnings = check_image(pod["image"], shape)
+    image_faults, image_warnings = check_image(pod["image"], shape, model.architecture)
     faults.extend(image_faults)
     warnings.extend(image_warnings)
     staging = staging_of(facts.model, model, per_stage, params["model_path_in_container"], whole_set)

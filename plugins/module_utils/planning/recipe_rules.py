@@ -17,6 +17,7 @@ from .container_rules import check_container, check_nodes, secret_name
 from .fault import Fault
 from .node_checks import check_room, checked_shape
 from .node_pool_rules import check_node_settings
+from .parameter_objects import STATUS_PORT
 from .storage_rules import check_storage_rules
 from .values import shown
 
@@ -125,8 +126,8 @@ def _shape(recipe: dict[str, Any], params: dict[str, Any], faults: list[Fault]) 
 
 
 def _ports(recipe: dict[str, Any], params: dict[str, Any], faults: list[Fault]) -> None:
-    """Ports of one pod have to differ; Ray takes 52365 and 10002 to 19999 for itself."""
-    taken: dict[int, str] = {}
+    """Ports of one pod have to differ; Ray takes 52365 and 10002 to 19999 for itself, the group's programs one."""
+    taken: dict[int, str] = {STATUS_PORT: "the group's own status port"}
     named = [("recipe_container_port", recipe.get("recipe_container_port"))]
     for name in ("redis_port", "dashboard_port", "metrics_export_port", "rayclient_server_port"):
         named.append((f"recipe_raycluster_params.{name}", params.get(name)))
@@ -134,7 +135,9 @@ def _ports(recipe: dict[str, Any], params: dict[str, Any], faults: list[Fault]) 
         if port is None:
             continue
         if port in taken:
-            faults.append(Fault("port_twice", place, str(port), f"another port than {taken[port]}", f"change {place}"))
+            faults.append(
+                Fault("port_twice", place, str(port), f"another port than {taken[port]} has", f"change {place}")
+            )
         elif port == 52365 or 10002 <= port <= 19999:
             faults.append(
                 Fault(

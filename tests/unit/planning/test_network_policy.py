@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.multinode.inference.plugins.module_utils.planning.manifests.objects import STATUS_PORT, render
+from ansible_collections.multinode.inference.plugins.module_utils.planning.manifests.objects import render
+from ansible_collections.multinode.inference.plugins.module_utils.planning.parameter_objects import STATUS_PORT
 from ansible_collections.multinode.inference.plugins.module_utils.planning.settings import SETTINGS
 
 from .network_policies import Pod, allowed

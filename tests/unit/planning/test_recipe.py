@@ -70,7 +70,7 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
         ),
         (
             {"recipe_container_port": 6379},
-            f"{PARAMS}.redis_port: 6379, expected another port than recipe_container_port; change {PARAMS}.redis_port",
+            f"{PARAMS}.redis_port: 6379, expected another port than recipe_container_port has; change {PARAMS}.redis_port",
         ),
         (
             {"recipe_container_port": 10500},
@@ -81,7 +81,18 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
         ),
         (
             {"recipe_container_port": "80000"},
-            "recipe_container_port: '80000', expected a whole number from 1 to 65535; correct recipe_container_port",
+            "recipe_container_port: '80000', expected a whole number from 1024 to 65535; correct recipe_container_port",
+        ),
+        (
+            {"recipe_container_port": 443},
+            "recipe_container_port: 443, expected a whole number from 1024 to 65535; correct recipe_container_port",
+        ),
+        (
+            {f"{PARAMS}__metrics_export_port": 8081},
+            (
+                f"{PARAMS}.metrics_export_port: 8081, expected another port than the group's own status port has; "
+                f"change {PARAMS}.metrics_export_port"
+            ),
         ),
         (
             {"recipe_node_pool_size": "four"},

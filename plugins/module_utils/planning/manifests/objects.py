@@ -23,6 +23,7 @@ from ..names import (
     common_labels,
     object_names,
 )
+from ..parameter_objects import STATUS_PORT
 from .raycluster import SOURCE_FOLDER, raycluster
 from .running import GROUP_DOCUMENT, rendered_hash
 from .storage import file_system_objects
@@ -76,10 +77,6 @@ def group_document(plan: Mapping[str, Any]) -> dict[str, Any]:
         "ports": {**plan["pod"]["ports"], "status": STATUS_PORT},
         "rebuild": plan["rebuild"],
     }
-
-
-# Where each pod tells the others how far it is; clear of the ports of Ray, vLLM and the recipe's defaults.
-STATUS_PORT = 8081
 
 
 def _runtime(plan: Mapping[str, Any], programs: Mapping[str, str]) -> dict[str, Any]:
