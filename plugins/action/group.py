@@ -18,7 +18,8 @@ from ..module_utils.planning.manifests.objects import render, secret
 from ..module_utils.planning.manifests.running import keep_pods, runtime_of
 from ..module_utils.planning.names import COLLECTION, object_names
 from ..module_utils.planning.observation import readable_seconds
-from ..plugin_utils.action import Action, connect_by_settings
+from ..plugin_utils.action import Action
+from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.inputs import given_inputs
 
 PROGRAMS = Path(__file__).parents[2] / "roles" / "raycluster" / "files"
@@ -31,12 +32,13 @@ class ActionModule(Action):
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if arguments.get("state") == "absent":
-            return self._absent(arguments["name"], task_vars)
-        return self._present(arguments["plan"], task_vars)
+            return self._absent(arguments, task_vars)
+        return self._present(arguments, task_vars)
 
-    def _present(self, plan: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        inputs = given_inputs(self._loader)
-        kubernetes = connect_by_settings(inputs.settings)
+    def _present(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        plan, inputs = arguments["plan"], given_inputs(self._loader)
+        self._cluster = Cluster(inputs.settings, arguments.get("kubeconfig"))
+        kubernetes = self._cluster.connect()
         programs = {path.name: path.read_text(encoding="utf-8") for path in sorted(PROGRAMS.glob("*.py"))}
         objects = render(plan, programs)
         kept = self._keep_pods(kubernetes, plan, objects)
@@ -49,9 +51,7 @@ class ActionModule(Action):
             made = [{"object": name, "change": "would be made"} for name in summary]
             return {"changed": True, "objects": made, "drift": []}
         server_side = {"field_manager": COLLECTION, "force_conflicts": True}
-        result = self._write(
-            objects, inputs.settings, task_vars, state="present", apply=True, server_side_apply=server_side
-        )
+        result = self._write(objects, task_vars, state="present", apply=True, server_side_apply=server_side)
         for fault in kept:
             self._display.display(f"  {fault.line()}")
         changes = _changes(result)
@@ -78,10 +78,11 @@ class ActionModule(Action):
             kubernetes.get(f"/api/v1/namespaces/{namespace}/configmaps/{runtime}") if runtime else None,
         )
 
-    def _absent(self, name: str, task_vars: dict[str, Any]) -> dict[str, Any]:
+    def _absent(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Remove the deployment's objects, its pods and its volumes, then the namespace where it was made for it."""
-        settings = given_inputs(self._loader, "deployment").settings
-        kubernetes = connect_by_settings(settings)
+        name, settings = arguments["name"], given_inputs(self._loader, "deployment").settings
+        self._cluster = Cluster(settings, arguments.get("kubeconfig"))
+        kubernetes = self._cluster.connect()
         namespace = namespace_of(kubernetes, name, settings["namespace"])
         objects = objects_of(kubernetes, name, namespace)
         removed = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
@@ -90,13 +91,13 @@ class ActionModule(Action):
         if own is False:
             kept.append(f"Namespace/{namespace} (it was not made for this deployment)")
         if objects:
-            self._write(objects, settings, task_vars, state="absent", wait=True, wait_timeout=REMOVAL_SECONDS)
+            self._write(objects, task_vars, state="absent", wait=True, wait_timeout=REMOVAL_SECONDS)
         if not self._task.check_mode:
             self._wait_for_pods(kubernetes, name, namespace)
         if own:
             removed.append(f"Namespace/{namespace}")
             item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
-            self._write([item], settings, task_vars, state="absent", wait=True, wait_timeout=REMOVAL_SECONDS)
+            self._write([item], task_vars, state="absent", wait=True, wait_timeout=REMOVAL_SECONDS)
         return {"changed": bool(removed), "removed": removed, "kept": kept}
 
     def _wait_for_pods(self, kubernetes: Kubernetes, name: str, namespace: str) -> None:
@@ -115,15 +116,8 @@ class ActionModule(Action):
                 said = len(pods)
             time.sleep(1)
 
-    def _write(
-        self, objects: list[dict[str, Any]], settings: dict[str, Any], task_vars: dict[str, Any], **options: Any
-    ) -> dict[str, Any]:
-        arguments = {
-            "resource_definition": objects,
-            "kubeconfig": settings["kubeconfig"],
-            "context": settings["kubeconfig_context"],
-            **options,
-        }
+    def _write(self, objects: list[dict[str, Any]], task_vars: dict[str, Any], **options: Any) -> dict[str, Any]:
+        arguments = {"resource_definition": objects, **self._cluster.arguments(), **options}
         return self.run_module("kubernetes.core.k8s", arguments, task_vars)
 
     def _secrets(self, kubernetes: Kubernetes, plan: dict[str, Any], given: dict[str, str]) -> list[dict[str, Any]]:

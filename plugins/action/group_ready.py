@@ -14,7 +14,8 @@ from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.names import object_names
 from ..module_utils.planning.observation import Judgement, head_pod, judge, readable_seconds
 from ..module_utils.planning.settings import SIGN_IN
-from ..plugin_utils.action import Action, connect_by_settings, fault_of
+from ..plugin_utils.action import Action, fault_of
+from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.completion import complete
 from ..plugin_utils.inputs import given_inputs
 
@@ -33,7 +34,7 @@ class ActionModule(Action):
         if self._task.check_mode:
             return {"changed": False, "skipped": True, "msg": "check mode waits for nothing"}
         inputs = given_inputs(self._loader)
-        kubernetes = connect_by_settings(inputs.settings)
+        kubernetes = Cluster(inputs.settings, arguments.get("kubeconfig")).connect()
         self._lines = _Lines(self._display.display)
         self._timeline = _Timeline()
         name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]

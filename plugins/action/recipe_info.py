@@ -11,6 +11,7 @@ from typing import Any
 from ..module_utils.planning.model_source import model_options
 from ..module_utils.planning.recipe import converted_recipe, read_inputs
 from ..plugin_utils.action import Action
+from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.converted import write_recipe
 from ..plugin_utils.inputs import given_variables
 
@@ -28,21 +29,29 @@ class ActionModule(Action):
         inputs = read_inputs(variables, "recipe" if whole else scope)
         for change in inputs.changes if whole else ():
             self._display.display(f"converted: {change.line()}")
+        # Without a cluster, none that is named and none that can be found, a plan is made all the same.
+        has_cluster = not planning or _names_a_cluster(inputs.settings)
+        cluster = Cluster(inputs.settings) if has_cluster else None
+        if cluster:
+            cluster.check()
         return {
             "changed": changed,
             "name": inputs.name,
             "model": model_options(inputs.recipe) if whole else None,
             "deployment_name": inputs.deployment_name,
             "has_model_facts": planning and _is_file(inputs.settings["model_facts_file"]),
-            # Without a cluster, none that is named and none that can be found, a plan is made all the same.
-            "has_cluster": not planning
-            or inputs.settings["node_provisioner"] == "oke"
-            or bool(inputs.settings["kubeconfig"])
-            or any(map(_is_file, _kubeconfigs())),
+            "has_cluster": has_cluster,
+            "cluster": cluster.as_data() if cluster else {},
             "recipe": inputs.recipe,
             "settings": inputs.settings,
             "changes": [change.as_dict() for change in inputs.changes] if whole else [],
         }
+
+
+def _names_a_cluster(settings: dict[str, Any]) -> bool:
+    """Tell whether a cluster is named, or a kubeconfig lies where one is looked for."""
+    named = settings["oke_cluster_id"] or settings["kubeconfig"] or os.environ.get("K8S_AUTH_HOST")
+    return settings["node_provisioner"] == "oke" or bool(named) or any(map(_is_file, _kubeconfigs()))
 
 
 def _is_file(path: str | None) -> bool:

@@ -26,6 +26,11 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  kubeconfig:
+    description:
+      - The cluster's kubeconfig, as RV(multinode.inference.recipe_info#module:cluster) has it. Without it, it is found out
+        again from the platform settings.
+    type: raw
 attributes:
   check_mode:
     description: Says what would change; the API server is asked where it can tell.

@@ -14,6 +14,8 @@ description:
   - A recipe in another spelling is converted; RV(changes) says what stands otherwise then.
   - With the setting C(convert_to) the converted recipe is written to that file, before it is checked.
   - Checks it, and fails with every fault that it finds.
+  - Without a kubeconfig it asks OKE for the address of the cluster, and makes sure that the API server there takes a
+    token of the OCI sign-in.
   - Secrets of the recipe are not returned; P(multinode.inference.recipe_secret#lookup) gives them to a module's option.
 author:
   - multinode.inference contributors (@multinode-inference)
@@ -76,6 +78,33 @@ has_cluster:
   returned: success
   type: bool
   sample: true
+cluster:
+  description: How later tasks reach the cluster; empty where there is none. No secret is in it.
+  returned: success
+  type: dict
+  contains:
+    kubeconfig:
+      description:
+        - Path of the kubeconfig; without one a mapping in its form, with the cluster's address and authority and without
+          a user.
+      returned: always
+      type: raw
+      sample: /etc/kubernetes/inference.kubeconfig
+    helm_kubeconfig:
+      description: The same for Helm, with a command that makes tokens.
+      returned: always
+      type: raw
+      sample: /etc/kubernetes/inference.kubeconfig
+    context:
+      description: Context of the kubeconfig.
+      returned: always
+      type: str
+      sample: inference
+    by_token:
+      description: Whether tasks need a token, which P(multinode.inference.oke_token#lookup) makes.
+      returned: always
+      type: bool
+      sample: false
 changes:
   description:
     - What stands otherwise than it was written, each with C(where), C(became) and C(why); empty for a recipe in today's

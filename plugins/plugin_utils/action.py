@@ -13,9 +13,10 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.clock import moment
-from ..module_utils.kube.client import Kubernetes, connect
+from ..module_utils.kube.client import Kubernetes
 from ..module_utils.oci.errors import CloudFault
 from ..module_utils.planning.fault import Fault, Refused
+from .cluster import Cluster
 
 
 class Action(ActionBase):
@@ -70,4 +71,4 @@ def failure(faults: list[Fault]) -> dict[str, Any]:
 
 def connect_by_settings(settings: dict[str, Any]) -> Kubernetes:
     """Return the cluster that the platform settings name."""
-    return connect(settings.get("kubeconfig"), settings.get("kubeconfig_context"))
+    return Cluster(settings).connect()

@@ -17,6 +17,9 @@ from typing import Any
 FILE_NAME = "rig.json"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
+OKE_ADMINISTRATORS = "ocid1.group.oc1..aaaaaaaaadministrators"
+"""The group as which Kubernetes knows the administrators of every tenancy."""
+
 
 class RigError(Exception):
     """The rig cannot go on; the text says what failed, what was found and what to do next."""

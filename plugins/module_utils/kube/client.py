@@ -4,17 +4,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import shutil
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..planning.fault import Fault, Refused
 
 try:
     import urllib3
+    from kubernetes import client as kubernetes_client
     from kubernetes import config
+    from kubernetes.config import kube_config
 
     IMPORT_ERROR = None
 except ImportError:
@@ -28,24 +32,32 @@ READ_SECONDS = 30
 class Kubernetes:
     """A cluster that is read, over one connection pool. Objects are the API's own JSON."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, token: Callable[[], str] | None = None) -> None:
         self._client = client
+        self._token = token
         self.host: str = client.configuration.host
+        # How the user is known, as faults name it.
+        self.signed_in_by = "token" if token else "kubeconfig"
 
-    def read(self, path: str, **query: Any) -> bytes | None:
-        """Return the body of a GET of `path`, or None where there is no such thing (404). Raises Refused."""
+    def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json, */*"}
+        if self._token is not None:
+            return {**headers, "authorization": f"Bearer {self._token()}"}
         # The library renews a token of the kubeconfig's exec command when its settings are asked for.
         for entry in self._client.configuration.auth_settings().values():
             if entry.get("value"):
                 headers[entry["key"]] = entry["value"]
+        return headers
+
+    def read(self, path: str, **query: Any) -> bytes | None:
+        """Return the body of a GET of `path`, or None where there is no such thing (404). Raises Refused."""
         fields = {key: str(value) for key, value in query.items() if value is not None}
         try:
             answer = self._client.rest_client.pool_manager.request(
                 "GET",
                 self.host + path,
                 fields=fields,
-                headers=headers,
+                headers=self._headers(),
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
                 # A connection that was closed while it lay idle is tried again; an API server that is away is not waited for.
                 retries=urllib3.Retry(total=1, redirect=0),
@@ -55,7 +67,7 @@ class Kubernetes:
         if answer.status == 404:
             return None
         if answer.status >= 400:
-            raise Refused([_api_fault(answer.status, answer.data, path)])
+            raise Refused([_api_fault(answer.status, answer.data, path, self.signed_in_by)])
         return bytes(answer.data)
 
     def get(self, path: str, **query: Any) -> Any:
@@ -75,11 +87,11 @@ class Kubernetes:
             f"Kubernetes API {self.host}",
             f"no answer ({str(cause).rpartition(': ')[2]})",
             "an API server that answers",
-            "check the address in the kubeconfig; a private endpoint is reached from inside its network only",
+            "check the address; a private endpoint is reached from inside its network only",
         )
 
 
-def _api_fault(status: int, body: bytes, path: str) -> Fault:
+def _api_fault(status: int, body: bytes, path: str, signed_in_by: str) -> Fault:
     """Return the fault that an answer of the API server means, in its own words."""
     try:
         message = str(json.loads(body)["message"])
@@ -88,15 +100,16 @@ def _api_fault(status: int, body: bytes, path: str) -> Fault:
     if status == 401:
         return Fault(
             "unauthorized",
-            "kubeconfig",
+            signed_in_by,
             f"401 {message} (GET {path})",
             "a user that the cluster knows",
-            "renew the kubeconfig's credentials",
+            f"renew the {signed_in_by}"
+            + ("'s credentials" if signed_in_by == "kubeconfig" else ", and check this machine's clock"),
         )
     if status == 403:
         return Fault(
             "forbidden",
-            "kubeconfig",
+            signed_in_by,
             f"403 {message}",
             "the right to read it",
             "give the user this right, or use another user",
@@ -106,47 +119,129 @@ def _api_fault(status: int, body: bytes, path: str) -> Fault:
     )
 
 
-def connect(kubeconfig: str | None = None, context: str | None = None) -> Kubernetes:
-    """Return a client for the cluster that a kubeconfig names (without one: KUBECONFIG, then ~/.kube/config).
+def connect(
+    kubeconfig: str | Mapping[str, Any] | None = None,
+    context: str | None = None,
+    *,
+    host: str | None = None,
+    api_key: str | None = None,
+    ca_cert: str | None = None,
+    validate_certs: bool | None = None,
+    token: Callable[[], str] | None = None,
+) -> Kubernetes:
+    """Return a client for a cluster. Raises Refused; whether the cluster answers shows with the first read.
 
-    Raises Refused where the file does not serve; whether the cluster answers shows with the first read.
+    What is not given is taken from the K8S_AUTH_* variables, in kubernetes.core's order: host and token together; else
+    a kubeconfig, which is that of KUBECONFIG or ~/.kube/config at last. A token takes the place of the kubeconfig's user.
+
+    kubeconfig  a path, or a mapping that names the cluster's address and authority only
+    token       called for a token whenever one is needed, in place of `api_key`
     """
     if IMPORT_ERROR:
-        raise Refused(
-            [
-                Fault(
-                    "library",
-                    "Python",
-                    "no library `kubernetes`",
-                    "version 31 or newer",
-                    "pip install -r requirements.txt",
-                )
-            ]
-        )
-    path = kubeconfig or os.environ.get("K8S_AUTH_KUBECONFIG") or os.environ.get("KUBECONFIG") or "~/.kube/config"
+        raise _refused("library", "Python", "no library `kubernetes`", "31 or newer", "pip install -r requirements.txt")
+    kubeconfig = kubeconfig or os.environ.get("K8S_AUTH_KUBECONFIG")
+    host = host or os.environ.get("K8S_AUTH_HOST")
+    api_key = api_key or os.environ.get("K8S_AUTH_API_KEY")
+    ca_cert = ca_cert or os.environ.get("K8S_AUTH_SSL_CA_CERT") or os.environ.get("K8S_AUTH_CA_CERT")
+    if validate_certs is None:
+        validate_certs = _truth("K8S_AUTH_VERIFY_SSL", "K8S_AUTH_VALIDATE_CERTS")
+    if token is None and api_key:
+        token = functools.partial(str, api_key)
+    if host and token:
+        settings = kubernetes_client.Configuration(host=host.rstrip("/"))
+    else:
+        settings = _read_kubeconfig(kubeconfig, context or os.environ.get("K8S_AUTH_CONTEXT"), token is not None)
+        settings.host = (host or settings.host).rstrip("/")
+    if ca_cert:
+        settings.ssl_ca_cert = os.path.expanduser(ca_cert)
+    if validate_certs is not None:
+        settings.verify_ssl = validate_certs
     try:
-        client = config.new_client_from_config(os.path.expanduser(path), context, persist_config=False)
+        return Kubernetes(kubernetes_client.ApiClient(settings), token)
+    except OSError as error:  # the file of the authority
+        raise _refused("ca_cert", "ca_cert", f"{ca_cert}: {error.strerror}", "certificates in PEM", "") from error
+
+
+def _truth(*variables: str) -> bool | None:
+    """Return what the first of the variables that is set says, as kubernetes.core reads it."""
+    value = next((os.environ[name] for name in variables if os.environ.get(name)), None)
+    return None if value is None else value.lower() not in ("0", "false", "no")
+
+
+def _read_kubeconfig(given: str | Mapping[str, Any] | None, context: str | None, has_token: bool) -> Any:
+    settings = kubernetes_client.Configuration()
+    where = "the mapping" if isinstance(given, Mapping) else given or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    try:
+        if isinstance(given, Mapping):
+            config.load_kube_config_from_dict(dict(given), context, settings, persist_config=False)
+        else:
+            path = os.path.expanduser(where)
+            command = None if has_token else _command_of(path, context)
+            if command and not (os.sep in command or shutil.which(command)):
+                raise _command_fault("kubeconfig_command_missing", where, command, "there is no such program")
+            config.load_kube_config(path, context, settings, persist_config=False)
+            # The library only logs why a command gave nothing, and goes on as nobody.
+            if command and not (settings.api_key or settings.cert_file):
+                raise _command_fault("kubeconfig_command_failed", where, command, "it gave no token")
+    except Refused:
+        raise
     except Exception as error:  # the library lets YAML's, base64's and its own errors through
         problem = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Refused(
-            [
-                Fault(
-                    "kubeconfig",
-                    "kubeconfig",
-                    f"{path}: {problem}",
-                    "a kubeconfig that can be used",
-                    "give `kubeconfig` (and `kubeconfig_context`) of the cluster",
-                )
-            ]
+        raise _refused(
+            "kubeconfig",
+            "kubeconfig",
+            f"{where}: {problem}",
+            "a kubeconfig that can be used",
+            "give `kubeconfig` (and `kubeconfig_context`) of the cluster",
         ) from None
-    return Kubernetes(client)
+    return settings
+
+
+def _command_of(path: str, context: str | None) -> str | None:
+    """Return the command that gives the token of the kubeconfig's user, None where it has none."""
+    merged = kube_config.KubeConfigMerger(path).config
+    if merged is None:
+        return None
+    active = merged["contexts"].get_with_name(context or merged["current-context"])["context"]
+    user = merged["users"].get_with_name(active["user"], safe=True) if active.safe_get("user") else None
+    command = user["user"].safe_get("exec") if user else None
+    return str(command["command"]) if command else None
+
+
+def _command_fault(code: str, path: Any, command: str, problem: str) -> Refused:
+    return _refused(
+        code,
+        "kubeconfig",
+        f"the user of {path} signs in by the command `{command}`: {problem}",
+        "a command that gives a token",
+        "with oke_cluster_id leave kubeconfig out (unset KUBECONFIG too): the OCI sign-in makes the tokens then; "
+        f"else see why `{command}` does not work",
+    )
+
+
+def _refused(code: str, where: str, found: str, expected: str, remedy: str) -> Refused:
+    return Refused([Fault(code, where, found, expected, remedy)])
 
 
 def argument_spec() -> dict[str, Any]:
-    """Return the module options by which a cluster is reached."""
-    return {"kubeconfig": {"type": "path"}, "context": {"type": "str"}}
+    """Return the module options by which a cluster is reached; kubernetes.core's names."""
+    return {
+        "kubeconfig": {"type": "raw"},
+        "context": {"type": "str"},
+        "host": {"type": "str"},
+        "api_key": {"type": "str", "no_log": True},
+        "ca_cert": {"type": "path", "aliases": ["ssl_ca_cert"]},
+        "validate_certs": {"type": "bool", "aliases": ["verify_ssl"]},
+    }
 
 
 def connect_as_asked(arguments: Mapping[str, Any]) -> Kubernetes:
-    """Return the client for the values of the options of `argument_spec`."""
-    return connect(arguments.get("kubeconfig") or None, arguments.get("context") or None)
+    """Return the client for the values of the options of `argument_spec`. Raises Refused."""
+    kubeconfig = arguments.get("kubeconfig") or None
+    if isinstance(kubeconfig, Mapping) and kubeconfig.get("users"):
+        # What a user of it holds would show in the module's invocation.
+        raise _refused(
+            "kubeconfig", "kubeconfig", "a mapping with users", "a path, or no users", "give api_key beside it"
+        )
+    options = {name: arguments.get(name) for name in ("host", "api_key", "ca_cert", "validate_certs")}
+    return connect(kubeconfig, arguments.get("context") or None, **options)

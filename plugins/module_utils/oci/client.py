@@ -9,7 +9,7 @@ of an open circuit instead of the fault. Each call here ends after a bounded num
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +35,20 @@ SERVICES = {
 }
 
 
+# Option -> what gives it where it is not given; both are names of the oracle.oci collection (its oci_config_utils.py).
+ENVIRONMENT = {
+    "auth_type": "OCI_ANSIBLE_AUTH_TYPE",
+    "config_file_location": "OCI_CONFIG_FILE",
+    "config_profile_name": "OCI_CONFIG_PROFILE",
+    "api_user": "OCI_USER_ID",
+    "api_user_fingerprint": "OCI_USER_FINGERPRINT",
+    "api_user_key_file": "OCI_USER_KEY_FILE",
+    "api_user_key_pass_phrase": "OCI_USER_KEY_PASS_PHRASE",
+    "tenancy": "OCI_TENANCY",
+    "cert_bundle": "OCI_ANSIBLE_CERT_BUNDLE",
+}
+
+
 @dataclass(frozen=True)
 class SignIn:
     """How to sign in. Empty means not given; option and environment names are those of the oracle.oci collection."""
@@ -50,6 +64,36 @@ class SignIn:
     region: str = ""
     cert_bundle: str = ""
     service_endpoint: str | dict[str, str] = ""
+
+
+def sign_in_by(given: Mapping[str, Any]) -> SignIn:
+    """Return the sign-in of options or settings, completed from the environment. Raises Refused."""
+    values = {name: given.get(name) or os.environ.get(variable) or "" for name, variable in ENVIRONMENT.items()}
+    auth_type = values.pop("auth_type") or "api_key"
+    if auth_type not in AUTHENTICATION_TYPES:
+        names = ", ".join(AUTHENTICATION_TYPES)
+        raise _refused("auth_type", "auth_type", auth_type, f"one of {names}", f"see {ENVIRONMENT['auth_type']}")
+    endpoint = checked_endpoint(given.get("oci_service_endpoint") or "")
+    return SignIn(auth_type=auth_type, region=given.get("region") or "", service_endpoint=endpoint, **values)
+
+
+def checked_endpoint(given: str | Mapping[str, Any]) -> str | dict[str, str]:
+    """Return oci_service_endpoint, a URL or a mapping of service to URL, without slashes at the end. Raises Refused."""
+    urls = dict(given) if isinstance(given, Mapping) else {"": given} if given else {}
+    faults = []
+    for service, url in urls.items():
+        if service and service not in SERVICES:
+            found, expected = f"unknown service {service}", ", ".join(sorted(SERVICES))
+        elif not isinstance(url, str) or not url.startswith(("https://", "http://")):
+            found, expected = str(url), "a URL that begins with https:// or http://"
+        else:
+            continue
+        faults.append(Fault("oci_service_endpoint", "oci_service_endpoint", found, expected))
+    if faults:
+        raise Refused(faults)
+    if isinstance(given, Mapping):
+        return {service: url.rstrip("/") for service, url in urls.items()}
+    return given.rstrip("/")
 
 
 def region_of_ocid(ocid: str) -> str:
@@ -164,7 +208,7 @@ def _signed_in(sign_in: SignIn) -> tuple[dict[str, Any], Any]:
     try:
         if sign_in.auth_type in ("api_key", "security_token"):
             return _signed_in_by_file(sign_in)
-        return {}, _principal_signer(sign_in.auth_type)
+        return {}, _principal_signer(sign_in)
     except Refused:
         raise
     except oci.exceptions.ConfigFileNotFound as error:
@@ -301,11 +345,12 @@ def _session_signer(config: dict[str, Any], source: str, key_file: str) -> Any:
     return oci.auth.signers.SecurityTokenSigner(token, key)
 
 
-def _principal_signer(auth_type: str) -> Any:
-    signers = oci.auth.signers
+def _principal_signer(sign_in: SignIn) -> Any:
+    signers, auth_type = oci.auth.signers, sign_in.auth_type
     try:
         if auth_type == "instance_principal":
-            return signers.InstancePrincipalsSecurityTokenSigner()
+            bundle = os.path.expanduser(sign_in.cert_bundle) or None
+            return signers.InstancePrincipalsSecurityTokenSigner(federation_client_cert_bundle_verify=bundle)
         if auth_type == "resource_principal":
             return signers.get_resource_principals_signer()
         return signers.get_oke_workload_identity_resource_principal_signer()

@@ -12,7 +12,7 @@ from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_requ
 
 from ..clock import moment
 from ..planning.fault import Refused
-from .client import AUTHENTICATION_TYPES, SERVICES, Connection, SignIn
+from .client import AUTHENTICATION_TYPES, ENVIRONMENT, Connection, checked_endpoint, sign_in_by
 
 try:
     import oci  # noqa: F401  # pylint: disable=unused-import
@@ -24,62 +24,32 @@ except ImportError:
 
 def sign_in_argument_spec() -> dict[str, dict[str, Any]]:
     """The options of the documentation fragment `oci_authentication`, as users of oracle.oci know them."""
-
-    def from_environment(name: str) -> tuple[Any, list[str]]:
-        return (env_fallback, [name])
-
-    return {
-        "auth_type": {
-            "type": "str",
-            "choices": list(AUTHENTICATION_TYPES),
-            "default": "api_key",
-            "fallback": from_environment("OCI_ANSIBLE_AUTH_TYPE"),
-        },
-        "config_file_location": {"type": "path", "fallback": from_environment("OCI_CONFIG_FILE")},
-        "config_profile_name": {"type": "str", "fallback": from_environment("OCI_CONFIG_PROFILE")},
-        "api_user": {"type": "str", "fallback": from_environment("OCI_USER_ID")},
-        "api_user_fingerprint": {"type": "str", "fallback": from_environment("OCI_USER_FINGERPRINT")},
-        "api_user_key_file": {"type": "path", "no_log": False, "fallback": from_environment("OCI_USER_KEY_FILE")},
-        "api_user_key_pass_phrase": {
-            "type": "str",
-            "no_log": True,
-            "fallback": from_environment("OCI_USER_KEY_PASS_PHRASE"),
-        },
-        "tenancy": {"type": "str", "fallback": from_environment("OCI_TENANCY")},
+    spec: dict[str, dict[str, Any]] = {
+        "auth_type": {"type": "str", "choices": list(AUTHENTICATION_TYPES), "default": "api_key"},
+        "config_file_location": {"type": "path"},
+        "config_profile_name": {"type": "str"},
+        "api_user": {"type": "str"},
+        "api_user_fingerprint": {"type": "str"},
+        "api_user_key_file": {"type": "path", "no_log": False},
+        "api_user_key_pass_phrase": {"type": "str", "no_log": True},
+        "tenancy": {"type": "str"},
         "region": {"type": "str"},
-        "cert_bundle": {"type": "path", "fallback": from_environment("OCI_ANSIBLE_CERT_BUNDLE")},
+        "cert_bundle": {"type": "path"},
         "oci_service_endpoint": {"type": "raw"},
     }
-
-
-def sign_in_of(module: AnsibleModule) -> SignIn:
-    """Return the sign-in that the module's options ask for."""
-    given = {name: module.params[name] or "" for name in sign_in_argument_spec() if name != "oci_service_endpoint"}
-    return SignIn(**given, service_endpoint=service_endpoint_of(module))
+    for name, variable in ENVIRONMENT.items():
+        spec[name]["fallback"] = (env_fallback, [variable])
+    return spec
 
 
 def service_endpoint_of(module: AnsibleModule) -> str | dict[str, str]:
-    """Return O(oci_service_endpoint) checked: a URL, or a mapping of service to URL."""
-    endpoint = module.params.get("oci_service_endpoint") or ""
-    urls = endpoint.values() if isinstance(endpoint, dict) else [endpoint] if endpoint else []
-    unknown = sorted(set(endpoint) - set(SERVICES)) if isinstance(endpoint, dict) else []
-    if unknown:
-        module.fail_json(
-            msg=f"oci_service_endpoint: unknown service {', '.join(unknown)}, expected {', '.join(sorted(SERVICES))}"
-        )
-    for url in urls:
-        if not isinstance(url, str) or not url.startswith(("https://", "http://")):
-            module.fail_json(msg=f"oci_service_endpoint: {url}, expected a URL that begins with https:// or http://")
-    return (
-        {name: url.rstrip("/") for name, url in endpoint.items()}
-        if isinstance(endpoint, dict)
-        else endpoint.rstrip("/")
-    )
+    """Return O(oci_service_endpoint) checked: a URL, or a mapping of service to URL. Raises Refused."""
+    return checked_endpoint(module.params.get("oci_service_endpoint") or "")
 
 
 def connect(module: AnsibleModule, resource_ocid: str = "") -> Connection:
     """Sign in, with the region of `resource_ocid` where none is given."""
-    return Connection(sign_in_of(module), resource_ocid)
+    return Connection(sign_in_by(module.params), resource_ocid)
 
 
 def require_sdk(module: AnsibleModule) -> None:

@@ -32,7 +32,12 @@ CLOUD = (
     ),
     Parameter("region", "string", "OCI region; without it, that of the cluster's OCID."),
     Parameter("compartment_id", "string", "Compartment of the node pool; without it, that of the cluster."),
-    Parameter("auth_type", "string", "How to sign in to OCI.", default="api_key", choices=AUTHENTICATION_TYPES),
+    Parameter(
+        "auth_type",
+        "string",
+        "How to sign in to OCI; without it OCI_ANSIBLE_AUTH_TYPE or api_key.",
+        choices=AUTHENTICATION_TYPES,
+    ),
     Parameter("config_file_location", "string", "OCI configuration file; without it OCI_CONFIG_FILE or ~/.oci/config."),
     Parameter("config_profile_name", "string", "Profile in that file; without it OCI_CONFIG_PROFILE or DEFAULT."),
     Parameter(
@@ -115,8 +120,19 @@ NODES = (
 )
 
 KUBERNETES = (
-    Parameter("kubeconfig", "string", "Path of a kubeconfig that reaches the cluster; without it KUBECONFIG."),
+    Parameter(
+        "kubeconfig",
+        "string",
+        "Path of a kubeconfig that reaches the cluster; without it K8S_AUTH_KUBECONFIG or KUBECONFIG, else the OCI sign-in.",
+    ),
     Parameter("kubeconfig_context", "string", "Context in that file; without it its current one."),
+    Parameter(
+        "kubernetes_endpoint",
+        "string",
+        "Endpoint of the cluster that the OCI sign-in reaches; auto: the public one where there is one.",
+        default="auto",
+        choices=("auto", "public", "private"),
+    ),
     Parameter("namespace", "string", "Namespace of the deployment; without it one of its own, named like it."),
     Parameter("image_registry", "string", "Registry that mirrors the images, put in place of their own."),
     Parameter(

@@ -20,6 +20,8 @@ FAKE_NODES = "kwok.x-k8s.io/node=fake"
 
 NODE_GRACE_SECONDS = 24
 """A node is NotReady after so long without a heartbeat (they come every 10 s); Kubernetes waits 50 s."""
+REVIEW_SECONDS = 5
+"""How long the API server goes by what the cloud said of a token; so much longer may one be taken."""
 TOLERATION_SECONDS = 15
 """Pods leave a node that is NotReady after so long; Kubernetes waits 300 s, and each test of a dead node would."""
 
@@ -58,6 +60,23 @@ def write_kubeconfig(rig: Rig, path: Path, client: str) -> None:
     write_whole(path, json.dumps(content, indent=2) + "\n", mode=0o600)  # JSON is YAML
 
 
+def write_token_webhook(rig: Rig) -> None:
+    """How the API server asks the cloud who made a token (a kubeconfig, of all things)."""
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "oci", "cluster": {"server": f"{rig.oci.control}/token-reviews"}}],
+        "users": [{"name": "kube-apiserver", "user": {}}],
+        "contexts": [{"name": "oci", "context": {"cluster": "oci", "user": "kube-apiserver"}}],
+        "current-context": "oci",
+    }
+    write_whole(_token_webhook(rig), json.dumps(content, indent=2) + "\n")
+
+
+def _token_webhook(rig: Rig) -> Path:
+    return rig.directory / "token-webhook.json"
+
+
 def etcd(rig: Rig, ports: Ports) -> list[str]:
     """etcd of one member on loopback. What it holds ends with the rig, so it need not wait for the disk."""
     client, peer = f"http://127.0.0.1:{ports.etcd}", f"http://127.0.0.1:{ports.etcd_peer}"
@@ -75,7 +94,7 @@ def etcd(rig: Rig, ports: Ports) -> list[str]:
 
 
 def api_server(rig: Rig, ports: Ports) -> list[str]:
-    """The API server on loopback: RBAC, signed service account tokens, kubelets reached at the nodes' own addresses."""
+    """The API server on loopback: RBAC, signed service account tokens, OKE's tokens, kubelets reached at the nodes' own addresses."""
     pki = rig.kubernetes.pki
     return [
         str(rig.binaries / "kube-apiserver"),
@@ -88,6 +107,9 @@ def api_server(rig: Rig, ports: Ports) -> list[str]:
         f"--tls-private-key-file={pki / 'apiserver.key'}",
         f"--client-ca-file={pki / 'ca.crt'}",
         "--authorization-mode=RBAC",
+        f"--authentication-token-webhook-config-file={_token_webhook(rig)}",
+        "--authentication-token-webhook-version=v1",
+        f"--authentication-token-webhook-cache-ttl={REVIEW_SECONDS}s",
         "--allow-privileged=true",
         f"--service-account-issuer=https://kubernetes.default.svc.{rig.cluster_domain}",
         f"--service-account-key-file={pki / 'sa.pub'}",

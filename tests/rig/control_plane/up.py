@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from tests.rig.configuration import (
+    OKE_ADMINISTRATORS,
     REPOSITORY,
     Kubernetes,
     Network,
@@ -56,6 +57,16 @@ STORAGE_CLASS = {
 }
 """The default class of OKE clusters (OKE documentation, "Setting Up Storage for Kubernetes Clusters")."""
 
+OKE_ADMINISTRATORS_BINDING = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": "oke-administrators"},
+    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+    "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": OKE_ADMINISTRATORS}],
+}
+"""A tenancy's administrators may do everything in its clusters (OKE documentation, "About Access Control and Container
+Engine for Kubernetes")."""
+
 
 def up(directory: Path, say: Callable[[str], None]) -> None:
     """Start the rig in `directory`; RigError when that fails, with all that was started ended again."""
@@ -93,6 +104,7 @@ def _start(directory: Path, root: bool, programs: dict[str, Path], say: Callable
     components.write_kubeconfig(rig, rig.kubernetes.kubeconfig, "admin")
     for client in ("controller-manager", "scheduler"):
         components.write_kubeconfig(rig, directory / f"{client}.kubeconfig", client)
+    components.write_token_webhook(rig)
     rig.save()
     steps.done("network, certificates")
 
@@ -125,6 +137,7 @@ def _start(directory: Path, root: bool, programs: dict[str, Path], say: Callable
         )
         waits[part] = rig.ready(part).exists
     server.create("/apis/storage.k8s.io/v1/storageclasses", STORAGE_CLASS)
+    server.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", OKE_ADMINISTRATORS_BINDING)
     write_chart(rig)
     steps.done("storage class, KubeRay chart")
     for part, ready in waits.items():

@@ -2,6 +2,7 @@
 """Making a tenancy: its key and config file, its images, its bucket, the node pool it has from the start.
 
 Facts imitated:
+- `oci session authenticate` makes a profile without user and with security_token_file (here: SESSION);
 - a profile of the config file has user, tenancy, fingerprint (of the public key, aa:bb:...), region and key_file;
 - a key file made by the Console ends with the line OCI_API_KEY;
 - OKE images are named `<platform image>-OKE-<version without v>-<build>`; there are ones for x86 and Arm, with and
@@ -29,7 +30,8 @@ from tests.rig.oci.objects import Store
 from tests.rig.oci.state import Tenancy, Timings
 
 DEFAULT = "default"
-OPTIONS = ("name", "node_kind", "cni", "timings", "system_pool", "limits")
+OPTIONS = ("name", "node_kind", "cni", "timings", "system_pool", "limits", "administrator", "endpoints")
+ENDPOINTS = ("public", "private")
 CNI = ("FLANNEL_OVERLAY", "OCI_VCN_IP_NATIVE")
 SYSTEM_SHAPE = "VM.Standard.E5.Flex"
 
@@ -78,6 +80,9 @@ class Accounts:
             fingerprint=_fingerprint(key.public_key()),
             timings=_timings(options.get("timings") or {}),
             limits=_limits(options.get("limits") or {}),
+            administrator=bool(options.get("administrator", True)),
+            session_token=_session_token(),
+            endpoints=_endpoints(options.get("endpoints") or {}),
         )
         tenancy.namespace = "id" + secrets.token_hex(5)
         tenancy.bucket = "models"
@@ -135,6 +140,18 @@ def _limits(given: dict[str, Any]) -> dict[str, int]:
     return given
 
 
+def _endpoints(given: dict[str, Any]) -> dict[str, str]:
+    for name in given:
+        if name not in ENDPOINTS:
+            raise invalid_parameter(f"endpoints.{name} is not known; known are {', '.join(ENDPOINTS)}")
+    return {name: str(value) for name, value in given.items()}
+
+
+def _session_token() -> str:
+    """A token in the form of a JWT; the stand-in knows it, so nothing is read from it."""
+    return ".".join(secrets.token_urlsafe(length) for length in (24, 96, 64))
+
+
 def _fingerprint(key: rsa.RSAPublicKey) -> str:
     der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     digest = hashlib.md5(der).hexdigest()
@@ -148,6 +165,8 @@ def _write_config(folder: Path, tenancy: Tenancy, key: rsa.RSAPrivateKey) -> Pat
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
     _write_private(key_file, pem + "OCI_API_KEY\n")
+    token_file = folder / "session-token"
+    _write_private(token_file, tenancy.session_token)
     config = folder / "config"
     lines = {
         "user": tenancy.user_id,
@@ -156,8 +175,15 @@ def _write_config(folder: Path, tenancy: Tenancy, key: rsa.RSAPrivateKey) -> Pat
         "region": REGION,
         "key_file": str(key_file),
     }
-    _write_private(config, "[DEFAULT]\n" + "".join(f"{name}={value}\n" for name, value in lines.items()))
+    session = {name: value for name, value in lines.items() if name != "user"}
+    session["security_token_file"] = str(token_file)
+    profiles = {"DEFAULT": lines, "SESSION": session}
+    _write_private(config, "".join(_profile(name, lines) for name, lines in profiles.items()))
     return config
+
+
+def _profile(name: str, lines: dict[str, str]) -> str:
+    return f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in lines.items())
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -7,7 +7,8 @@ Facts imitated:
 - a listed pool has no `nodes`; GetNodePool gives them, and an etag that changes with the nodes' states;
 - `DELETE /nodePools/{id}/node/{nodeId}`: `node` is singular;
 - a work request's errors and logs need compartmentId in the query; work requests have no percentComplete;
-- createKubeconfig is the only operation that gives the cluster's CA; its user runs `oci ce cluster generate-token`;
+- createKubeconfig is the only operation that gives the cluster's CA; its user runs `oci ce cluster generate-token`; an
+  endpoint that the cluster lacks is refused (as 400: unverified);
 - node pool options list images of several versions, architectures and kinds, in no useful order; `-OKE-<version>-`
   stands in the middle of an image's name, and 1.34.1 is a prefix of 1.34.10.
 """
@@ -81,6 +82,11 @@ class ContainerEngine:
         if body.get("tokenVersion", "2.0.0") != "2.0.0":
             raise errors.invalid_parameter(f"tokenVersion is {body['tokenVersion']!r}; expected 2.0.0")
         own = self._own_cluster()
+        endpoints = self._endpoints(call.tenancy)
+        kind = {"PUBLIC_ENDPOINT": "public", "PRIVATE_ENDPOINT": "private"}.get(endpoint, next(iter(endpoints)))
+        if kind not in endpoints:
+            raise errors.invalid_parameter(f"endpoint is {endpoint!r}; the cluster has none")
+        own["server"] = f"https://{endpoints[kind]}"
         short = call.tenancy.cluster_id[-11:]
         document = {
             "apiVersion": "v1",
@@ -139,14 +145,22 @@ class ContainerEngine:
         cluster = yaml.safe_load(self._kubeconfig.read_text())["clusters"][0]["cluster"]
         return {name: cluster[name] for name in ("server", "certificate-authority-data") if name in cluster}
 
+    def _endpoints(self, tenancy: Tenancy) -> dict[str, str]:
+        """public, private -> host:port."""
+        return tenancy.endpoints or {"private": self._own_cluster()["server"].removeprefix("https://")}
+
     def _cluster(self, tenancy: Tenancy) -> dict[str, Any]:
-        endpoint = self._own_cluster()["server"].removeprefix("https://")
+        endpoints = self._endpoints(tenancy)
         subnets = tenancy.subnets
         return {
             "id": tenancy.cluster_id,
             "name": tenancy.name,
             "compartmentId": tenancy.compartment_id,
-            "endpointConfig": {"subnetId": subnets["k8s-api-endpoint"].id, "nsgIds": [], "isPublicIpEnabled": False},
+            "endpointConfig": {
+                "subnetId": subnets["k8s-api-endpoint"].id,
+                "nsgIds": [],
+                "isPublicIpEnabled": "public" in endpoints,
+            },
             "vcnId": tenancy.vcn_id,
             "kubernetesVersion": tenancy.kubernetes_version,
             "freeformTags": {},
@@ -161,8 +175,8 @@ class ContainerEngine:
             "metadata": {"timeCreated": timestamp(tenancy.created), "createdByUserId": tenancy.user_id},
             "lifecycleState": "ACTIVE",
             "endpoints": {
-                "kubernetes": endpoint,
-                "privateEndpoint": endpoint,
+                "kubernetes": next(iter(endpoints.values())),
+                **{f"{kind}Endpoint": address for kind, address in endpoints.items()},
                 "vcnHostnameEndpoint": f"{tenancy.cluster_id[-11:]}.sub.vcn.oraclevcn.com:6443",
             },
             "availableKubernetesUpgrades": [],

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The control address: what tests ask of the cloud, beside its APIs. No signature; loopback only.
 
-POST   /tenancies {name?, node_kind?: process|kwok, cni?, timings?{...}, limits?{...}, system_pool?}
+POST   /tenancies {name?, node_kind?: process|kwok, cni?, timings?{...}, limits?{...}, system_pool?, administrator?,
+                   endpoints?{public?, private?}}
                                     a new account (or that of this name) -> {compartment_id, oke_cluster_id, settings,
                                     ...}
 GET    /tenancies                   all of them
@@ -11,6 +12,7 @@ GET    /calls?tenancy=&since=&operation=   the call log, oldest first; `since` i
 POST   /nodes/<private IP, name or OCID>/{die,never_join,no_gpu}
 POST   /engines/<deployment>/{die,hang,lie,slow,heal} {seconds?, times?}
 PUT    /objects/<namespace>/<bucket>/<name>[?size=bytes][?part_size=bytes]   store an object
+POST   /token-reviews TokenReview   who made a token of OKE, as the API server asks (see cluster_tokens.py); logged as a call
 POST   /rig/volumes {id?, name?, size_gb, namespace, claim, tenancy?, node?}, DELETE /rig/volumes/<id>
 GET    /state                       everything there is
 """
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import unquote
@@ -27,6 +30,7 @@ from aiohttp import web
 
 from tests.rig.oci.accounts import Accounts
 from tests.rig.oci.cloud import Cloud
+from tests.rig.oci.cluster_tokens import review
 from tests.rig.oci.engines import Engines
 from tests.rig.oci.errors import ServiceError, invalid_parameter, missing_parameter
 from tests.rig.oci.identifiers import new_ocid
@@ -34,7 +38,7 @@ from tests.rig.oci.node_pools import NodePools
 from tests.rig.oci.object_storage import CHUNK, no_bucket
 from tests.rig.oci.objects import Store
 from tests.rig.oci.preauthenticated_requests import PreauthenticatedRequests
-from tests.rig.oci.state import NodePool, Tenancy, Volume, timestamp
+from tests.rig.oci.state import NodePool, Tenancy, Volume, now, timestamp
 
 
 class Control:
@@ -70,6 +74,7 @@ class Control:
                 web.post("/nodes/{name}/{what}", self.steer_node),
                 web.post("/engines/{deployment}/{what}", self.steer_engine),
                 web.put("/objects/{path:.+}", self.put_object),
+                web.post("/token-reviews", self.review_token),
                 web.post("/rig/volumes", self.add_volume),
                 web.delete("/rig/volumes/{id}", self.remove_volume),
                 web.get("/state", self.state),
@@ -121,6 +126,24 @@ class Control:
             and query.get("operation") in (None, "", call["operation"])
         ]
         return web.json_response(found)
+
+    # --- tokens -----------------------------------------------------------------------------------------------------
+
+    async def review_token(self, request: web.Request) -> web.Response:
+        """What the API server's webhook asks. The log says how it ended, never the token."""
+        answer, tenancy, reason = review(await _body(request), self._cloud, now())
+        self._cloud.calls.append(
+            {
+                "time": time.time(),
+                "tenancy": tenancy and tenancy.compartment_id,
+                "operation": "ReviewToken",
+                "method": "GET",
+                "path": "/cluster_request",
+                "status": 200 if tenancy else 401,
+                "reason": reason,
+            }
+        )
+        return web.json_response(answer)
 
     # --- nodes ----------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 """Identifiers as Oracle Cloud makes them.
 
 Facts imitated:
-- an OCID is `ocid1.<type>.<realm>.[region key].<unique>`; those of tenancies, users and compartments name no region,
+- an OCID is `ocid1.<type>.<realm>.[region key].<unique>`; those of tenancies, users, groups and compartments name no region,
   others the short key of theirs (iad for us-ashburn-1);
 - an etag is opaque and another with every change; a request's id is the client's 32 hex digits and two more parts.
 """
@@ -17,7 +17,7 @@ REGION = "us-ashburn-1"
 REGION_KEY = "iad"
 REALM = "oc1"
 
-_GLOBAL_TYPES = ("tenancy", "user", "compartment")
+_GLOBAL_TYPES = ("tenancy", "user", "group", "compartment")
 _UNIQUE_LENGTH = 60
 
 

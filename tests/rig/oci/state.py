@@ -167,6 +167,14 @@ class Tenancy:
     user_id: str = dataclasses.field(default_factory=lambda: new_ocid("user"))
     compartment_id: str = dataclasses.field(default_factory=lambda: new_ocid("compartment"))
     cluster_id: str = dataclasses.field(default_factory=lambda: new_ocid("cluster"))
+    group_id: str = dataclasses.field(default_factory=lambda: new_ocid("group"))
+    """the one group that the user is in"""
+    administrator: bool = True
+    """whether the user may do everything in the cluster; else what RBAC there gives to user or group"""
+    session_token: str = ""
+    """of a session of the user, beside the API key"""
+    endpoints: dict[str, str] = dataclasses.field(default_factory=dict)
+    """public, private -> host:port of the cluster's API; without any, the API server's address as private"""
     vcn_id: str = dataclasses.field(default_factory=lambda: new_ocid("vcn"))
     created: datetime = dataclasses.field(default_factory=now)
     cluster_etag: str = dataclasses.field(default_factory=new_etag)
@@ -201,6 +209,11 @@ class Tenancy:
     @property
     def key_id(self) -> str:
         return f"{self.tenancy_id}/{self.user_id}/{self.fingerprint}"
+
+    @property
+    def key_ids(self) -> tuple[str, str]:
+        """What signatures name as the key: the API key's, and the session's."""
+        return (self.key_id, f"ST${self.session_token}")
 
     @property
     def zones(self) -> dict[str, str]:

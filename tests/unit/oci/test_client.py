@@ -259,7 +259,7 @@ def test_pages() -> None:
 
 
 def test_instance_principal_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    def construct() -> None:
+    def construct(**_options: Any) -> None:
         raise OSError("no metadata service\nat all")
 
     monkeypatch.setattr(oci.auth.signers, "InstancePrincipalsSecurityTokenSigner", construct)
