@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import shutil
+import ssl
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -156,10 +157,36 @@ def connect(
         settings.ssl_ca_cert = os.path.expanduser(ca_cert)
     if validate_certs is not None:
         settings.verify_ssl = validate_certs
+    client = kubernetes_client.ApiClient(settings)
     try:
-        return Kubernetes(kubernetes_client.ApiClient(settings), token)
-    except OSError as error:  # the file of the authority
-        raise _refused("ca_cert", "ca_cert", f"{ca_cert}: {error.strerror}", "certificates in PEM", "") from error
+        _read_certificates(client)
+    except OSError as error:  # ssl's errors are OSErrors too
+        where = ca_cert or "kubeconfig"
+        raise _refused("certificates", where, f"they cannot be read: {error}", "certificates in PEM", "") from None
+    return Kubernetes(client, token)
+
+
+def _read_certificates(client: Any) -> None:
+    """Let the client hold its certificates in memory.
+
+    The library writes those of a kubeconfig, a user's key among them, to files for its connections, and removes them when
+    the program exits; a process that Ansible forked never gets there.
+    """
+    settings = client.configuration
+    if not settings.host.startswith("https"):
+        return
+    context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=None if settings.verify_ssl else ssl.CERT_NONE)
+    if settings.ssl_ca_cert:
+        context.load_verify_locations(settings.ssl_ca_cert)
+    else:
+        context.load_default_certs()
+    if settings.cert_file:
+        context.load_cert_chain(settings.cert_file, settings.key_file)
+    pool = client.rest_client.pool_manager.connection_pool_kw
+    for name in ("cert_reqs", "ca_certs", "cert_file", "key_file"):
+        pool.pop(name, None)
+    pool["ssl_context"] = context
+    kube_config._cleanup_temp_files()  # what the library itself runs at the exit
 
 
 def _truth(*variables: str) -> bool | None:
