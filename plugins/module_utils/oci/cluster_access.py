@@ -56,7 +56,7 @@ def find_address(connection: Connection, cluster_id: str, wanted: str = "auto") 
     wanted  public, private, or auto: the public endpoint where the cluster has one
     """
     endpoints = read_cluster(connection, cluster_id).get("endpoints") or {}
-    kinds = [kind for kind, (_, key) in _ENDPOINTS.items() if endpoints.get(key)]
+    kinds = [kind for kind, names in _ENDPOINTS.items() if endpoints.get(names[1])]
     if not kinds or wanted not in ("auto", *kinds):
         raise Refused(
             [
