@@ -31,6 +31,7 @@ class ActionModule(Action):
             model=_model(arguments.get("model"), inputs),
             cloud=_cloud(cluster, inputs) if cluster else None,
             deployment=deployment,
+            exports=(cluster or {}).get("exports") or (),
         )
         plan = make_plan(inputs, facts)
         return {"changed": False, "plan": plan}

@@ -26,6 +26,13 @@ options:
     description:
       - With it RV(cluster.node_images) and RV(cluster.shapes) are read, else they are empty.
     type: str
+  file_systems:
+    description:
+      - File systems to look up where they can be mounted, each with C(file_system_ocid) and C(mount_target_ocid). One that
+        has C(mount_target_ip) and C(export_path), too, is not looked up.
+    type: list
+    elements: dict
+    default: []
 attributes:
   check_mode:
     description: Changes nothing in any mode.
@@ -135,6 +142,14 @@ cluster:
       returned: always
       type: dict
       sample: {"Uocm:IAD-AD-1": {"shape": "VM.GPU.A10.1", "gpus": 1}}
+    exports:
+      description: Address and export path of each of O(file_systems) that was looked up, empty where there is none,
+        and C(gbps), the mount target's throughput in Gbit/s.
+      returned: always
+      type: list
+      elements: dict
+      sample: [{"file_system_ocid": "ocid1.filesystem.oc1.iad.aaaa", "mount_target_ocid": "ocid1.mounttarget.oc1.iad.aaaa",
+        "ip": "10.0.1.7", "export_path": "/models", "gbps": 1}]
 started:
   description: When the work began, UTC.
   returned: success
@@ -158,6 +173,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster import describe
+from ansible_collections.multinode.inference.plugins.module_utils.oci.file_storage import read_exports
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
     require_sdk,
@@ -171,6 +187,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     cluster_id = module.params["cluster_id"]
     connection = connect(module, cluster_id)
     cluster = describe(connection, cluster_id, module.params["compartment_id"] or "", module.params["node_shape"] or "")
+    cluster["exports"] = read_exports(connection, module.params["file_systems"])
     return {"changed": False, "cluster": cluster}
 
 
@@ -181,6 +198,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "cluster_id": {"type": "str", "required": True},
         "compartment_id": {"type": "str"},
         "node_shape": {"type": "str"},
+        "file_systems": {"type": "list", "elements": "dict", "default": []},
     }
 
 

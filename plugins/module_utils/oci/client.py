@@ -32,6 +32,8 @@ SERVICES = {
     "identity": ("identity", "IdentityClient"),
     "compute": ("core", "ComputeClient"),
     "object_storage": ("object_storage", "ObjectStorageClient"),
+    "file_storage": ("file_storage", "FileStorageClient"),
+    "virtual_network": ("core", "VirtualNetworkClient"),
 }
 
 

@@ -30,7 +30,7 @@ from .pod import pod_of
 from .pool import node_pool_of, other_placements
 from .recipe import Inputs
 from .shapes import Shape
-from .storage import check_storage, on_local_drives
+from .storage import check_storage, on_local_drives, throughput
 from .times import cache_rate, minutes_of, slow_volume
 
 __all__ = ["Cloud", "Facts", "make_plan"]
@@ -88,7 +88,8 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
         raise Refused(faults)
 
     vpus, boot_gb = settings["model_volume_vpus_per_gb"], recipe["recipe_node_boot_volume_size_in_gbs"]
-    rate = cache_rate(cache, vpus, boot_gb, on_local_drives(cache["path"], settings, shape))
+    local_drives = on_local_drives(cache["path"], settings, shape)
+    rate = cache_rate(cache, vpus, boot_gb, local_drives, throughput(cache, facts.exports))
     held = bytes_per_node(staging, pipeline)
     warnings.extend(slow_volume(shape, held, cache, rate, model_source(recipe)["place"]))
     _keep_commit(facts.model["source"], choices)

@@ -29,7 +29,7 @@ def storage_of(
     """Return the pods' volumes, and the one that holds the model as {kind, outlives, path, size_gib}.
 
     exports: where the mount targets of the recipe's file systems were found, {file_system_ocid, mount_target_ocid, ip,
-    export_path}. Volumes are of three kinds: block (a claim of each pod's own), folder (of the node) and file_system.
+    export_path, gbps}. Volumes are of three kinds: block (a claim of each pod's own), folder (of the node) and file_system.
     """
     recipe, settings = inputs.recipe, inputs.settings
     source = model_source(recipe)
@@ -68,7 +68,7 @@ def storage_of(
     held = {
         "kind": kind,
         "outlives": OUTLIVES[kind],
-        "path": cache.get("path"),
+        "path": cache.get("path") or cache.get("handle"),
         "size_gib": cache["size_gib"] if kind == "volume" else 0,
     }
     return volumes, held
@@ -121,6 +121,14 @@ def _file_systems(
             "handle": handle,
             "size_gib": entry["volume_size_in_gbs"],
         }
+
+
+def throughput(cache: Mapping[str, Any], exports: Iterable[Mapping[str, Any]]) -> float | None:
+    """Return the Gbit/s of the mount target that the model's file system was found at, None where it is not known."""
+    for export in exports:
+        if f"{cache['path'] or ''}".startswith(f"{export['file_system_ocid']}:") and export.get("gbps"):
+            return float(export["gbps"])
+    return None
 
 
 def on_local_drives(path: str | None, settings: Mapping[str, Any], shape: Shape | None) -> bool:

@@ -48,10 +48,15 @@ def source_rate(shape: Shape) -> float:
     return min(SOURCE_RATE, shape.network_gbps * 1e9 / 8 * _NETWORK_SHARE)
 
 
-def cache_rate(cache: Mapping[str, Any], vpus: int, boot_volume_gb: int, local_drives: bool) -> float:
-    """Return the bytes a second of what holds the model (`storage.storage_of`); local drives are no bound."""
+def cache_rate(
+    cache: Mapping[str, Any], vpus: int, boot_volume_gb: int, local_drives: bool, gbps: float | None = None
+) -> float:
+    """Return the bytes a second of what holds the model (`storage.storage_of`); local drives are no bound.
+
+    gbps: throughput of a file system's mount target, None where it is not known
+    """
     if cache["kind"] == "file_system":
-        return FILE_SYSTEM_RATE
+        return gbps * 1e9 / 8 if gbps else FILE_SYSTEM_RATE
     if cache["kind"] == "node":
         return float("inf") if local_drives else volume_rate(boot_volume_gb, BALANCED_VPUS)
     return volume_rate(cache["size_gib"], vpus)
@@ -122,7 +127,7 @@ def slow_volume(
         ),
         "file_system": (
             "input_file_system",
-            "a mount target of the default throughput",
+            "the mount target",
             "a mount target of high throughput is faster; local drives are faster still",
         ),
     }[cache["kind"]]

@@ -197,3 +197,16 @@ def test_model_from_bucket_and_par(rig: RunningRig, tenancy: Tenancy, ask: Ask) 
     assert codes(ask(model_info, par=unlisted, prefix=samples.MODEL)) == ["par_without_listing"]
     wrong = ask(model_info, par=par.replace("/p/", "/p/x"), prefix=samples.MODEL)
     assert codes(wrong) == ["par_invalid"]
+
+
+def test_where_a_file_system_can_be_mounted(ask: Ask, tenancy: Tenancy) -> None:
+    names = {"file_system_ocid": tenancy.json["file_system_id"], "mount_target_ocid": tenancy.json["mount_target_id"]}
+    given = {**names, "mount_target_ip": "10.9.9.9", "export_path": "/x"}
+    found = ask(oci_cluster_info, cluster_id=tenancy.oke_cluster_id, file_systems=[names, given])["cluster"]["exports"]
+    assert found == [{**names, "ip": "10.0.96.5", "export_path": "/models", "gbps": 1}]
+    other = {**names, "file_system_ocid": names["file_system_ocid"][:-4] + "zzzz"}
+    (found,) = ask(oci_cluster_info, cluster_id=tenancy.oke_cluster_id, file_systems=[other])["cluster"]["exports"]
+    assert (found["ip"], found["export_path"]) == ("10.0.96.5", "")
+    absent = {**names, "mount_target_ocid": names["mount_target_ocid"][:-4] + "zzzz"}
+    failed = ask(oci_cluster_info, cluster_id=tenancy.oke_cluster_id, file_systems=[absent])
+    assert failed["failed"] and "file-family" in failed["msg"]

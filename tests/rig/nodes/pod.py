@@ -26,7 +26,7 @@ from tests.rig.nodes.container import Container
 from tests.rig.nodes.environment import Context
 from tests.rig.nodes.payload import MountError, Sources
 from tests.rig.nodes.process import CannotStart, Process
-from tests.rig.nodes.volumes import Volumes
+from tests.rig.nodes.volumes import FILE_SYSTEM_DRIVER, Volumes, file_system
 
 if TYPE_CHECKING:
     from tests.rig.nodes.kubelet import Kubelet
@@ -321,8 +321,10 @@ class Pod:
             raise MountError(f'persistentvolumeclaim "{name}" is not bound')
         volume = await self.kubelet.find(f"/api/v1/persistentvolumes/{claim['spec']['volumeName']}")
         if volume is None or "csi" not in volume["spec"]:
-            raise MountError(f'persistentvolume of claim "{name}" is not one of the block volume driver')
+            raise MountError(f'persistentvolume of claim "{name}" is of no driver that process nodes have')
         handle = volume["spec"]["csi"]["volumeHandle"]
+        if volume["spec"]["csi"]["driver"] == FILE_SYSTEM_DRIVER:
+            return file_system(handle, self.kubelet.rig.directory / "file_systems"), handle, False
         path = self.kubelet.rig.directory / "volumes" / handle
         if not path.is_dir():
             raise MountError(f"volume {handle} not found at {path}")

@@ -9,6 +9,8 @@ Facts imitated:
 - what a dead node had attached stays so until its Node object is removed
 - Secrets and tokens are written anew when they change, some time later
 - hostPath is the node's own disk, kept while the node is there
+- a file system of OCI (volumeHandle `<file system>:<address>:<export path>`) is one folder for all nodes; its root belongs to
+  root, and fsGroup does not change that (CSI drivers give ReadWriteOnce volumes alone to a group by default)
 
 Differences: sizeLimit of an emptyDir on disk is not enforced; a hostPath below /dev, /sys, /proc, /usr and /lib is the machine's.
 """
@@ -27,6 +29,7 @@ from tests.rig.nodes.quantities import parse
 
 Object = dict[str, Any]
 FILE_KINDS = {"secret", "configMap", "projected", "downwardAPI"}
+FILE_SYSTEM_DRIVER = "fss.csi.oraclecloud.com"
 MACHINE_PATHS = ("/dev", "/sys", "/proc", "/usr", "/lib")
 
 
@@ -137,7 +140,7 @@ class Volumes:
         path, handle, once = await self._volume_of_claim(name)
         metadata = self._pod["metadata"]
         self._attachments.attach(handle, self._pod["spec"]["nodeName"], metadata["uid"], once)
-        if self._group is not None:
+        if self._group is not None and once:
             await asyncio.to_thread(give_to_group, path, self._group, self._only_on_mismatch)
         return path
 
@@ -166,6 +169,17 @@ def host_path(fields: Object, node_folder: Path) -> Path:
     test = tests.get(kind)
     if not path.exists() or (test and not test(path.stat().st_mode)):
         raise MountError(f"hostPath type check failed: {given} is not a {kind or 'file or folder'}")
+    return path
+
+
+def file_system(handle: str, folder: Path) -> Path:
+    """The folder that an export of a file system is; MountError for a handle that the driver does not understand."""
+    ocid, _, rest = handle.partition(":")
+    address, _, export = rest.partition(":")
+    if not ocid.startswith("ocid1.filesystem.") or not address or not export.startswith("/"):
+        raise MountError(f"{handle} is not <file system>:<address of the mount target>:<export path>")
+    path = folder / ocid / export.strip("/").replace("/", "_")
+    path.mkdir(parents=True, exist_ok=True)
     return path
 
 

@@ -19,6 +19,7 @@ from tests.rig.oci.cloud import Cloud
 from tests.rig.oci.container_engine import ContainerEngine
 from tests.rig.oci.control import Control
 from tests.rig.oci.engines import Engines
+from tests.rig.oci.file_storage import FileStorage
 from tests.rig.oci.kubernetes_nodes import KubernetesNodes
 from tests.rig.oci.node_pools import NodePools
 from tests.rig.oci.object_storage import ObjectStorage
@@ -43,9 +44,11 @@ async def serve(rig: Rig) -> None:
     cloud = Cloud(rig.oci.endpoint)
     store = Store(rig.directory / "objects")
     node_pools = NodePools(cloud, registry, rig.network.node_prefix)
+    file_storage = FileStorage()
     accounts = Accounts(
         cloud,
         store,
+        file_storage,
         node_pools,
         rig.directory / "oci",
         settings={
@@ -65,6 +68,7 @@ async def serve(rig: Rig) -> None:
     compute.register(operations, cloud.scenarios.capacity_left)
     limits.register(operations)
     ObjectStorage(store).register(operations)
+    file_storage.register(operations)
     pars.register(operations)
     engines = Engines()
     control = Control(cloud, accounts, node_pools, store, pars, engines)

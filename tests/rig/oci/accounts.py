@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.rig.oci.cloud import Cloud
 from tests.rig.oci.errors import ServiceError, invalid_parameter
+from tests.rig.oci.file_storage import FileStorage
 from tests.rig.oci.identifiers import REGION, new_ocid
 from tests.rig.oci.limits import LIMITS
 from tests.rig.oci.node_pools import NodePools
@@ -46,6 +47,7 @@ class Accounts:
         self,
         cloud: Cloud,
         store: Store,
+        file_storage: FileStorage,
         node_pools: NodePools,
         folder: Path,
         settings: dict[str, str],
@@ -54,6 +56,7 @@ class Accounts:
     ) -> None:
         self._cloud = cloud
         self._store = store
+        self._file_storage = file_storage
         self._node_pools = node_pools
         self._folder = folder
         self._settings = settings
@@ -112,6 +115,8 @@ class Accounts:
             "availability_domains": tenancy.domains,
             "namespace": tenancy.namespace,
             "bucket": tenancy.bucket,
+            "file_system_id": self._file_storage.of(tenancy).id,
+            "mount_target_id": self._file_storage.of(tenancy).mount_target,
             "node_kind": tenancy.node_kind,
             "settings": settings,
         }

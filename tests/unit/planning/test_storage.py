@@ -155,9 +155,13 @@ class TestFileSystem:
             "mount_target_ocid": FILE_SYSTEM["mount_target_ocid"],
             "ip": "10.0.2.9",
             "export_path": "/models",
+            "gbps": 40,
         }
         made = plan(facts(exports=[export]), input_file_system=[FILE_SYSTEM])
         assert made["pod"]["volumes"][0]["handle"].endswith(":10.0.2.9:/models")
+        # A mount target of high throughput.
+        at_default = plan(input_file_system=[FILE_SYSTEM | GIVEN])["expected"]["minutes"]["staging"]
+        assert made["expected"]["minutes"]["staging"] < at_default / 4
         assert refused(input_file_system=[FILE_SYSTEM]) == [("export_unknown", "input_file_system[0]")]
 
     def test_any_size_of_model(self) -> None:
