@@ -92,4 +92,5 @@ def _cloud(cluster: dict[str, Any], inputs: Inputs) -> Cloud:
             adopt_defaults=inputs.settings["adopt_defaults"],
         ),
     )
-    return Cloud(found.values, found.choices, found.drift, found.others, found.faults)
+    listed = next(iter(cluster["shapes"].values()), None)
+    return Cloud(found.values, found.choices, found.drift, found.others, found.faults, listed)

@@ -23,6 +23,7 @@ class Cloud:
 
     drift names the fields that would be chosen otherwise today: {field, value, today, why}.
     others are placement_configs elsewhere, best first, for when there are no hosts.
+    shape is the recipe's shape as the compute service lists it; None where it does not.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -30,6 +31,7 @@ class Cloud:
     drift: Sequence[Mapping[str, Any]] = ()
     others: Sequence[Sequence[Mapping[str, Any]]] = ()
     faults: Sequence[Fault] = ()
+    shape: Mapping[str, Any] | None = None
 
 
 def commit_choice(repository: str, revision: str) -> str:

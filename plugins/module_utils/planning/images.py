@@ -82,7 +82,10 @@ def full_image_name(image: str, registry: str | None = None) -> str:
 
 
 def image_line(image: str) -> ImageLine | None:
-    """Return what the image holds, or None for one that is not known. Mirrors keep the name's last two parts."""
+    """Return what the image holds, or None for one that is not known. Mirrors keep the name's last two parts.
+
+    A tag without an architecture is for x86; Ray's images for Arm end with -aarch64 (rayproject/ray, docker/base-deps).
+    """
     name, _colon, tag = image.rpartition(":")
     if not name.endswith("rayproject/ray-llm"):
         return None
@@ -114,7 +117,19 @@ def check_image(image: str, shape: Shape | None, architecture: str = "") -> tupl
         return [], [_unknown(image, place)]
     faults, warnings = [], []
     has, least = shape.compute_capability if shape else None, line.least_capability
-    if shape is not None and has is not None and least is not None and has < least:
+    if shape is not None and shape.architecture == "arm64":
+        faults.append(
+            Fault(
+                "image_architecture",
+                place,
+                f"{image}, which is for x86, and {shape.name} has Arm processors",
+                "an image for Arm with Ray and vLLM",
+                "name one, or choose a shape with x86 processors",
+            )
+        )
+    # Of GPUs that no vLLM runs on the shape's own fault tells enough.
+    oldest = _CUDA["12.8"][1]
+    if shape is not None and has is not None and least is not None and oldest <= has < least:
         faults.append(
             Fault(
                 "image_too_new",

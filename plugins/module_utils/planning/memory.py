@@ -128,7 +128,7 @@ def memory_plan(
     if options.max_model_len and model.max_length and options.max_model_len > model.max_length:
         beyond = Fault(
             "context_beyond_model",
-            "max_model_len",
+            "recipe_max_model_length",
             f"{options.max_model_len} tokens",
             f"at most {model.max_length}, for which the model was made",
             "ask for a shorter context; vLLM refuses a longer one",
@@ -164,10 +164,13 @@ def alternatives(
     limit: int = 8,
     shapes: Sequence[Shape] = SHAPES,
 ) -> list[Alternative]:
-    """Shapes that would serve the model with at most `limit` nodes, cheapest first; those without a price last."""
+    """Shapes that would serve the model with at most `limit` nodes, cheapest first; those without a price last.
+
+    Of x86 only: the image that is taken by itself is made for it (images.py).
+    """
     found = []
     for shape in shapes:
-        if shape.vendor != "nvidia":
+        if shape.vendor != "nvidia" or shape.architecture != "amd64":
             continue
         plan = fewest_nodes(model, shape, options, limit)
         if plan is not None:
@@ -330,6 +333,14 @@ def _misfit(model: ModelFacts, shape: Shape, plan: MemoryPlan, options: MemoryOp
     )
 
 
+def served_by(model: ModelFacts, shape: Shape, options: MemoryOptions = _DEFAULTS) -> list[str]:
+    """Return what would serve the model, as `2 x BM.GPU.H100.8`: the fewest nodes of the shape, then other shapes."""
+    nodes = fewest_nodes(model, shape, options)
+    others = _distinct(item for item in alternatives(model, options) if item.shape != shape.name)
+    found = [f"{nodes.pipeline} x {shape.name}"] if nodes is not None else []
+    return found + [f"{item.nodes} x {item.shape}" for item in others]
+
+
 def _distinct(found: Iterable[Alternative]) -> list[Alternative]:
     """The three cheapest with different GPUs, and the cheapest of one node."""
     gpus: set[str] = set()
@@ -356,7 +367,7 @@ def _remarks(model: ModelFacts, shape: Shape, plan: MemoryPlan, options: MemoryO
                 f"{plan.max_context} fit, of which a tenth is left free; more nodes or GPUs with more memory hold more",
             )
         )
-    if plan.pipeline > 1 and shape.gpus == plan.tensor:
+    if plan.pipeline > 1 and shape.gpus == plan.tensor and model.kv_known:
         fewest = fewest_nodes(model, shape, options, plan.pipeline - 1)
         if fewest is not None:
             remarks.append(

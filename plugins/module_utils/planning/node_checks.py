@@ -4,22 +4,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from .fault import Fault
-from .shapes import Shape, allocatable, find_shape
+from .shapes import Shape, allocatable, find_shape, shape_from_listing
 
 
-def checked_shape(recipe: Mapping[str, Any], faults: list[Fault]) -> Shape | None:
+def checked_shape(
+    recipe: Mapping[str, Any], faults: list[Fault], listing: Mapping[str, Any] | None = None
+) -> Shape | None:
+    """Return the recipe's shape, None where it is none with GPUs. `listing`: the shape as OCI lists it, where known."""
     name, place = recipe["recipe_node_shape"], "recipe_node_shape"
-    shape = find_shape(name)
+    shape = shape_from_listing(listing) if listing else find_shape(name)
     if shape is None:
         faults.append(
             Fault("shape", place, name, "an OCI shape with GPUs, such as BM.GPU.H100.8", "choose another shape")
         )
         return None
-    if shape.vendor != "nvidia":
+    if shape.vendor not in ("nvidia", ""):
         faults.append(Fault("vendor", place, f"{name} has {shape.gpu} GPUs", "NVIDIA GPUs", "AMD is not served yet"))
     if shape.gpus != recipe["recipe_nvidia_gpu_count"]:
         faults.append(
@@ -38,23 +42,23 @@ def check_room(recipe: Mapping[str, Any], params: Mapping[str, Any], shape: Shap
     """The pod has to fit on its node, beside what the kubelet keeps for itself."""
     room = allocatable(shape, recipe["recipe_node_boot_volume_size_in_gbs"])
     place = "recipe_raycluster_params.head_node_"
-    if params["head_node_num_cpus"] > room.ocpus:
+    if shape.ocpus and params["head_node_num_cpus"] > room.ocpus:
         faults.append(
             Fault(
                 "cpu",
                 place + "num_cpus",
                 str(params["head_node_num_cpus"]),
-                f"at most {room.ocpus:g} OCPUs on {shape.name}",
+                f"at most {math.floor(room.ocpus)} OCPUs on {shape.name}",
                 "lower it, and worker_node_num_cpus",
             )
         )
-    if params["head_node_cpu_mem_in_gbs"] > room.memory_gib:
+    if shape.memory_gb and params["head_node_cpu_mem_in_gbs"] > room.memory_gib:
         faults.append(
             Fault(
                 "memory",
                 place + "cpu_mem_in_gbs",
                 str(params["head_node_cpu_mem_in_gbs"]),
-                f"at most {room.memory_gib:.0f} on {shape.name}",
+                f"at most {math.floor(room.memory_gib)} on {shape.name}",
                 "lower it, and worker_node_cpu_mem_in_gbs",
             )
         )
@@ -64,7 +68,22 @@ def check_room(recipe: Mapping[str, Any], params: Mapping[str, Any], shape: Shap
                 "ephemeral_storage",
                 "recipe_ephemeral_storage_size",
                 str(recipe["recipe_ephemeral_storage_size"]),
-                f"at most {room.ephemeral_gib:.0f} with a boot volume of {recipe['recipe_node_boot_volume_size_in_gbs']} GB",
+                f"at most {math.floor(room.ephemeral_gib)} with a boot volume of {recipe['recipe_node_boot_volume_size_in_gbs']} GB",
                 "lower it, or raise recipe_node_boot_volume_size_in_gbs",
             )
         )
+
+
+def unknown_room(shape: Shape) -> list[Fault]:
+    """Return a warning where nobody can say whether the pods fit on their nodes."""
+    if shape.ocpus and shape.memory_gb:
+        return []
+    return [
+        Fault(
+            "shape_unknown",
+            "recipe_node_shape",
+            f"{shape.name}, whose CPUs and memory are not known",
+            "",
+            "whether the pods fit on such nodes cannot be said; those that do not stay Pending",
+        )
+    ]

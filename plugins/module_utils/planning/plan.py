@@ -8,7 +8,7 @@ The plan is plain data (JSON), free of secrets; everything after it reads only t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from .arguments import EngineArguments, read_arguments
@@ -20,11 +20,11 @@ from .facts import ADOPT, Choices, Cloud, Facts, commit_choice
 from .fault import Fault, Refused
 from .images import check_image, image_line
 from .limits import limit_of
-from .memory import MemoryOptions, MemoryPlan, fewest_nodes, memory_plan
+from .memory import MemoryOptions, MemoryPlan, fewest_nodes, memory_plan, served_by
 from .model import ModelFacts, read_model
 from .model_source import model_source
 from .names import short_hash
-from .node_checks import check_room, checked_shape
+from .node_checks import check_room, checked_shape, unknown_room
 from .parallelism import check_parallelism, layers_per_stage
 from .pod import pod_of
 from .pool import node_pool_of, other_placements
@@ -51,7 +51,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     choices = Choices(facts.deployment.get("choices") or {}, settings["adopt_defaults"])
     tensor = recipe["recipe_nvidia_gpu_count"]
 
-    shape = checked_shape(recipe, faults)
+    shape = checked_shape(recipe, faults, facts.cloud.shape if facts.cloud else None)
     model = read_model(facts.model["config"], facts.model.get("index"), facts.model.get("files") or ())
     warnings = [*inputs.warnings, *model.warnings]
     given = read_arguments(recipe["recipe_container_command_args"] or [], recipe["recipe_max_model_length"], faults)
@@ -60,6 +60,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     memory = None
     if shape is not None:
         check_room(recipe, params, shape, faults)
+        warnings.extend(unknown_room(shape))
         if pipeline:
             memory = _sizes(model, shape, (tensor, pipeline), given, faults, warnings)
     per_stage = layers_per_stage(len(model.layers), pipeline) if len(model.layers) >= pipeline > 0 else []
@@ -205,6 +206,8 @@ def _sizes(
     faults.extend(findings.faults)
     warnings.extend(findings.warnings)
     if findings.faults:
+        if ways := served_by(model, shape, given.memory):
+            faults[-1] = replace(faults[-1], remedy=f"{faults[-1].remedy}; {', '.join(ways)} would serve it")
         return None
     memory = memory_plan(model, shape, tensor, pipeline, given.memory)
     faults.extend(memory.faults)

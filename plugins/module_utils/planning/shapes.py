@@ -235,8 +235,11 @@ def shape_from_listing(listing: Mapping[str, Any]) -> Shape | None:
     arm = isinstance(processor, str) and re.search(r"\b(arm|grace|ampere)\b", processor, re.IGNORECASE) is not None
     ocpus = number("ocpus", "ocpus", base.ocpus)
     memory = number("memory_in_gbs", "memoryInGBs", base.memory_gb)
+    described = str(listing.get("gpu_description", listing.get("gpuDescription")) or "")
+    makers = [maker for maker in ("nvidia", "amd") if maker in described.lower()]
     return replace(
         base,
+        vendor=base.vendor or "".join(makers[:1]),
         gpus=int(number("gpus", "gpus", base.gpus)),
         architecture="arm64" if arm else base.architecture,
         ocpus=ocpus,

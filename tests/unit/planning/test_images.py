@@ -48,7 +48,9 @@ def test_a_line_says_what_the_image_holds() -> None:
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if (shape.compute_capability or (0, 0)) >= (7, 0)])
 def test_the_default_runs_on_every_gpu_that_is_served(shape) -> None:  # type: ignore[no-untyped-def]
     image = default_image(shape)
-    assert check_image(image, shape)[0] == []
+    faults = [fault.code for fault in check_image(image, shape)[0]]
+    # Ray's images for Arm have names of their own, and none with vLLM is known.
+    assert faults == (["image_architecture"] if shape.architecture == "arm64" else [])
     assert image.endswith("2.53.0-py311-cu128") == (shape.gpu == "V100")
 
 

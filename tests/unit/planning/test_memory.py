@@ -162,7 +162,8 @@ def test_a_model_that_does_not_fit_is_refused_with_the_ways_out():
     assert "GiB of weights for each GPU" in fault.found
     assert "use 2 nodes of BM.GPU.A100-v2.8" in fault.remedy
     assert "or choose 5 x BM.GPU.L40S" in fault.remedy
-    assert "1 x BM.GPU.GB300.4" in fault.remedy
+    assert "1 x BM.GPU.H200.8" in fault.remedy
+    assert "GB" not in fault.remedy, "Arm has no image of ours"
 
 
 def test_a_context_longer_than_the_model_is_refused():

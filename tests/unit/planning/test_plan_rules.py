@@ -1,0 +1,449 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a plan refuses and what it warns of: one thing that is wrong, and its message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Fault, Refused
+from ansible_collections.multinode.inference.plugins.module_utils.planning.plan import Cloud, Facts
+
+from .configurations import published
+from .plans import LLAMA_8B, facts, plan
+
+PARAMS = "recipe_raycluster_params"
+RAY_LLM = "docker.io/rayproject/ray-llm"
+
+
+def on(shape: str, gpus: int, nodes: int, cpus: int = 20, memory: int = 200, **more: Any) -> dict[str, Any]:
+    """What to change in the sample's recipe for so many nodes of a shape, with pods of that size."""
+    changes = {"recipe_node_shape": shape, "recipe_nvidia_gpu_count": gpus, "recipe_node_pool_size": nodes}
+    changes[f"{PARAMS}__num_worker_nodes"] = nodes - 1
+    for role in ("head", "worker"):
+        for name, value in (("num_cpus", cpus), ("num_gpus", gpus), ("cpu_mem_in_gbs", memory)):
+            changes[f"{PARAMS}__{role}_node_{name}"] = value
+    return {**changes, **more}
+
+
+def of(name: str = "", **changes: Any) -> Facts:
+    """The facts with the configuration of a published model, else the sample's, and `changes` of it; no files known."""
+    config = {**(published(name) if name else LLAMA_8B), **changes}
+    return facts(model={**facts().model, "config": config, "index": None, "files": []})
+
+
+LLAMA_70B, LLAMA_405B = "meta-llama--Meta-Llama-3.1-70B", "meta-llama--Meta-Llama-3.1-405B"
+REFUSED: list[tuple[Facts | None, dict[str, Any], str]] = [
+    (
+        None,
+        on("BM.GPU.MI300X.8", 8, 2),
+        "recipe_node_shape: BM.GPU.MI300X.8 has MI300X GPUs, expected NVIDIA GPUs; AMD is not served yet",
+    ),
+    (
+        None,
+        on("VM.GPU.A10.1", 2, 4, 10, 100),
+        (
+            "recipe_nvidia_gpu_count: 2, expected 1, since the shape VM.GPU.A10.1 has 1; the pods take whole nodes; choose the "
+            "shape by the GPUs you want"
+        ),
+    ),
+    (
+        None,
+        on("VM.GPU.A10.2", 2, 4, cpus=30),
+        f"{PARAMS}.head_node_num_cpus: 30, expected at most 29 OCPUs on VM.GPU.A10.2; lower it, and worker_node_num_cpus",
+    ),
+    (
+        None,
+        on("VM.GPU.A10.2", 2, 4, memory=453),
+        (
+            f"{PARAMS}.head_node_cpu_mem_in_gbs: 453, expected at most 452 on VM.GPU.A10.2; lower it, and "
+            "worker_node_cpu_mem_in_gbs"
+        ),
+    ),
+    (
+        None,
+        {"recipe_ephemeral_storage_size": 681},
+        (
+            "recipe_ephemeral_storage_size: 681, expected at most 680 with a boot volume of 800 GB; lower it, or raise "
+            "recipe_node_boot_volume_size_in_gbs"
+        ),
+    ),
+    (
+        of(LLAMA_405B),
+        on("BM.GPU.A10.4", 4, 4),
+        (
+            "4 x BM.GPU.A10.4: 47.5 GiB of weights for each GPU of stage 1, expected at most 18.2 GiB; use 11 nodes of "
+            "BM.GPU.A10.4; or choose 2 x BM.GPU.A100-v2.8, 3 x BM.GPU.B4.8, 1 x BM.GPU.H200.8"
+        ),
+    ),
+    (
+        of(LLAMA_70B),
+        on("BM.GPU.A10.4", 4, 2, recipe_max_model_length=131072),
+        (
+            "2 x BM.GPU.A10.4: KV cache for 47472 tokens beside the weights, expected at least 131072; use 3 nodes of "
+            "BM.GPU.A10.4; or choose 5 x VM.GPU.A10.2, 1 x BM.GPU.B4.8, 2 x BM.GPU.L40S-NC.4; or ask for at most 47472 tokens of "
+            "context"
+        ),
+    ),
+    (
+        None,
+        {"recipe_max_model_length": 200000},
+        (
+            "recipe_max_model_length: 200000 tokens, expected at most 131072, for which the model was made; ask for a shorter "
+            "context; vLLM refuses a longer one"
+        ),
+    ),
+    (
+        of(num_hidden_layers=3),
+        {},
+        (
+            "recipe_node_pool_size: 4 pipeline stages, expected from 1 to 3, the model's layers; use fewer nodes; "
+            "1 x VM.GPU.A10.2, 1 x VM.GPU.A10.1, 1 x BM.GPU.L40S-NC.4, 1 x BM.GPU.B4.8 would serve it"
+        ),
+    ),
+    (
+        of(architectures=["Gemma3nForCausalLM"]),
+        {},
+        (
+            "config.json architectures: Gemma3nForCausalLM, which vLLM does not run with pipeline parallelism, expected a class "
+            "that supports it; use one node whose GPUs hold the model; 1 x VM.GPU.A10.2, 1 x VM.GPU.A10.1, 1 x BM.GPU.L40S-NC.4, "
+            "1 x BM.GPU.B4.8 would serve it"
+        ),
+    ),
+    (
+        of(num_attention_heads=36, num_key_value_heads=4, head_dim=128),
+        on("BM.GPU.H100.8", 8, 2),
+        (
+            "recipe_nvidia_gpu_count: 8 GPUs for 36 attention heads, expected a divisor of 36; choose a shape with such a number "
+            "of GPUs; 1 x VM.GPU.A10.1, 1 x BM.GPU.L40S-NC.4 would serve it"
+        ),
+    ),
+    (
+        of(num_attention_heads=24, num_key_value_heads=6, head_dim=128),
+        on("BM.GPU.A10.4", 4, 2),
+        (
+            "recipe_nvidia_gpu_count: 4 GPUs for 6 key/value heads, expected a divisor or a multiple of 6; choose a shape with "
+            "such a number of GPUs; 1 x VM.GPU.A10.1 would serve it"
+        ),
+    ),
+    (
+        of(intermediate_size=14337),
+        {},
+        (
+            "recipe_nvidia_gpu_count: 2 GPUs for 14337 columns of the feed-forward, expected a divisor of 14337; choose a shape "
+            "with such a number of GPUs; 1 x VM.GPU.A10.1 would serve it"
+        ),
+    ),
+    (
+        of(quantization_config={"quant_method": "bitsandbytes"}),
+        {},
+        (
+            "config.json quantization_config: bitsandbytes, which vLLM has no more, expected one of auto-round, awq, "
+            "awq_marlin, compressed-tensors, experts_int8, fbgemm_fp8, fp8, fp_quant, gpt_oss_mxfp4, gptq, gptq_marlin, humming, "
+            "inc, modelopt, modelopt_fp4, modelopt_mixed, modelopt_mxfp8, moe_wna16, mxfp4, quark, torchao; take the model in "
+            "another form"
+        ),
+    ),
+    (
+        None,
+        on("VM.GPU3.2", 2, 4, 10, 120),
+        (
+            "recipe_node_shape: V100, compute capability 7.0, for a model in bfloat16, expected at least 8.0; choose a shape "
+            "with newer GPUs, or give vLLM --dtype half; 1 x VM.GPU.A10.1, 1 x BM.GPU.L40S-NC.4, 1 x BM.GPU.B4.8 would serve it"
+        ),
+    ),
+    (
+        None,
+        on("VM.GPU2.1", 1, 4, 8, 50),
+        (
+            "recipe_node_shape: P100, compute capability 6.0, expected at least 7.0; choose a shape with newer GPUs; "
+            "1 x VM.GPU.A10.1, 1 x BM.GPU.L40S-NC.4, 1 x BM.GPU.B4.8 would serve it"
+        ),
+    ),
+    (
+        of("openai--gpt-oss-120b"),
+        on("BM.GPU3.8", 8, 4, 40, 500, recipe_container_command_args=["--dtype", "half"]),
+        (
+            "recipe_node_shape: V100, compute capability 7.0, for mxfp4 weights, expected at least 8.0; choose a shape with "
+            "newer GPUs, or the model in another form; 1 x BM.GPU.A10.4, 1 x BM.GPU.L40S-NC.4, 1 x BM.GPU.B4.8 would serve it"
+        ),
+    ),
+    (
+        of(quantization_config={"quant_method": "awq", "bits": 4, "group_size": 128}, intermediate_size=29568),
+        {},
+        (
+            "recipe_nvidia_gpu_count: 14784 columns of the feed-forward for each of 2 GPUs, expected a multiple of 128, the awq "
+            "group; use fewer GPUs a node and more nodes, or the model in another form; 1 x VM.GPU.A10.1 would serve it"
+        ),
+    ),
+    (
+        of(architectures=["OwnForCausalLM"], auto_map={"AutoModel": "own.Own"}),
+        {},
+        (
+            "recipe_trust_remote_code: not given, and OwnForCausalLM comes with Python code of its own, expected true, since "
+            "vLLM may not know the class otherwise; read the code in the model's folder; set it if you trust it to run in the "
+            "pods"
+        ),
+    ),
+    (
+        of(architectures=["BaichuanForCausalLM"]),
+        {},
+        (
+            f"recipe_image_uri: {RAY_LLM}:2.58.0-py312-cu130 with vLLM 0.26.0, which has BaichuanForCausalLM no more, expected "
+            "an image with vLLM 0.23.0 or older; name one, or take another model"
+        ),
+    ),
+    (
+        None,
+        on("BM.GPU.GB200.4", 4, 2),
+        (
+            f"recipe_image_uri: {RAY_LLM}:2.58.0-py312-cu130, which is for x86, and BM.GPU.GB200.4 has Arm processors, expected "
+            "an image for Arm with Ray and vLLM; name one, or choose a shape with x86 processors"
+        ),
+    ),
+    (
+        of(num_hidden_layers=None),
+        {},
+        (
+            "config.json num_hidden_layers: None, expected a number from 1 to 2048; give the configuration of a decoder model; "
+            "without its layers no pipeline stage can be planned"
+        ),
+    ),
+    (
+        None,
+        {"prices": {"gpu_hour": "much"}},
+        "prices.gpu_hour: 'much', expected US dollars, a number; correct prices.gpu_hour",
+    ),
+    (
+        None,
+        {
+            **on("BM.GPU.X9.2", 2, 4),
+            "recipe_node_pool_size": "auto",
+            f"{PARAMS}__num_worker_nodes": None,
+        },
+        (
+            "recipe_node_pool_size: auto, and how many nodes of BM.GPU.X9.2 it takes is not known, expected a number; give the "
+            "number of nodes"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("found", "changes", "message"), REFUSED, ids=[entry[2][:60] for entry in REFUSED])
+def test_one_thing_that_forbids_the_plan(found: Facts | None, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(Refused) as refused:
+        plan(found, **changes)
+    assert [fault.line() for fault in refused.value.faults] == [message]
+
+
+WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
+    (
+        "fewer_nodes_suffice",
+        None,
+        {},
+        "recipe_node_pool_size: 4 nodes, and 1 would do; 1 of VM.GPU.A10.2 hold 176288 tokens of KV cache, these hold 1056784",
+    ),
+    (
+        "pipeline_deep",
+        None,
+        {},
+        (
+            "recipe_node_pool_size: 4 stages: each token of a request passes 3 borders between nodes, one by one; it takes 4 "
+            "requests at once and more to keep all GPUs at work"
+        ),
+    ),
+    (
+        "context_shortened",
+        of(LLAMA_70B),
+        on("BM.GPU.A10.4", 4, 2),
+        (
+            "context: 41984 tokens, the model was made for 131072; 47472 fit, of which a tenth is left free; more nodes or GPUs "
+            "with more memory hold more"
+        ),
+    ),
+    (
+        "mla_repeated",
+        of("deepseek-ai--DeepSeek-V3"),
+        on("BM.GPU.H200.8", 8, 2),
+        (
+            "recipe_nvidia_gpu_count: the latent KV cache of this model lies on each of the 8 GPUs of a node as a whole; more "
+            "nodes give more cache, more GPUs a node do not"
+        ),
+    ),
+    (
+        "pipeline_unknown",
+        of(architectures=["NewForCausalLM"]),
+        {},
+        (
+            "config.json architectures: NewForCausalLM, of which the planner does not know whether vLLM divides it over nodes; "
+            "vLLM says at its start if it does not"
+        ),
+    ),
+    (
+        "image_without_ray",
+        None,
+        {"recipe_image_uri": "docker.io/vllm/vllm-openai:v0.26.0"},
+        (
+            "recipe_image_uri: docker.io/vllm/vllm-openai:v0.26.0, which comes without Ray since 0.18; a group needs it: take "
+            f"{RAY_LLM}:2.58.0-py312-cu130, or add Ray to the image"
+        ),
+    ),
+    (
+        "image_unknown",
+        None,
+        {"recipe_image_uri": "docker.io/me/vllm:1"},
+        (
+            "recipe_image_uri: docker.io/me/vllm:1, of which Ray, vLLM and CUDA are not known; the pods look what it holds before "
+            "anything is staged"
+        ),
+    ),
+    (
+        "image_old",
+        None,
+        {"recipe_image_uri": f"{RAY_LLM}:2.55.1-py312-cu128"},
+        (
+            f"recipe_image_uri: {RAY_LLM}:2.55.1-py312-cu128 with vLLM 0.18.0; the programs in the pods are tried with vLLM 0.22 "
+            "and newer"
+        ),
+    ),
+    (
+        "quantization_not_native",
+        of("Qwen--Qwen3-235B-A22B-FP8"),
+        on("BM.GPU.A100-v2.8", 8, 1),
+        (
+            "recipe_node_shape: A100-80 has no arithmetic for fp8: the weights are unpacked at each use; GPUs of compute "
+            "capability 8.9 compute in it and are faster"
+        ),
+    ),
+    (
+        "expert_group_cut",
+        of("Qwen--Qwen3-235B-A22B-FP8"),
+        on("BM.GPU.A100-v2.8", 8, 1),
+        (
+            "recipe_nvidia_gpu_count: 192 columns of an expert for each of 8 GPUs, expected a multiple of 128, the fp8 block; "
+            "older vLLM refuses this; give vLLM --enable-expert-parallel, or use fewer GPUs a node"
+        ),
+    ),
+    (
+        "model_type_unknown",
+        of(model_type="brandnew"),
+        {},
+        (
+            "config.json model_type: brandnew, which the planner does not know, expected a known family; its memory is estimated "
+            "from the files' sizes and the usual fields; leave a margin"
+        ),
+    ),
+    (
+        "layers_uncertain",
+        of(layer_types=["odd_attention"] * 32),
+        {},
+        "config.json layer_types: odd_attention; these layers are planned with full attention, which needs the most memory",
+    ),
+    (
+        "quantization_uncertain",
+        of(quantization_config={"quant_method": "somethingnew"}),
+        {},
+        (
+            "config.json quantization_config: somethingnew, whose bytes per weight the planner cannot tell; the weights' size is "
+            "taken from the files; leave a margin"
+        ),
+    ),
+    (
+        "kv_unknown",
+        of(num_attention_heads=None, num_key_value_heads=None, hidden_size=None),
+        {},
+        (
+            "config.json num_attention_heads: no usable sizes of the attention; the KV cache cannot be planned; vLLM says at its "
+            "start what fits"
+        ),
+    ),
+    (
+        "size_computed",
+        of(),
+        {},
+        (
+            "the model's files: no sizes given, expected an index or a file list; the weights are computed from config.json "
+            "alone; a quantization it does not name would not be seen"
+        ),
+    ),
+    (
+        "size_differs",
+        facts(model={**facts().model, "index": {**facts().model["index"], "metadata": {"total_size": 40 * 2**30}}}),
+        {},
+        (
+            "model.safetensors.index.json: 42.9 GB of weights, expected 16.1 GB by the configuration; the plan goes by the "
+            "files; look whether they hold the model twice, or another type than config.json says"
+        ),
+    ),
+    (
+        "architecture_removed",
+        of(architectures=["BaichuanForCausalLM"]),
+        {"recipe_image_uri": "docker.io/me/vllm:1"},
+        (
+            "config.json architectures: BaichuanForCausalLM, which vLLM had until 0.23.0; name an image with vLLM 0.23.0 in "
+            "recipe_image_uri"
+        ),
+    ),
+    (
+        "variable_overridden",
+        None,
+        {"recipe_container_env": [{"key": "NCCL_SOCKET_IFNAME", "value": "eth1"}]},
+        "recipe_container_env[0].key: NCCL_SOCKET_IFNAME, in place of the plan's eth0",
+    ),
+    (
+        "shape_unknown",
+        None,
+        on("BM.GPU.X9.2", 2, 4),
+        (
+            "recipe_node_shape: BM.GPU.X9.2, whose CPUs and memory are not known; whether the pods fit on such nodes cannot be "
+            "said; those that do not stay Pending"
+        ),
+    ),
+    (
+        "gpu_memory_unknown",
+        None,
+        on("BM.GPU.X9.2", 2, 4),
+        (
+            "recipe_node_shape: BM.GPU.X9.2, whose GPU memory is not known; whether the model fits cannot be said; vLLM says it "
+            "at its start"
+        ),
+    ),
+    (
+        "newer_choice",
+        facts(deployment={"choices": {"image": f"{RAY_LLM}:2.57.0-py312-cu128"}}),
+        {},
+        (
+            f"image: {RAY_LLM}:2.57.0-py312-cu128, kept, expected {RAY_LLM}:2.58.0-py312-cu130 for a new deployment; take it with "
+            "adopt_defaults: true"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "found", "changes", "message"), WARNED, ids=[entry[0] for entry in WARNED])
+def test_one_thing_that_a_plan_warns_of(code: str, found: Facts | None, changes: dict[str, Any], message: str) -> None:
+    made = plan(found, **changes)
+    assert [Fault(**entry).line() for entry in made["warnings"] if entry["code"] == code] == [message]
+
+
+def test_a_shape_that_is_not_in_the_table_is_taken_as_the_service_lists_it() -> None:
+    listed = {
+        "shape": "VM.GPU.L40S.2",
+        "gpus": 2,
+        "gpu_description": "NVIDIA L40S",
+        "ocpus": 56,
+        "memory_in_gbs": 512,
+        "processor_description": "2.0 GHz Intel Xeon",
+    }
+    cloud = facts().cloud
+    assert cloud is not None
+    found = facts(cloud=Cloud(cloud.values, cloud.choices, shape=listed))
+    made = plan(found, **on("VM.GPU.L40S.2", 2, 2, 50, 400))
+    assert "shape_unknown" not in [warning["code"] for warning in made["warnings"]]
+    assert made["memory"]["kv_tokens"] and made["expected"]["usd_per_hour"] is None
+    with pytest.raises(Refused) as refused:
+        plan(found, **on("VM.GPU.L40S.2", 2, 2, 56, 400))
+    assert [fault.line() for fault in refused.value.faults] == [
+        f"{PARAMS}.head_node_num_cpus: 56, expected at most 55 OCPUs on VM.GPU.L40S.2; lower it, and worker_node_num_cpus"
+    ]
