@@ -58,7 +58,11 @@ def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> In
             faults.append(Fault("reserved", name, "an extra variable", "no such variable", f"take {name} out"))
     whole = scope == "recipe"
     spelling: list[Fault] = []
-    given, changes = convert(_recipe_among(extra_variables, faults), spelling)
+    among = _recipe_among(extra_variables, faults)
+    if any(fault.where == "recipe" for fault in faults):
+        # Nothing can be said of what it was to hold.
+        raise Refused(faults)
+    given, changes = convert(among, spelling)
     if whole:
         faults.extend(spelling)
     settings = read_parameters(extra_variables, SETTINGS, faults)

@@ -132,6 +132,32 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
             "preflight_result: an extra variable, expected no such variable; take preflight_result out",
         ),
         (
+            {"recipe": "x.json"},
+            "recipe: 'x.json', expected a mapping; put the recipe's keys below `recipe`",
+        ),
+        (
+            {f"{PARAMS}__model_path_in_container": "/models/a/../b"},
+            f"{PARAMS}.model_path_in_container: '/models/a/../b', expected a plain path; correct it",
+        ),
+        (
+            {"recipe_container_env": ["A=1"]},
+            "recipe_container_env[0]: 'A=1', expected a mapping; correct recipe_container_env",
+        ),
+        (
+            {"recipe_container_command_args": ["64"]},
+            (
+                "recipe_container_command_args: a word without an option, expected options, such as --max-num-seqs 64; "
+                "correct it"
+            ),
+        ),
+        (
+            {"recipe_startup_probe_params": {"period_seconds": 3}},
+            (
+                "recipe_startup_probe_params: a parameter that is not served; take it out: a group takes as long as it "
+                "takes to start: no clock alone ends it"
+            ),
+        ),
+        (
             {"oke_cluster_id": ""},
             (
                 "oke_cluster_id: not given, expected the OCID of an OKE cluster; give -e oke_cluster_id=ocid1.cluster..., "
@@ -159,14 +185,101 @@ def test_ten_faults_give_ten_messages() -> None:
         recipe_ephemeral_storage_size="",
         deployment_name="-",
         input_object_storage__0__par="PAR_SECRET",
-        input_object_storage__0__mount_location="models",
+        recipe_nvidia_gpu_cout=2,
         recipe_raycluster_params__worker_node_cpu_mem_in_gbs=1,
         recipe_raycluster_params__num_worker_nodes=9,
     )
-    del variables["input_object_storage"][0]["include"]
     found = faults_of(variables)
-    # The model's path is not below a mount that is wrong itself: its own fault, the eleventh.
-    assert len(found) == 11, "\n".join(found)
+    assert sorted(line.partition(":")[0] for line in found) == [
+        "deployment_name",
+        "input_object_storage[0].par",
+        "recipe_container_port",
+        "recipe_ephemeral_storage_size",
+        "recipe_mode",
+        "recipe_node_boot_volume_size_in_gbs",
+        "recipe_node_shape",
+        "recipe_nvidia_gpu_cout",
+        f"{PARAMS}.num_worker_nodes",
+        f"{PARAMS}.worker_node_cpu_mem_in_gbs",
+    ]
+
+
+def nested(**changes: Any) -> dict[str, Any]:
+    """The sample below `recipe`."""
+    variables = recipe(**changes)
+    return {"oke_cluster_id": variables.pop("oke_cluster_id"), "recipe": variables}
+
+
+def test_below_recipe_every_key_that_is_not_known_is_a_fault() -> None:
+    assert faults_of(nested(colour="red", recipe_node_shap="x")) == [
+        "recipe.colour: a key that is not known, expected a known parameter; take recipe.colour out",
+        (
+            "recipe.recipe_node_shap: a key that is not known, expected a known parameter; "
+            "did you mean recipe_node_shape?"
+        ),
+    ]
+    assert faults_of({**nested(), "recipe_mode": "raycluster"}) == [
+        "recipe_mode: given beside `recipe`, expected one place; move recipe_mode below `recipe`, or take it out"
+    ]
+
+
+def test_at_top_level_other_peoples_variables_are_left_alone() -> None:
+    others = {"awx_job_id": 1, "tower_user_name": "x", "ansible_ssh_pipelining": True, "environment_name": "test"}
+    assert read_inputs({**recipe(), **others}).recipe == read_inputs(recipe()).recipe
+    for key in ("recipe_colour", "input_colour", "output_colour", "skip_colour", "deployment_colour"):
+        assert faults_of({**recipe(), key: 1}) == [
+            f"{key}: a key that is not known, expected a known parameter; take {key} out"
+        ]
+
+
+@pytest.mark.parametrize("empty", ["", "  ", None, [], {}])
+def test_what_is_empty_was_not_given(empty: Any) -> None:
+    names = ("recipe_image_uri", "recipe_container_env", "recipe_max_model_length", "namespace", "prices")
+    assert read_inputs({**recipe(), **dict.fromkeys(names, empty)}).recipe == read_inputs(recipe()).recipe
+
+
+@pytest.mark.parametrize("given_port", [8000, "8000", " 8000 ", 8000.0])
+def test_whole_numbers_in_every_spelling(given_port: Any) -> None:
+    assert read_inputs(recipe(recipe_container_port=given_port)).recipe["recipe_container_port"] == 8000
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [8000.5, "8000.5", "8e3", "0x1f40", True, float("nan"), float("inf"), 10**40, "9" * 5000, "-1", -1, "٨٠٠٠", [8000]],
+)
+def test_what_is_no_whole_number_is_refused(odd: Any) -> None:
+    (line,) = faults_of(recipe(recipe_container_port=odd))
+    assert line.startswith("recipe_container_port: ") and "a whole number from 1024 to 65535" in line
+    assert len(line) < 200
+
+
+@pytest.mark.parametrize(
+    ("given_text", "meant"), [("true", True), ("False", False), ("yes", True), (0, False), (1, True)]
+)
+def test_truth_in_every_spelling(given_text: Any, meant: bool) -> None:
+    assert read_inputs(recipe(recipe_trust_remote_code=given_text)).recipe["recipe_trust_remote_code"] is meant
+
+
+@pytest.mark.parametrize("odd", ["maybe", 2, 0.5, ["true"]])
+def test_what_is_neither_true_nor_false_is_refused(odd: Any) -> None:
+    (line,) = faults_of(recipe(recipe_trust_remote_code=odd))
+    assert line.endswith("expected true or false; correct recipe_trust_remote_code")
+
+
+def test_the_model_has_one_source() -> None:
+    repository = {"repository": "org/model", "mount_location": "/hub", "volume_size_in_gbs": 100}
+    assert faults_of(recipe(input_hugging_face=repository)) == [
+        "input_hugging_face: given beside input_object_storage, expected one source of the model; take one of the two out"
+    ]
+    variables = recipe()
+    second = {**variables["input_object_storage"][0], "mount_location": "/more"}
+    variables["input_object_storage"].append(second)
+    assert faults_of(variables) == ["input_object_storage: 2 entries, expected one; keep the one that holds the model"]
+    alone = recipe(input_hugging_face={**repository, "repository": "model"}, input_object_storage=None)
+    alone[PARAMS]["model_path_in_container"] = "/hub"
+    assert faults_of(alone) == [
+        "input_hugging_face.repository: 'model', expected organization/name, such as Qwen/Qwen3-32B; correct it"
+    ]
 
 
 @pytest.mark.parametrize(
