@@ -11,7 +11,12 @@ from ansible_collections.multinode.inference.plugins.module_utils.planning.shape
 from .plans import LLAMA_8B, facts, plan
 
 # bfloat16 asks for compute capability 8.0 and newer.
-_SHAPES = [shape for shape in SHAPES if shape.vendor == "nvidia" and (shape.compute_capability or (0, 0)) >= (8, 0)]
+# Those that the image which is taken by itself runs on.
+_SHAPES = [
+    shape
+    for shape in SHAPES
+    if shape.architecture == "amd64" and shape.vendor == "nvidia" and (shape.compute_capability or (0, 0)) >= (8, 0)
+]
 _FILE_SYSTEM = {
     "file_system_ocid": "ocid1.filesystem.oc1.iad.aaaa",
     "mount_target_ocid": "ocid1.mounttarget.oc1.iad.aaaa",
