@@ -146,7 +146,8 @@ def _group(folder: Path, files: list[dict[str, Any]]) -> dict[str, Any]:
             "shards_per_stage": [],
             "streams": STREAMS,
         },
-        "engine": {"args": [], "port": 8000},
+        "image": {},
+        "engine": {"args": [], "optional": [], "port": 8000},
         "ports": {},
         "rebuild": {"limit": 0, "window_minutes": 1},
     }

@@ -16,6 +16,8 @@ _OURS = re.compile(
     r"POD_IP|VLLM_API_KEY|VLLM_HOST_IP|VLLM_PORT|CUDA_VISIBLE_DEVICES|LD_PRELOAD|RAY_AUTH_\w+|RAY_ADDRESS|RAY_PORT|"
     r"FQ_RAY_IP|RAY_IP|REDIS_PASSWORD|(KUBERAY|MULTINODE|RAY_CLUSTER)_\w+"
 )
+# The one of ours that a recipe may set: seconds after which an engine without a step hangs (roles/raycluster/files/pulse.py).
+HANG_VARIABLE = "MULTINODE_HANG_SECONDS"
 _SECRET = re.compile(
     r"(^|_)(TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)$", re.IGNORECASE
 )
@@ -101,6 +103,10 @@ def _environment(recipe: Mapping[str, Any], faults: list[Fault]) -> None:
                         "variable", place, shown(name), "letters, digits and underscores, no digit first", "correct it"
                     )
                 )
+            elif name == HANG_VARIABLE and field == "key":
+                if not re.fullmatch(r"[1-9]\d{1,5}", str(entry.get("value"))):
+                    found = f"{name} with the value {shown(entry.get('value'))}"
+                    faults.append(Fault("variable", place, found, "whole seconds, at least 10", "correct it"))
             elif _OURS.fullmatch(name):
                 faults.append(
                     Fault("variable", place, f"{name}, which the deployment sets", "another variable", "take it out")

@@ -18,6 +18,8 @@ from .recipe import Inputs
 # Ray keeps at least 75 MB of object store (Ray, ray_constants.py) and vLLM hardly uses it: what it takes is lost to
 # the page cache that loading reads through.
 OBJECT_STORE_BYTES = 200_000_000
+# How long an engine that is asked to end finishes the requests it has; the pods' grace period is a little longer.
+DRAIN_SECONDS = 45
 
 
 def staging_of(
@@ -90,8 +92,13 @@ def engine_of(
             )
         )
     arguments = merged(arguments, given.arguments)
+    # Of options that not every supported vLLM has, the pods leave out what their image's does not know.
+    optional = [["--shutdown-timeout", str(DRAIN_SECONDS)]]
     return {
         "args": arguments,
+        "optional": [
+            option for option in optional if option[0] not in {word.partition("=")[0] for word in arguments}
+        ],
         "served_names": served,
         "env": _environment(
             recipe["recipe_container_env"] or [],

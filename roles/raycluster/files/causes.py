@@ -52,9 +52,39 @@ CAUSES = (
         "check that the model's folder at the source is complete",
     ),
     _cause(
-        r"Model architectures .* are not supported for now|does not recognize this architecture",
+        r"Model architectures .* are not supported for now|does not recognize this architecture|was supported in vLLM until",
         "the image's vLLM does not know the model's architecture",
-        "take an image with a newer vLLM (recipe_image_uri)",
+        "take an image with another vLLM (recipe_image_uri)",
+    ),
+    _cause(
+        r"Pipeline parallelism is not supported for this model",
+        "the model's class in vLLM cannot be divided into pipeline stages",
+        "serve it on one node, or take another model",
+    ),
+    _cause(
+        r"contains custom code which must be executed|requires you to execute the configuration file",
+        "the model comes with Python code of its own",
+        "read that code, and set recipe_trust_remote_code if you trust it to run in the pods",
+    ),
+    _cause(
+        r"The quantization method .* is not supported for the current GPU",
+        "the model's quantization is not for this GPU",
+        "take a shape with newer GPUs, or the model in another format",
+    ),
+    _cause(
+        r"Bfloat16 is only supported on GPUs with compute capability",
+        "the GPU has no bfloat16",
+        "give --dtype half in recipe_container_command_args, or take a shape with newer GPUs",
+    ),
+    _cause(
+        r"must be divisible by tensor parallel size|is not divisible by (?:weight quantization block|group_size)",
+        "the model cannot be divided over the GPUs of a node",
+        "take a shape with another number of GPUs",
+    ),
+    _cause(
+        r"User-specified max_model_len .* is greater than the derived",
+        "the context asked for is longer than the model's",
+        "take a smaller recipe_max_model_length",
     ),
     _cause(
         r"NVIDIA driver on your system is too old|CUDA driver version is insufficient",
@@ -79,10 +109,39 @@ CAUSES = (
         lasting=False,
     ),
     _cause(
-        r"Cannot provide a placement group requiring",
+        r"Gloo connectFullMesh failed|NCCL error: (?:unhandled system error|remote process exited|internal error)|Bootstrap : no socket",
+        "the ranks did not reach each other",
+        "open all ports between the nodes and pods of the group, and see NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME",
+        lasting=False,
+    ),
+    _cause(
+        r"uncorrectable ECC error|GPU has fallen off the bus|unspecified launch failure|an illegal memory access",
+        "a GPU failed",
+        "where it comes again, replace the node: its GPU may be broken",
+        lasting=False,
+    ),
+    _cause(
+        r"RPC call to \w+ timed out|Execute model timed out",
+        "a step of the engine took longer than vLLM waits for one",
+        "see the GPUs and the network; VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS in recipe_container_env gives more time",
+        lasting=False,
+    ),
+    _cause(
+        r"No space left on device",
+        "a disk or /dev/shm is full",
+        "give recipe_ephemeral_storage_size or recipe_shared_memory_volume_size_limit_in_mb more room",
+        lasting=False,
+    ),
+    _cause(
+        r"Cannot provide a placement group requiring|No node info found matching attributes",
         "Ray could not place the engine on the group's GPUs",
         "see whether another program holds GPUs of this Ray cluster",
         lasting=False,
+    ),
+    _cause(
+        r"Failed to import Ray|No module named '(?:ray|vllm)'",
+        "the image's Python has no Ray or no vLLM",
+        "take an image that holds both",
     ),
     _cause(
         r"died unexpectedly, shutting down executor",
@@ -98,6 +157,11 @@ CAUSES = (
 )
 
 
+_INFO = re.compile(r"(?<![=\w])INFO\b")
+
+
 def known(line: str) -> Cause | None:
-    """Return the known cause that a log line shows."""
+    """Return the known cause that a log line shows. What is said for information shows none: it may quote settings and requests."""
+    if _INFO.search(line):
+        return None
     return next((cause for cause in CAUSES if cause.pattern.search(line)), None)

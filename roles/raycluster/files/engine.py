@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 
 import causes
 from group import Group
@@ -51,9 +52,9 @@ class Engine:
         self._dead_since: float | None = None
         self.serving = False
 
-    def start(self) -> None:
-        """Start vLLM on the group's Ray cluster, which it finds by RAY_ADDRESS."""
-        command = ["vllm", "serve", self._group.model_path, *self._group.engine_arguments]
+    def start(self, more: Sequence[str] = ()) -> None:
+        """Start vLLM, with `more` arguments than the group's, on the group's Ray cluster, which it finds by RAY_ADDRESS."""
+        command = ["vllm", "serve", self._group.model_path, *self._group.engine_arguments, *more]
         self._board.tell("engine", state="running", step="starting", total=1)
         self._last_line = time.monotonic()
         try:
@@ -92,6 +93,8 @@ class Engine:
     def note_serving(self) -> None:
         """Note that the engine answered, whatever its log says."""
         self.serving = True
+        # What was amiss while it started did not keep it from starting.
+        self._cause = None
         self._board.tell("engine", state="done", step=None, done=1, total=1, unit="")
 
     def drain(self) -> None:

@@ -135,6 +135,8 @@ class Formation:
                 yield f"stage {stage} ({address}) does not answer on its status port: {watch.trouble}"
             elif lost := watch.lost:
                 yield f"stage {stage} ({address}): {lost}"
+            elif not status.get("reaches"):
+                yield f"stage {stage} ({address}) has not reached rank 0 on a port of the kernel's choice"
             elif status.get("staged") != stage:
                 cause = status.get("cause")
                 yield f"stage {stage} ({address}) is staging" + (f": {cause}" if cause else "")

@@ -58,10 +58,14 @@ class Group:
     model_path: str
     served_names: tuple[str, ...]
     engine_arguments: tuple[str, ...]
+    # Options with their values that not every supported vLLM has; those that the image's has not are left out.
+    optional_arguments: tuple[tuple[str, ...], ...]
     engine_port: int
     ports: dict[str, int]
     rebuild_limit: int
     rebuild_window_seconds: float
+    # The image's line of the plan's table (ray, vllm, python, cuda, least_driver, least_compute_capability); {}: not known.
+    image: dict[str, Any]
     staging: Staging
 
 
@@ -78,10 +82,12 @@ def load(path: Path = GROUP_FILE) -> Group:
             model_path=document["model"]["path"],
             served_names=tuple(document["model"]["served_names"]),
             engine_arguments=tuple(document["engine"]["args"]),
+            optional_arguments=tuple(tuple(words) for words in document["engine"]["optional"]),
             engine_port=int(document["engine"]["port"]),
             ports={name: int(port) for name, port in document["ports"].items()},
             rebuild_limit=int(document["rebuild"]["limit"]),
             rebuild_window_seconds=60.0 * document["rebuild"]["window_minutes"],
+            image=dict(document["image"]),
             staging=_staging(document["staging"]),
         )
     except KeyError as missing:

@@ -16,6 +16,8 @@ from typing import Any
 
 import group as group_file
 import inspection
+import options
+import pulse as pulse_file
 import status as status_port
 from engine import Engine
 from formation import Formation
@@ -23,6 +25,7 @@ from group import STATE_FOLDER, Group
 from progress import Board, Failure, leave_message, log
 from pulse import Pulse
 from ray_node import RayNode
+from reach import open_door
 from rebuild import Rebuilds
 from stage import Stager
 
@@ -54,6 +57,10 @@ class Head:
         self._ray = RayNode()
         self._machine: dict[str, Any] = {}
         self._no_token_since: float | None = None
+        self._options: list[str] = []
+        self._asked_at = 0.0
+        self._refused_at: float | None = None
+        self._door = 0
 
     def run(self) -> int:
         """Serve until the end; the exit code of the container."""
@@ -63,10 +70,11 @@ class Head:
             path.unlink(missing_ok=True)
         self._board.start()
         try:
+            self._door = open_door(status_port.own_address())
             status_port.serve(self._group.ports["status"], self._status)
             if self._rebuilds.spent:
                 self._give_up()
-            self._machine = inspection.inspect(self._group.tensor)
+            self._machine = inspection.inspect(self._group.tensor, self._group.image)
             self._form()
             self._serve()
         except Stopped:
@@ -83,13 +91,15 @@ class Head:
         self._board.tell("ray", state="running", total=self._group.tensor * self._group.pipeline, unit="GPUs")
         self._ray.start()
         threading.Thread(target=self._stage, name="staging", daemon=True).start()
+        looking = threading.Thread(target=self._look_up_options, name="options", daemon=True)
+        looking.start()
         while True:
             self._watch()
             self._formation.look()
             if failure := self._formation.mismatch(self._machine):
                 raise failure
             self._board.tell("ray", done=self._formation.gpus, step=self._formation.waiting_for)
-            if self._formation.complete and self._staged.is_set():
+            if self._formation.complete and self._staged.is_set() and not looking.is_alive():
                 break
         self._state = "starting"
         self._board.tell("ray", state="done", step=None)
@@ -99,7 +109,7 @@ class Head:
     def _serve(self) -> None:
         """Run the engine; ends by Failure or Stopped only."""
         _write(ENGINE_FILE, {"run": self._run})
-        self._engine.start()
+        self._engine.start(self._options)
         pulse: Pulse | None = None
         while True:
             self._watch()
@@ -109,16 +119,16 @@ class Head:
                 self._look_for_token()
             elif pulse is None:
                 pulse = Pulse(self._group.engine_port)
+                self._asked_at = time.monotonic()
+            else:
+                self._ask_again(pulse.stepped)
 
     def _look_for_token(self) -> None:
         """The readiness probe asks for the first token; what came of it is told here, in the pod's log."""
         if self._engine.serving:
             self._board.tell("token", state="running", total=1, unit="completions")
-        try:
-            token = json.loads(TOKEN_FILE.read_text())
-        except (FileNotFoundError, ValueError):
-            return
-        if token["run"] != self._run:
+        token = self._token()
+        if token is None:
             return
         if token["ok"]:
             self._state = "serving"
@@ -133,6 +143,40 @@ class Head:
                     "token",
                     f"no completion came back for {TOKEN_SECONDS:.0f} s though /health says 200: {token['error']}",
                 )
+
+    def _ask_again(self, stepped: float) -> None:
+        """Have the readiness probe ask for a token where the engine is quiet: it may lie, or hang with nothing to show for it.
+
+        Its answer closes or opens the endpoint; where none comes, the engine is ended.
+        """
+        now, token = time.monotonic(), self._token()
+        if token is None:
+            return
+        if not token["ok"]:
+            self._refused_at = self._refused_at or now
+            self._board.tell("token", state="running", cause=token["error"])
+            silent = now - max(stepped, self._refused_at)
+            if silent > pulse_file.HANG_SECONDS:
+                raise Failure(
+                    "token", f"no completion came back for {silent:.0f} s though /health says 200: {token['error']}"
+                )
+            return
+        self._refused_at = None
+        self._board.tell("token", state="done", cause=None)
+        if now - max(stepped, self._asked_at) > pulse_file.QUIET_SECONDS:
+            self._asked_at = now
+            TOKEN_FILE.unlink(missing_ok=True)
+
+    def _token(self) -> dict[str, Any] | None:
+        """What came of the readiness probe's last completion in this run; None before there was one."""
+        try:
+            token = dict(json.loads(TOKEN_FILE.read_text()))
+        except (FileNotFoundError, ValueError):
+            return None
+        return token if token["run"] == self._run else None
+
+    def _look_up_options(self) -> None:
+        self._options = options.taken(self._group.optional_arguments)
 
     def _watch(self) -> None:
         """Wait a moment; raise what ended meanwhile."""
@@ -186,6 +230,8 @@ class Head:
             "deployment": self._group.deployment,
             "run": self._run,
             "state": self._state,
+            "machine": self._machine,
+            "door": self._door,
             "stages": self._formation.stages,
             "phases": self._board.entries(),
         }

@@ -1,9 +1,9 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What this pod has, looked at before anything is started: GPUs and their driver, versions, the network interface.
+"""What this pod has, looked at before anything is started or staged: GPUs and their driver, versions, the network interface.
 
 A pod that cannot work ends here with its cause, and not minutes later with an engine's. What has to be equal in all pods of a
-group is told to the head, which compares.
+group is in each pod's status: a worker compares with the head before it joins, the head with all that have joined.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
+import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from progress import Failure, log
 
 # Ray refuses a node whose Ray or Python differs (Ray, node.py, check_version_info); vLLM's ranks speak no other version's words.
 EQUAL = ("python", "ray", "vllm", "driver")
-FIELDS = ("name", "driver_version", "memory.total", "memory.used")
+FIELDS = ("name", "driver_version", "compute_cap", "memory.total", "memory.used")
+PROGRAMS = ("ray", "vllm")
 ASK_SECONDS = 60.0
 # Of a GPU's memory; drivers keep some hundred MiB for themselves.
 USED_SHARE = 0.05
@@ -28,15 +32,23 @@ USED_SHARE = 0.05
 FREE_SECONDS = 30.0
 
 
-def inspect(gpus: int) -> dict[str, Any]:
-    """Return the versions and GPUs of this pod, which should have `gpus` GPUs. Failure where the engine cannot run here."""
+def inspect(gpus: int, line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the versions and GPUs of this pod, which should have `gpus` GPUs. Failure where the engine cannot run here.
+
+    line: what the plan's table says of the image; {} where the image is not in it.
+    """
     _check_interface()
+    for program in PROGRAMS:
+        if shutil.which(program) is None:
+            words = f"the image has no `{program}` on its PATH: use an image that holds Ray and vLLM"
+            raise Failure("ray", words, lasting=True)
     found: dict[str, Any] = {
         "python": ".".join(platform.python_version_tuple()[:2]),
         "ray": _version("ray"),
         "vllm": _version("vllm"),
         "driver": None,
         "gpu": None,
+        "capability": None,
     }
     devices = _devices()
     if devices:
@@ -46,10 +58,47 @@ def inspect(gpus: int) -> dict[str, Any]:
                 f"this pod has {len(devices)} GPUs ({devices[0]['name']}), the plan says {gpus}: the shape of the node is another",
                 lasting=True,
             )
-        _wait_for_memory(devices)
-        found["driver"], found["gpu"] = devices[0]["driver_version"], devices[0]["name"]
+        first = devices[0]
+        found |= {"driver": first["driver_version"], "gpu": first["name"], "capability": first["compute_cap"]}
     log("this pod: " + ", ".join(f"{name} {value}" for name, value in found.items() if value))
+    if unlike := unlike_the_table(found, line):
+        raise Failure("ray", "; ".join(unlike), lasting=True)
+    if devices:
+        _wait_for_memory(devices)
     return found
+
+
+def unlike_the_table(found: Mapping[str, Any], line: Mapping[str, Any]) -> list[str]:
+    """Return in words how this pod is not what the plan's table says of its image, or cannot run it."""
+    words = []
+    for name in ("python", "ray"):
+        if line.get(name) and found[name] and found[name] != line[name]:
+            words.append(f"{name} is {found[name]} in this image, and its name says {line[name]}: another image has its name")
+    # Older lines of the table know only the least version.
+    if line.get("vllm") and _older(found["vllm"], line["vllm"]):
+        words.append(f"vllm is {found['vllm']} in this image, and its name says {line['vllm']}: another image has its name")
+    if line.get("least_driver") and _older(found["driver"], str(line["least_driver"])):
+        words.append(
+            f"the node's NVIDIA driver is {found['driver']}, and the image's CUDA {line['cuda']} needs {line['least_driver']} "
+            "or newer: take a newer node image, or an image with an older CUDA"
+        )
+    if line.get("least_compute_capability") and _older(found["capability"], line["least_compute_capability"]):
+        words.append(
+            f"the {found['gpu']} has compute capability {found['capability']}, and the image's CUDA {line['cuda']} has no kernels "
+            f"below {line['least_compute_capability']}: take an image with an older CUDA"
+        )
+    return words
+
+
+def _older(found: str | None, least: str) -> bool:
+    """Say whether a version is older than another; no, where it is not known."""
+    if not found or not found[:1].isdigit():
+        return False
+    return _numbers(found) < _numbers(least)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version.partition("+")[0])[:3]]
 
 
 def differences(own: dict[str, Any], other: dict[str, Any]) -> list[str]:

@@ -1,6 +1,10 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The engine's pulse: whether it makes steps while requests run. Idle is healthy; /health says 200 for an engine that hangs."""
+"""The engine's pulse: whether it makes steps while requests run. Idle is healthy; /health says 200 for an engine that hangs.
+
+vLLM counts a request as running only after a step (SchedulerStats come with the step's outputs): an engine that hangs in the first
+step after a pause looks idle. So one that has made no step for a while is asked for a token; see `Head._ask_again`.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,8 @@ ASK_SECONDS = 5.0
 # vLLM ends an engine itself whose step takes 300 s (VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS), with a better cause than this one.
 HANG_SECONDS = float(os.environ.get("MULTINODE_HANG_SECONDS", "360"))
 LOOK_SECONDS = min(15.0, HANG_SECONDS / 4)
+# An engine that has made no step for so long is asked for a token.
+QUIET_SECONDS = HANG_SECONDS / 3
 # vLLM's metrics: a gauge of running requests; a histogram that every step of the engine counts in, and its tokens.
 _RUNNING = re.compile(r"^vllm:num_requests_running(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 _STEPS = re.compile(
@@ -30,11 +36,17 @@ class Pulse:
     def __init__(self, port: int) -> None:
         self._port = port
         self._lock = threading.Lock()
-        self._well = time.monotonic()
+        self._well = self._stepped = time.monotonic()
         self._steps = -1.0
         self._running = 0.0
         self._trouble: str | None = None
         threading.Thread(target=self._run, name="pulse", daemon=True).start()
+
+    @property
+    def stepped(self) -> float:
+        """When the engine last made a step (monotonic)."""
+        with self._lock:
+            return self._stepped
 
     def failure(self) -> Failure | None:
         """Return how the engine hangs; None while it does not."""
@@ -58,6 +70,8 @@ class Pulse:
             with self._lock:
                 self._trouble = None
                 self._running = sum(float(value) for value in _RUNNING.findall(text))
+                if steps != self._steps:
+                    self._stepped = time.monotonic()
                 # An engine without these metrics (--disable-log-stats) cannot be judged by them.
                 if not self._running or steps != self._steps:
                     self._well = time.monotonic()

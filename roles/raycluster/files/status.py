@@ -5,9 +5,11 @@
 A status is a JSON object with no secret in it:
   role, run (a new one for each start of the container's program), phases, cause
   state: forming (workers may join), starting (the engine), serving, draining, ending, given_up; of a worker forming, draining, given_up
+  machine: versions, driver and GPU of the pod, {} before they were looked at
   worker: stage (held or being staged; null unknown), staged (a stage number, -1 for the common files alone, null not yet), node_id,
-    machine (versions, driver and GPU of the pod)
-  head: stages {address of a node: stage}, from the cluster as it formed; empty before
+    reaches (whether it reached the head's door)
+  head: door (a port of the kernel's choice, for workers to reach), stages {address of a node: stage}, from the cluster as it formed;
+    empty before
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import status as status_port
 from group import Group
 from progress import Board, Failure, leave_message, log
 from ray_node import RayNode, worker_node_id
+from reach import Reach
 from rebuild import Rebuilds
 from stage import Stager
 from status import Watch
@@ -58,6 +59,7 @@ class Worker:
         self._head = head
         self._watch = Watch(head, group.ports["status"])
         self._head_run: str | None = None
+        self._reach: Reach | None = None
         self._stop = threading.Event()
 
     def run(self) -> int:
@@ -69,7 +71,7 @@ class Worker:
             status_port.serve(self._group.ports["status"], self._status)
             if self._rebuilds.spent:
                 self._give_up()
-            self._machine = inspection.inspect(self._group.tensor)
+            self._machine = inspection.inspect(self._group.tensor, self._group.image)
             self._begin_staging(self._stage)
             self._join()
             while True:
@@ -96,15 +98,19 @@ class Worker:
                 self._board.tell("ray", step=f"waiting for the head: {self._watch.trouble}")
             elif head["state"] == "given_up":
                 self._board.tell("ray", step="waiting: the head has given up, its log says why")
-            elif head["state"] == "forming" and not self._watch.lost:
+            elif head["state"] == "forming" and head["machine"] and not self._watch.lost:
                 break
             else:
                 self._board.tell("ray", step="waiting for the head to form a new group")
             self._pause()
+        if different := inspection.differences(self._machine, head["machine"]):
+            words = f"this pod is not like the head's: {'; '.join(different)}; give all pods one image and node image"
+            raise Failure("ray", words, lasting=True)
         self._head_run = head["run"]
         log(f"joining Ray at {self._head} with node ID {self._node_id}")
         self._board.tell("ray", state="running", step="joining")
         self._ray.start(self._node_id)
+        self._reach = Reach(self._head, head["door"])
 
     def _step(self) -> None:
         """Wait a moment; raise what ended meanwhile; follow the order of stages that the head found."""
@@ -116,7 +122,7 @@ class Worker:
             raise HeadGone("it started again")
         if head["state"] == "ending":
             raise HeadGone("it ends")
-        if failure := self._ray.failure():
+        if failure := self._ray.failure() or (self._reach and self._reach.failure()):
             raise failure
         stage = head.get("stages", {}).get(self._address)
         if stage is None:
@@ -191,6 +197,7 @@ class Worker:
             "state": self._state,
             "stage": self._stage,
             "staged": self._staged,
+            "reaches": self._reach is not None and self._reach.done,
             "node_id": self._node_id,
             "cause": self._cause,
             "machine": self._machine,

@@ -60,7 +60,8 @@ def group_document(tmp_path: Path, source: SourceServer) -> dict[str, Any]:
             "shards_per_stage": SHARDS,
             "streams": 4,
         },
-        "engine": {"args": ["--tensor-parallel-size", "2"], "port": 8000},
+        "image": {},
+        "engine": {"args": ["--tensor-parallel-size", "2"], "optional": [], "port": 8000},
         "ports": {"gcs": 6379, "dashboard": 8265, "metrics": 8080, "client": 10001, "status": 8081},
         "rebuild": {"limit": 3, "window_minutes": 60},
     }

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import inspection
 import pytest
 from progress import Failure
 
-GPU = "NVIDIA A10, 580.95.05, 23028, {used}"
+GPU = "NVIDIA A10, 580.95.05, 8.6, 23028, {used}"
+LINE = {"ray": "2.58.0", "vllm": "0.26.0", "python": "3.12", "cuda": "13.0", "least_driver": 580, "least_compute_capability": "7.5"}
+POD = {"python": "3.12", "ray": "2.58.0", "vllm": "0.26.0", "driver": "580.95.05", "gpu": "NVIDIA A10", "capability": "8.6"}
 
 
 @pytest.fixture
@@ -18,6 +21,8 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     said = tmp_path / "said"
     program = tmp_path / "nvidia-smi"
     program.write_text(f'#!/bin/sh\ncat "{said}"\ngrep -q failed "{said}" && exit 9\nexit 0\n')
+    for name in ("ray", "vllm"):
+        (tmp_path / name).symlink_to("/bin/true")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     for name in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"):
@@ -27,7 +32,7 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_pod_as_the_plan_says(driver: Path) -> None:
     driver.write_text(f"{GPU.format(used=450)}\n" * 2)
-    found = inspection.inspect(2)
+    found = inspection.inspect(2, {})
     assert (found["driver"], found["gpu"]) == ("580.95.05", "NVIDIA A10")
     assert found["python"].startswith("3.")
 
@@ -54,7 +59,7 @@ def test_what_cannot_work_ends_with_its_cause(
     monkeypatch.setattr(inspection, "FREE_SECONDS", 0)
     driver.write_text(said)
     with pytest.raises(Failure, match=cause) as caught:
-        inspection.inspect(2)
+        inspection.inspect(2, {})
     assert caught.value.lasting == lasting
 
 
@@ -62,13 +67,13 @@ def test_what_cannot_work_ends_with_its_cause(
 def test_an_interface_that_is_there(given: str, driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver.write_text(f"{GPU.format(used=0)}\n")
     monkeypatch.setenv("NCCL_SOCKET_IFNAME", given)
-    inspection.inspect(1)
+    inspection.inspect(1, {})
 
 
 def test_an_interface_that_is_not_there(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "rdma9")
     with pytest.raises(Failure, match="GLOO_SOCKET_IFNAME is rdma9, but the pod's interfaces are .*lo"):
-        inspection.inspect(1)
+        inspection.inspect(1, {})
 
 
 def test_versions_are_compared_where_both_are_known() -> None:
@@ -76,3 +81,43 @@ def test_versions_are_compared_where_both_are_known() -> None:
     assert inspection.differences(own, dict(own, driver="580.95.05")) == []
     assert inspection.differences(own, {}) == []
     assert inspection.differences(own, dict(own, vllm="0.27.0")) == ["vllm 0.27.0 there, 0.26.0 here"]
+
+
+def test_the_pod_that_the_table_describes() -> None:
+    assert inspection.unlike_the_table(POD, LINE) == []
+    assert inspection.unlike_the_table(POD, {}) == []
+    assert inspection.unlike_the_table(dict.fromkeys(POD), LINE) == []
+    # Of older lines only the least vLLM is known.
+    assert inspection.unlike_the_table({**POD, "vllm": "0.27.1+cu130"}, LINE) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"python": "3.11"}, "python is 3.11 in this image, and its name says 3.12"),
+        ({"ray": "2.55.1"}, "ray is 2.55.1 in this image, and its name says 2.58.0"),
+        ({"vllm": "0.9.2"}, "vllm is 0.9.2 in this image, and its name says 0.26.0"),
+        ({"driver": "570.133.20"}, "driver is 570.133.20, and the image's CUDA 13.0 needs 580 or newer: take a newer node image"),
+        ({"capability": "7.0", "gpu": "Tesla V100"}, "the Tesla V100 has compute capability 7.0, .* no kernels below 7.5"),
+    ],
+)
+def test_a_pod_unlike_the_table_is_told(found: dict[str, str], words: str) -> None:
+    (said,) = inspection.unlike_the_table({**POD, **found}, LINE)
+    assert re.search(words, said)
+
+
+def test_a_driver_too_old_ends_the_pod_before_anything_is_staged(driver: Path) -> None:
+    driver.write_text("NVIDIA A10, 550.90.07, 8.6, 23028, 450\n")
+    with pytest.raises(Failure, match="driver is 550.90.07") as caught:
+        inspection.inspect(1, {**LINE, "python": None, "ray": None, "vllm": None})
+    assert caught.value.lasting
+
+
+@pytest.mark.parametrize("program", ["ray", "vllm"])
+def test_an_image_without_a_program_is_told(program: str, driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver.write_text(f"{GPU.format(used=0)}\n")
+    (driver.parent / program).unlink()
+    monkeypatch.setenv("PATH", str(driver.parent))
+    with pytest.raises(Failure, match=f"the image has no `{program}` on its PATH") as caught:
+        inspection.inspect(1, {})
+    assert caught.value.lasting

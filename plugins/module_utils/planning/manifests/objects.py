@@ -73,7 +73,12 @@ def group_document(plan: Mapping[str, Any]) -> dict[str, Any]:
         "pipeline": plan["parallelism"]["pipeline"],
         "model": {"path": plan["model"]["path"], "served_names": plan["model"]["served_names"]},
         "staging": {**plan["staging"], "url_file": f"{SOURCE_FOLDER}/par", "streams": 8},
-        "engine": {"args": plan["engine"]["args"], "port": plan["pod"]["ports"]["api"]},
+        "image": {key: value for key, value in plan["image"].items() if key != "name"},
+        "engine": {
+            "args": plan["engine"]["args"],
+            "optional": plan["engine"]["optional"],
+            "port": plan["pod"]["ports"]["api"],
+        },
         "ports": {**plan["pod"]["ports"], "status": STATUS_PORT},
         "rebuild": plan["rebuild"],
     }

@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..engine import DRAIN_SECONDS
 from ..images import RAY_LLM_USER
 from ..names import WORKER_GROUP, common_labels, object_names
 from .storage import init_containers, mounts_of, volumes_of
 
 # The engine may finish the requests it has; the load balancer needs some seconds to notice as well.
-TERMINATION_GRACE_SECONDS = 60
+TERMINATION_GRACE_SECONDS = DRAIN_SECONDS + 15
 # Where the programs find the URL or the token that the model's files are read with.
 SOURCE_FOLDER = "/run/secrets/multinode/source"
 _REPLICA_INDEX_LABEL = "ray.io/worker-group-replica-index"

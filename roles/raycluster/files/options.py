@@ -1,0 +1,57 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which options the image's vLLM has, looked up once: one that it does not know would end it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+
+from group import STATE_FOLDER
+from progress import log
+
+# vLLM imports all that it has before it prints its help.
+ASK_SECONDS = 300.0
+_OPTION = re.compile(r"(?<![\w-])--[a-z0-9][a-z0-9-]*")
+# An option that every vLLM has: a help without it is another program's.
+_SURE = "--tensor-parallel-size"
+
+
+def taken(optional: tuple[tuple[str, ...], ...]) -> list[str]:
+    """Return those of the options, each with its values, that the image's vLLM has; a line in the log says what is left out."""
+    if not optional:
+        return []
+    known = _known()
+    words = []
+    for option in optional:
+        if option[0] in known:
+            words += option
+        else:
+            why = "the image's vLLM does not have it" if known else "the options of the image's vLLM are not known"
+            log(f"left out {' '.join(option)}: {why}")
+    return words
+
+
+def _known() -> frozenset[str]:
+    """Return all options of `vllm serve`; none where they cannot be found out. What was found outlives the container."""
+    path = STATE_FOLDER / "options.json"
+    try:
+        return frozenset(json.loads(path.read_text()))
+    except (FileNotFoundError, ValueError):
+        pass
+    try:
+        done = subprocess.run(
+            ["vllm", "serve", "--help=all"], capture_output=True, text=True, timeout=ASK_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log(f"vLLM's options cannot be looked up: {error}")
+        return frozenset()
+    found = frozenset(_OPTION.findall(done.stdout))
+    if _SURE not in found:
+        return frozenset()
+    new = path.with_name("options.json.new")
+    new.write_text(json.dumps(sorted(found)))
+    os.replace(new, path)
+    return found
