@@ -112,7 +112,9 @@ class ServedGroup:
         data = None if body is None else json.dumps(body).encode()
         try:
             url = f"http://{address(self.head())}:{API_PORT}{path}"
-            with urllib.request.urlopen(urllib.request.Request(url, data=data, headers=headers), timeout=seconds) as answer:
+            with urllib.request.urlopen(
+                urllib.request.Request(url, data=data, headers=headers), timeout=seconds
+            ) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -141,6 +143,11 @@ class ServedGroup:
             lines += self.log(pod, "--tail=15").splitlines()
         return "\n".join(lines)
 
+    def suffer(self, what: str, **how: Any) -> None:
+        """Have the engine die, hang, lie or be slow, or `heal` it; it looks twice a second."""
+        self.rig.steer("POST", f"/engines/{self.name}/{what}", how)
+        time.sleep(1.5)
+
     # --- processes and files --------------------------------------------------------------------------------------
 
     def processes(self, pod: Object, words: str) -> list[int]:
@@ -162,6 +169,10 @@ class ServedGroup:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, number)
 
+    def kill_rank(self, pod: Object) -> None:
+        """Kill the engine's ranks in a pod: actors, which real Ray names by their class."""
+        self.kill(pod, "RayWorkerProc" if self.processes(pod, "RayWorkerProc") else "-m ray.actor")
+
     def files(self, pod: Object) -> dict[str, bytes]:
         """The model's files on the volume of a pod, by their names below the mount."""
         claim = next(volume for volume in pod["spec"]["volumes"] if "ephemeral" in volume)
@@ -176,7 +187,9 @@ class ServedGroup:
         """The names of the objects that pods have read since then (seconds since 1970)."""
         path = f"/calls?tenancy={self._tenancy}&since={since}"
         calls = self.rig.steer("GET", path)
-        return [call["path"].rpartition("/o/")[2] for call in calls if call["method"] == "GET" and "/p/" in call["path"]]
+        return [
+            call["path"].rpartition("/o/")[2] for call in calls if call["method"] == "GET" and "/p/" in call["path"]
+        ]
 
     @contextlib.contextmanager
     def scenario(self, do: Object, **match: Any) -> Iterator[None]:
@@ -217,6 +230,8 @@ def restarts(pod: Object) -> int:
 
 def cause(pod: Object) -> Object:
     """The progress line in the termination message of the container's last end; {} where it left none."""
-    ended = (container(pod).get("lastState") or {}).get("terminated") or (container(pod).get("state") or {}).get("terminated")
+    ended = (container(pod).get("lastState") or {}).get("terminated") or (container(pod).get("state") or {}).get(
+        "terminated"
+    )
     lines = progress_lines((ended or {}).get("message") or "")
     return next(iter(lines.values()), {})

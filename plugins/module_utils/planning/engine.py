@@ -96,9 +96,7 @@ def engine_of(
     optional = [["--shutdown-timeout", str(DRAIN_SECONDS)]]
     return {
         "args": arguments,
-        "optional": [
-            option for option in optional if option[0] not in {word.partition("=")[0] for word in arguments}
-        ],
+        "optional": [option for option in optional if option[0] not in {word.partition("=")[0] for word in arguments}],
         "served_names": served,
         "env": _environment(
             recipe["recipe_container_env"] or [],

@@ -232,6 +232,7 @@ class Head:
             "state": self._state,
             "machine": self._machine,
             "door": self._door,
+            "joinable": self._state == "forming" and self._ray.joinable,
             "stages": self._formation.stages,
             "phases": self._board.entries(),
         }

@@ -73,10 +73,14 @@ def unlike_the_table(found: Mapping[str, Any], line: Mapping[str, Any]) -> list[
     words = []
     for name in ("python", "ray"):
         if line.get(name) and found[name] and found[name] != line[name]:
-            words.append(f"{name} is {found[name]} in this image, and its name says {line[name]}: another image has its name")
+            words.append(
+                f"{name} is {found[name]} in this image, and its name says {line[name]}: another image has its name"
+            )
     # Older lines of the table know only the least version.
     if line.get("vllm") and _older(found["vllm"], line["vllm"]):
-        words.append(f"vllm is {found['vllm']} in this image, and its name says {line['vllm']}: another image has its name")
+        words.append(
+            f"vllm is {found['vllm']} in this image, and its name says {line['vllm']}: another image has its name"
+        )
     if line.get("least_driver") and _older(found["driver"], str(line["least_driver"])):
         words.append(
             f"the node's NVIDIA driver is {found['driver']}, and the image's CUDA {line['cuda']} needs {line['least_driver']} "
@@ -84,8 +88,8 @@ def unlike_the_table(found: Mapping[str, Any], line: Mapping[str, Any]) -> list[
         )
     if line.get("least_compute_capability") and _older(found["capability"], line["least_compute_capability"]):
         words.append(
-            f"the {found['gpu']} has compute capability {found['capability']}, and the image's CUDA {line['cuda']} has no kernels "
-            f"below {line['least_compute_capability']}: take an image with an older CUDA"
+            f"the {found['gpu']} has compute capability {found['capability']}, and the image has no kernels below "
+            f"{line['least_compute_capability']}: take an older image, or a shape with newer GPUs"
         )
     return words
 

@@ -62,6 +62,13 @@ class RayNode:
         self._command: subprocess.Popen[bytes] | None = None
         # What ends with Ray's node, by process ID; None until the start command is done.
         self._processes: dict[int, str] | None = None
+        self._raylet_seen = False
+
+    @property
+    def joinable(self) -> bool:
+        """Say whether a node's process runs here, which others can join. `ray start` itself returns later, with the dashboard."""
+        self._raylet_seen = self._raylet_seen or bool(_processes(("raylet",)))
+        return self._raylet_seen
 
     def start(self, node_id: str | None = None) -> None:
         """Start Ray by the command that KubeRay wrote for this pod.
@@ -102,7 +109,9 @@ class RayNode:
                 )
             if code:
                 return Failure("ray", f"`ray start` ended {_how(code)}; its lines stand in the log")
-            self._processes = _children(PROCESSES)
+            self._processes = {
+                pid: name for pid, (name, parent) in _processes(PROCESSES).items() if parent == os.getpid()
+            }
             log(f"Ray runs: {', '.join(f'{name} {pid}' for pid, name in self._processes.items())}")
         for pid, name in self._processes.items():
             ended, status = os.waitpid(pid, os.WNOHANG)
@@ -138,8 +147,8 @@ def _allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _children(names: Collection[str]) -> dict[int, str]:
-    """Return the children of this process that have one of the names."""
+def _processes(names: Collection[str]) -> dict[int, tuple[str, int]]:
+    """Return the processes that have one of the names, each with its name and its parent."""
     found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
@@ -150,8 +159,8 @@ def _children(names: Collection[str]) -> dict[int, str]:
         except OSError:
             continue
         name = before.partition("(")[2]
-        if name in names and int(after.split()[1]) == os.getpid():
-            found[int(folder.name)] = name
+        if name in names:
+            found[int(folder.name)] = name, int(after.split()[1])
     return found
 
 

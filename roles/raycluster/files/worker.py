@@ -98,8 +98,10 @@ class Worker:
                 self._board.tell("ray", step=f"waiting for the head: {self._watch.trouble}")
             elif head["state"] == "given_up":
                 self._board.tell("ray", step="waiting: the head has given up, its log says why")
-            elif head["state"] == "forming" and head["machine"] and not self._watch.lost:
+            elif head["joinable"] and not self._watch.lost:
                 break
+            elif head["state"] == "forming":
+                self._board.tell("ray", step="waiting for the head's Ray")
             else:
                 self._board.tell("ray", step="waiting for the head to form a new group")
             self._pause()

@@ -5,6 +5,7 @@ run. RIG_POD_PATH with a real vLLM in front asks that one; only the words of the
 
 from __future__ import annotations
 
+import http.server
 import json
 import threading
 import time
@@ -16,7 +17,6 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import RunningRig
-from tests.e2e.engine_faults import Faults
 from tests.e2e.rig.ray_clusters import Cluster, Object, namespace, operator, wait
 from tests.rig.configuration import REPOSITORY
 
@@ -98,12 +98,38 @@ def group(script: str) -> Object:
     }
 
 
+class Faults:
+    """What the engines' RIG_ENGINE_CONTROL answers."""
+
+    def __init__(self, address: str) -> None:
+        self.asked: Object = {}
+        faults = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(json.dumps(faults.asked).encode())
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        self.server = http.server.ThreadingHTTPServer((address, 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://{address}:{self.server.server_address[1]}/"
+
+    def ask(self, **fault: Any) -> None:
+        """Have the engine suffer this from its next look on."""
+        self.asked = fault
+        time.sleep(1.5)
+
+
 @pytest.fixture
 def faults(rig: RunningRig) -> Iterator[Faults]:
     """An address that steers the engine, which pods reach."""
     found = Faults(rig.json["network"]["address"])
     yield found
-    found.close()
+    found.server.shutdown()
 
 
 @pytest.fixture

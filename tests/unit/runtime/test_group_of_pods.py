@@ -215,6 +215,70 @@ def test_an_engine_that_hangs_is_ended_and_an_idle_one_is_not(make_group: MakeGr
     assert "3 requests are running and it makes no step" in group.head.message()["cause"]
 
 
+def probing(group: PodGroup) -> Callable[[], bool]:
+    """Run the readiness probe as the kubelet does until the head has ended; whether it has."""
+
+    def probe() -> bool:
+        group.head.probe()
+        return group.head.ended()
+
+    return probe
+
+
+def test_an_engine_that_lies_later_is_asked_again_and_ended(make_group: MakeGroup) -> None:
+    group = make_group([])
+    group.head.environment["MULTINODE_HANG_SECONDS"] = "3"
+    group.start()
+    group.served()
+    group.behave(completion=500)
+    until(lambda: group.head.probe()[0] == 1, 10, "not ready")
+    until(lambda: group.head.progress("token").get("state") == "running", 10, "told in the log")
+    group.behave()
+    until(lambda: group.head.probe()[0] == 0, 10, "ready again")
+    until(lambda: group.head.progress("token").get("state") == "done", 10, "told in the log")
+    assert not group.head.ended()
+    group.behave(completion=500)
+    until(probing(group), 15, "ended")
+    message = group.head.message()
+    assert (message["phase"], message["state"]) == ("token", "ended")
+    assert "though /health says 200: the completion was answered with 500" in message["cause"]
+
+
+def test_an_option_that_this_vllm_does_not_have_is_left_out(make_group: MakeGroup, group_document: Document) -> None:
+    group_document["engine"]["optional"] = [["--old-option", "4"], ["--new-option", "5"]]
+    engine = group_document["engine"]
+    group = make_group([], engine=engine)
+    group.start()
+    group.served()
+    assert json.loads((group.folder / "arguments").read_text())[-2:] == ["--old-option", "4"]
+    assert "left out --new-option 5: the image's vLLM does not have it" in group.head.log()
+    group.behave(exit=0)
+    group.head.wait(10)
+    group.start()
+    group.served()
+    # Asked for once, whatever becomes of the container.
+    assert (group.folder / "helped").read_text() == "asked\n"
+
+
+def test_a_worker_unlike_the_head_ends_with_its_cause_before_it_joins(make_group: MakeGroup, tmp_path: Path) -> None:
+    group = make_group([0])
+    programs = {}
+    for pod, driver in ((group.head, "580.95.05"), (group.workers[0], "570.133.20")):
+        programs[pod.number] = pod.folder / "bin"
+        programs[pod.number].mkdir()
+        program = programs[pod.number] / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\nfor gpu in 0 1; do echo 'NVIDIA A10, {driver}, 8.6, 23028, 450'; done\n")
+        program.chmod(0o755)
+        pod.environment["PATH"] = f"{programs[pod.number]}:{pod.environment['PATH']}"
+    group.start()
+    worker = group.workers[0]
+    assert worker.wait(20) == 1
+    assert worker.message()["state"] == "failed"
+    assert "not like the head's: driver 580.95.05 there, 570.133.20 here" in worker.message()["cause"]
+    worker.start()
+    until(lambda: "cost money" in str(worker.progress("ray").get("cause")), 10, "given up")
+
+
 def test_a_dead_engine_is_not_waited_for(make_group: MakeGroup) -> None:
     group = make_group([])
     group.start()

@@ -11,8 +11,22 @@ import pytest
 from progress import Failure
 
 GPU = "NVIDIA A10, 580.95.05, 8.6, 23028, {used}"
-LINE = {"ray": "2.58.0", "vllm": "0.26.0", "python": "3.12", "cuda": "13.0", "least_driver": 580, "least_compute_capability": "7.5"}
-POD = {"python": "3.12", "ray": "2.58.0", "vllm": "0.26.0", "driver": "580.95.05", "gpu": "NVIDIA A10", "capability": "8.6"}
+LINE = {
+    "ray": "2.58.0",
+    "vllm": "0.26.0",
+    "python": "3.12",
+    "cuda": "13.0",
+    "least_driver": 580,
+    "least_compute_capability": "7.5",
+}
+POD = {
+    "python": "3.12",
+    "ray": "2.58.0",
+    "vllm": "0.26.0",
+    "driver": "580.95.05",
+    "gpu": "NVIDIA A10",
+    "capability": "8.6",
+}
 
 
 @pytest.fixture
@@ -97,8 +111,14 @@ def test_the_pod_that_the_table_describes() -> None:
         ({"python": "3.11"}, "python is 3.11 in this image, and its name says 3.12"),
         ({"ray": "2.55.1"}, "ray is 2.55.1 in this image, and its name says 2.58.0"),
         ({"vllm": "0.9.2"}, "vllm is 0.9.2 in this image, and its name says 0.26.0"),
-        ({"driver": "570.133.20"}, "driver is 570.133.20, and the image's CUDA 13.0 needs 580 or newer: take a newer node image"),
-        ({"capability": "7.0", "gpu": "Tesla V100"}, "the Tesla V100 has compute capability 7.0, .* no kernels below 7.5"),
+        (
+            {"driver": "570.133.20"},
+            "driver is 570.133.20, and the image's CUDA 13.0 needs 580 or newer: take a newer node image",
+        ),
+        (
+            {"capability": "7.0", "gpu": "Tesla V100"},
+            "the Tesla V100 has compute capability 7.0, .* no kernels below 7.5",
+        ),
     ],
 )
 def test_a_pod_unlike_the_table_is_told(found: dict[str, str], words: str) -> None:
