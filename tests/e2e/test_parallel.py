@@ -100,7 +100,9 @@ def test_each_node_is_a_stage_with_its_gpus_and_its_files(deploy: Deploy, tensor
         assert held == set(names)
     log = group.log(group.head())
     for rank in range(tensor * pipeline):
-        assert f"rank {rank} in world size {tensor * pipeline} is assigned as DP rank 0, PP rank {rank // tensor}" in log
+        assert (
+            f"rank {rank} in world size {tensor * pipeline} is assigned as DP rank 0, PP rank {rank // tensor}" in log
+        )
 
 
 @pytest.mark.soak
