@@ -70,7 +70,6 @@ def _cloud(cluster: dict[str, Any], inputs: Inputs) -> Cloud:
     """Choose from what `oci_cluster_info` found what the node pool takes."""
     recipe = inputs.recipe
     shape = find_shape(recipe["recipe_node_shape"])
-
     domains = inputs.settings["node_pool_availability_domains"] or ()
 
     def given(name: str) -> tuple[str, ...]:
@@ -92,5 +91,13 @@ def _cloud(cluster: dict[str, Any], inputs: Inputs) -> Cloud:
             adopt_defaults=inputs.settings["adopt_defaults"],
         ),
     )
-    listed = next(iter(cluster["shapes"].values()), None)
-    return Cloud(found.values, found.choices, found.drift, found.others, found.faults, listed)
+    return Cloud(
+        found.values,
+        found.choices,
+        found.drift,
+        faults=found.faults,
+        placements=found.placements,
+        room=cluster.get("room") or {},
+        size=found.size,
+        shape=next(iter(cluster["shapes"].values()), None),
+    )

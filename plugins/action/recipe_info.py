@@ -42,6 +42,8 @@ class ActionModule(Action):
             "has_model_facts": planning and _is_file(inputs.settings["model_facts_file"]),
             "has_cluster": has_cluster,
             "cluster": cluster.as_data() if cluster else {},
+            "nodes": _nodes(inputs.recipe) if whole else None,
+            "room": _room(inputs.recipe, inputs.settings) if whole else [],
             "recipe": inputs.recipe,
             "settings": inputs.settings,
             "changes": [change.as_dict() for change in inputs.changes] if whole else [],
@@ -52,6 +54,27 @@ def _names_a_cluster(settings: dict[str, Any]) -> bool:
     """Tell whether a cluster is named, or a kubeconfig lies where one is looked for."""
     named = settings["oke_cluster_id"] or settings["kubeconfig"] or os.environ.get("K8S_AUTH_HOST")
     return settings["node_provisioner"] == "oke" or bool(named) or any(map(_is_file, _kubeconfigs()))
+
+
+def _nodes(recipe: dict[str, Any]) -> int | None:
+    """Return the number of nodes, None where the planner is asked for it."""
+    size = recipe["recipe_node_pool_size"]
+    return size if isinstance(size, int) else None
+
+
+def _room(recipe: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """Return what is asked of the account before nodes are: the choices of `oci_cluster_info`'s option `room`.
+
+    Hosts that are reserved are free, and count against the limit already.
+    """
+    room, reserved = ["addresses"], settings["node_pool_capacity_reservation_id"]
+    if not recipe["skip_capacity_validation"] and not reserved:
+        room.append("capacity")
+    if not recipe["skip_quota_validation"]:
+        room += ["volumes"] if reserved else ["limits", "volumes"]
+        if settings["endpoint_exposure"] == "load_balancer":
+            room.append("load_balancer")
+    return room
 
 
 def _is_file(path: str | None) -> bool:

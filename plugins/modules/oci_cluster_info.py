@@ -33,6 +33,27 @@ options:
     type: list
     elements: dict
     default: []
+  deployment:
+    description:
+      - DNS name of the deployment whose nodes are meant. With it and O(node_shape), RV(cluster.room) is read where nodes
+        are still to be made.
+    type: str
+  nodes:
+    description: How many nodes the deployment is to have. Without it, some are taken to be missing.
+    type: int
+  room:
+    description:
+      - What is asked. V(limits) are the service limits of GPUs, V(volumes) and V(load_balancer) those of block volumes and
+        load balancers, V(capacity) is whether hosts are free, V(addresses) how many a subnet has left.
+    type: list
+    elements: str
+    choices: [limits, volumes, capacity, addresses, load_balancer]
+    default: []
+  pod_subnet_ids:
+    description: OCIDs of subnets whose addresses count, beside those of the cluster's node pools.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Changes nothing in any mode.
@@ -150,6 +171,14 @@ cluster:
       elements: dict
       sample: [{"file_system_ocid": "ocid1.filesystem.oc1.iad.aaaa", "mount_target_ocid": "ocid1.mounttarget.oc1.iad.aaaa",
         "ip": "10.0.1.7", "export_path": "/models", "gbps": 1}]
+    room:
+      description:
+        - What the account has left of each thing that was asked for, empty where no node is to be made. C(limits),
+          C(volumes) and C(capacity) are by name of the availability domain, C(addresses) by OCID of the subnet. What
+          could not be found out is C(unknown), with the reason.
+      returned: always
+      type: dict
+      sample: {"capacity": {"Uocm:IAD-AD-1": {"status": AVAILABLE, "count": 4}}}
 started:
   description: When the work began, UTC.
   returned: success
@@ -172,7 +201,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster import describe
+from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster import Wanted, describe
 from ansible_collections.multinode.inference.plugins.module_utils.oci.file_storage import read_exports
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
@@ -180,14 +209,20 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.module imp
     run,
     sign_in_argument_spec,
 )
+from ansible_collections.multinode.inference.plugins.module_utils.oci.room import CHECKS
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:
     """Read the cluster and return the module's result."""
-    cluster_id = module.params["cluster_id"]
-    connection = connect(module, cluster_id)
-    cluster = describe(connection, cluster_id, module.params["compartment_id"] or "", module.params["node_shape"] or "")
-    cluster["exports"] = read_exports(connection, module.params["file_systems"])
+    given = module.params
+    connection = connect(module, given["cluster_id"])
+    wanted = None
+    if given["deployment"]:
+        wanted = Wanted(given["deployment"], given["nodes"] or 0, tuple(given["room"]), tuple(given["pod_subnet_ids"]))
+    cluster = describe(
+        connection, given["cluster_id"], given["compartment_id"] or "", given["node_shape"] or "", wanted
+    )
+    cluster["exports"] = read_exports(connection, given["file_systems"])
     return {"changed": False, "cluster": cluster}
 
 
@@ -199,6 +234,10 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "compartment_id": {"type": "str"},
         "node_shape": {"type": "str"},
         "file_systems": {"type": "list", "elements": "dict", "default": []},
+        "deployment": {"type": "str"},
+        "nodes": {"type": "int"},
+        "room": {"type": "list", "elements": "str", "choices": list(CHECKS), "default": []},
+        "pod_subnet_ids": {"type": "list", "elements": "str", "default": []},
     }
 
 

@@ -105,6 +105,17 @@ cluster:
       returned: always
       type: bool
       sample: false
+nodes:
+  description: How many nodes the recipe asks for, null where the planner is asked.
+  returned: when the whole recipe was read
+  type: int
+  sample: 2
+room:
+  description: What is asked of the account before nodes are, for O(multinode.inference.oci_cluster_info#module:room).
+  returned: when the whole recipe was read
+  type: list
+  elements: str
+  sample: [addresses, capacity, limits, volumes]
 changes:
   description:
     - What stands otherwise than it was written, each with C(where), C(became) and C(why); empty for a recipe in today's

@@ -31,9 +31,10 @@ SERVICES = {
     "container_engine": ("container_engine", "ContainerEngineClient"),
     "identity": ("identity", "IdentityClient"),
     "compute": ("core", "ComputeClient"),
+    "virtual_network": ("core", "VirtualNetworkClient"),
+    "limits": ("limits", "LimitsClient"),
     "object_storage": ("object_storage", "ObjectStorageClient"),
     "file_storage": ("file_storage", "FileStorageClient"),
-    "virtual_network": ("core", "VirtualNetworkClient"),
 }
 
 
@@ -131,6 +132,11 @@ class Connection:
             raise Refused([Fault("oci_region_missing", "region", "not given, and nothing names it", "", "set region")])
         self.config["region"] = self.region
         self._clients: dict[str, Any] = {}
+
+    @property
+    def tenancy(self) -> str:
+        """OCID of the account that is signed in, "" where the sign-in does not name it."""
+        return str(self.config.get("tenancy") or getattr(self.signer, "tenancy_id", None) or "")
 
     def endpoint(self, service: str) -> str:
         """Return the URL given for `service`, "" for the region's own."""

@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from ..planning.fault import Fault, Refused
 from .client import Connection, all_pages
 from .models import as_data
-from .node_pool import GONE_STATES
+from .node_pool import GONE_STATES, bears_tags
 from .node_pools import NodePools
+from .room import read_room
 
 POOL_FIELDS = (
     "id",
@@ -23,6 +25,21 @@ POOL_FIELDS = (
     "node_source_details",
     "freeform_tags",
 )
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The nodes that a deployment is to have, so that room is asked for those only that are still to be made.
+
+    nodes        how many; 0 when not known yet
+    checks       what is asked, of `room.CHECKS`
+    pod_subnets  given beside those of the other node pools
+    """
+
+    deployment: str
+    nodes: int = 0
+    checks: tuple[str, ...] = ()
+    pod_subnets: tuple[str, ...] = ()
 
 
 def read_cluster(connection: Connection, cluster_id: str) -> dict[str, Any]:
@@ -51,16 +68,24 @@ def compartment_of_cluster(connection: Connection, cluster_id: str) -> str:
     return str(read_cluster(connection, cluster_id)["compartment_id"])
 
 
-def describe(connection: Connection, cluster_id: str, compartment_id: str = "", node_shape: str = "") -> dict[str, Any]:
+def describe(
+    connection: Connection,
+    cluster_id: str,
+    compartment_id: str = "",
+    node_shape: str = "",
+    wanted: Wanted | None = None,
+) -> dict[str, Any]:
     """Return what a deployment needs to know of the cluster.
 
     compartment_id  where the node pools are; the cluster's own when empty
     node_shape      with it the node images and, per availability domain, whether the shape is offered there
+    wanted          with it the deployment's pool is found even while OCI does not list it yet, and `room` says what the
+                    account has left, where nodes are still to be made
     """
     cluster = read_cluster(connection, cluster_id)
     compartment_id = compartment_id or cluster["compartment_id"]
     with ThreadPoolExecutor(max_workers=4) as threads:
-        pools = threads.submit(NodePools(connection, cluster_id, compartment_id).listed)
+        listed = threads.submit(_pools, connection, cluster_id, compartment_id, wanted)
         domains = threads.submit(_availability_domains, connection, compartment_id)
         images = threads.submit(_node_images, connection, cluster_id, compartment_id) if node_shape else None
         shapes: dict[str, Any] = {}
@@ -68,13 +93,40 @@ def describe(connection: Connection, cluster_id: str, compartment_id: str = "", 
             names = [domain["name"] for domain in domains.result()]
             offers = threads.map(lambda name: _shape(connection, compartment_id, name, node_shape), names)
             shapes = {name: offer for name, offer in zip(names, offers, strict=True) if offer}
+        pools = [_pool(pool) for pool in listed.result()]
+        room: dict[str, Any] = {}
+        if wanted and shapes and _has_to_grow(pools, wanted, cluster_id):
+            subnets = {subnet for pool in pools for subnet in _subnets(pool)} | set(wanted.pod_subnets)
+            room = read_room(connection, compartment_id, node_shape, shapes, subnets, wanted.checks)
         return {
             **_summary(cluster, connection.region),
-            "node_pools": [_pool(pool) for pool in pools.result() if pool["lifecycle_state"] not in GONE_STATES],
+            "node_pools": pools,
             "availability_domains": domains.result(),
             "node_images": images.result() if images else [],
             "shapes": shapes,
+            "room": room,
         }
+
+
+def _pools(connection: Connection, cluster_id: str, compartment_id: str, wanted: Wanted | None) -> list[dict[str, Any]]:
+    """The cluster's node pools, and the deployment's own one that a run killed just now asked for."""
+    node_pools = NodePools(connection, cluster_id, compartment_id)
+    pools = [pool for pool in node_pools.listed() if pool["lifecycle_state"] not in GONE_STATES]
+    if wanted is None or any(bears_tags(pool, wanted.deployment, cluster_id) for pool in pools):
+        return pools
+    unlisted = node_pools.find_making(wanted.deployment)
+    return [*pools, unlisted] if unlisted else pools
+
+
+def _has_to_grow(pools: list[dict[str, Any]], wanted: Wanted, cluster_id: str) -> bool:
+    """Tell whether nodes are still to be made; when their number is not known yet, they may be."""
+    own = [pool["size"] for pool in pools if bears_tags(pool, wanted.deployment, cluster_id)]
+    return not wanted.nodes or wanted.nodes > sum(own)
+
+
+def _subnets(pool: dict[str, Any]) -> list[str]:
+    placed = [placement.get("subnet_id", "") for placement in pool["placements"]]
+    return [subnet for subnet in [*placed, *pool["pod_network"].get("pod_subnet_ids", [])] if subnet]
 
 
 def _summary(cluster: dict[str, Any], region: str) -> dict[str, Any]:

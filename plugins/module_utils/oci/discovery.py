@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..planning.fault import Fault
+from ..planning.room import short_domain
 from .node_pool import own_pool
 
 # <platform image>-OKE-<Kubernetes version>-<build>; the platform image's name holds its date.
@@ -26,7 +27,8 @@ class Wishes:
 
     architecture          x86_64 or aarch64
     availability_domains  allowed ones, best first; with or without the tenancy's prefix
-    adopt_defaults        take what would be chosen today although the deployment's own pool has something else
+    adopt_defaults        take what would be chosen today although the deployment's own pool has something else; a pool
+                          stays where it lies all the same, since its nodes and volumes do
     """
 
     deployment: str
@@ -47,18 +49,21 @@ class Wishes:
 class Discovery:
     """What was found out.
 
-    values   the fields of the node pool, in the SDK's names
-    choices  {field, value, why} of each
-    drift    {field, value, today, why}: where the deployment's own pool has something else than would be chosen today
-    others   placement_configs elsewhere, best first: where the pool may go when there are no hosts
-    faults   what could not be found out
+    values      the fields of the node pool, in the SDK's names
+    choices     {field, value, why} of each
+    drift       {field, value, today, why}: where the deployment's own pool has something else than would be chosen today
+    faults      what could not be found out
+    placements  where the pool may go, {placement_configs, nsg_ids, why}, the one in `values` first; nsg_ids only where they
+                follow the subnet
+    size        nodes that the deployment's own pool has
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     choices: list[dict[str, Any]] = field(default_factory=list)
     drift: list[dict[str, Any]] = field(default_factory=list)
-    others: list[list[dict[str, Any]]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    placements: list[dict[str, Any]] = field(default_factory=list)
+    size: int = 0
 
 
 def discover(cluster: dict[str, Any], wishes: Wishes) -> Discovery:
@@ -67,11 +72,11 @@ def discover(cluster: dict[str, Any], wishes: Wishes) -> Discovery:
     name = wishes.pool_name or wishes.deployment
     own = own_pool(cluster["node_pools"], name, wishes.deployment, cluster["id"])
     chooser = _Chooser(cluster, wishes, own, found)
+    found.size = own.get("size", 0) if own else 0
     chooser.compartment()
     chooser.version()
     chooser.image()
     chooser.placement()
-    chooser.other_placements()
     chooser.pod_network()
     return found
 
@@ -89,11 +94,6 @@ def newest_image(images: list[dict[str, str]], kubernetes_version: str, architec
             age = tuple(int(part) for part in date.groups()) if date else (0, 0, 0, 0)
             fitting.append((age, int(match["build"]), image["name"], image))
     return max(fitting, key=lambda item: item[:3])[3] if fitting else None
-
-
-def short_domain(name: str) -> str:
-    """Return an availability domain's name without the tenancy's prefix: Uocm:PHX-AD-1 is PHX-AD-1."""
-    return name.rpartition(":")[2]
 
 
 class _Chooser:
@@ -154,31 +154,26 @@ class _Chooser:
 
     def placement(self) -> None:
         present = (self.own or {}).get("placements") or []
-        if present and not self.wishes.adopt_defaults and self._allows(present):
+        if present and self._allows(present):
             self._note_placement(present, "as the deployment's node pool has it")
+            known = len(self.found.faults)
+            self._place_anew()
+            # What stands against further places does not concern a pool that has its own.
+            del self.found.faults[known:]
         else:
             self._place_anew()
         # Security groups go with the pool whose subnet is used.
-        subnet = self.found.values.get("placement_configs", [{}])[0].get("subnet_id")
         own_groups = (self.own or {}).get("nsg_ids")
-        groups = next((pool["nsg_ids"] for pool in self._pools_in(subnet) if pool.get("nsg_ids")), None)
-        self._take(
-            "nsg_ids", list(self.wishes.nsg_ids), "given", own_groups, groups, "as other pools of the subnet have"
-        )
+        given = list(self.wishes.nsg_ids)
+        first = self.found.placements[0]["placement_configs"] if self.found.placements else [{}]
+        groups = self._groups_of(first[0].get("subnet_id")) if self.own is None or self.wishes.adopt_defaults else None
+        self._take("nsg_ids", given, "given", own_groups, groups, "as other pools of the subnet have")
+        if not given and self.own is None:
+            for placement in self.found.placements:
+                placement["nsg_ids"] = self._groups_of(placement["placement_configs"][0]["subnet_id"]) or []
 
-    def other_placements(self) -> None:
-        """Note the other domains that are allowed and offer the shape; a subnet is taken to be regional there."""
-        here = self.found.values.get("placement_configs", [])
-        taken = [entry["availability_domain"] for entry in here]
-        offered = [
-            entry["name"] for entry in self.cluster["availability_domains"] if entry["name"] in self.cluster["shapes"]
-        ]
-        wishes = self.wishes.availability_domains
-        wished = [name for wish in wishes for name in offered if wish in (name, short_domain(name))]
-        for domain in wished if wishes else offered:
-            if here and domain not in taken:
-                subnet = self._subnet_of(domain) or here[0]["subnet_id"]
-                self.found.others.append([{"availability_domain": domain, "subnet_id": subnet}])
+    def _groups_of(self, subnet: str | None) -> list[str] | None:
+        return next((pool["nsg_ids"] for pool in self._pools_in(subnet) if pool.get("nsg_ids")), None)
 
     def _allows(self, placements: list[dict[str, Any]]) -> bool:
         """Tell whether the domains given leave the placements where they are."""
@@ -188,33 +183,37 @@ class _Chooser:
 
     def _place_anew(self) -> None:
         allowed = self._allowed_domains()
-        if not allowed:
-            return
-        domain = allowed[0]
         if not self.wishes.availability_domains:
             # Where the cluster has nodes already, the subnet of that domain is known.
-            domain = next((name for name in allowed if self._subnet_of(name)), domain)
-        subnet = self._subnet_of(domain)
-        why = f"the subnet of other pools in {short_domain(domain)}"
-        if not subnet:
-            subnet, why = self._any_subnet(), "the subnet of other pools, taken to be regional"
-        if not subnet:
-            self.found.faults.append(
-                Fault(
-                    "worker_subnet_missing",
-                    self.cluster["id"],
-                    "the cluster has no node pool from which to take the worker subnet",
-                    "a node pool with a subnet for nodes",
-                    "make one (the operator needs a node without GPU anyway)",
+            allowed.sort(key=lambda name: not self._subnet_of(name))
+        taken = [entry["availability_domain"] for entry in self.found.values.get("placement_configs", [])]
+        for domain in allowed:
+            if domain in taken:
+                continue
+            subnet = self._subnet_of(domain)
+            why = f"the subnet of other pools in {short_domain(domain)}"
+            if not subnet:
+                subnet, why = self._any_subnet(), "the subnet of other pools, taken to be regional"
+            if not subnet:
+                self.found.faults.append(
+                    Fault(
+                        "worker_subnet_missing",
+                        self.cluster["id"],
+                        "the cluster has no node pool from which to take the worker subnet",
+                        "a node pool with a subnet for nodes",
+                        "make one (the operator needs a node without GPU anyway)",
+                    )
                 )
-            )
-            return
-        first = "given" if self.wishes.availability_domains else f"{self.wishes.node_shape} is offered there"
-        self._note_placement([{"availability_domain": domain, "subnet_id": subnet}], f"{first}; {why}")
+                return
+            first = "given" if self.wishes.availability_domains else f"{self.wishes.node_shape} is offered there"
+            self._note_placement([{"availability_domain": domain, "subnet_id": subnet}], f"{first}; {why}")
 
     def _note_placement(self, placements: list[dict[str, Any]], why: str) -> None:
-        self.found.values["placement_configs"] = placements
-        self.found.choices.append({"field": "placement_configs", "value": placements, "why": why})
+        """Note where the pool may go; the first one noted is where it goes."""
+        if not self.found.placements:
+            self.found.values["placement_configs"] = placements
+            self.found.choices.append({"field": "placement_configs", "value": placements, "why": why})
+        self.found.placements.append({"placement_configs": placements, "why": why})
 
     def _allowed_domains(self) -> list[str]:
         names = [domain["name"] for domain in self.cluster["availability_domains"]]

@@ -75,7 +75,11 @@ class NodePools:
         return self._settled_read(summary["id"], summary) if summary else None
 
     def find_unlisted(self, name: str, deployment: str) -> dict[str, Any] | None:
-        """Return the deployment's pool that a running work request makes, listed or not: that of a run killed just now."""
+        """Return the deployment's pool, listed or not: also that of a run killed just now."""
+        return self.find_making(deployment) or own_pool(self.listed(), name, deployment, self.cluster_id)
+
+    def find_making(self, deployment: str) -> dict[str, Any] | None:
+        """Return the deployment's pool that a running work request makes, None where there is none."""
         for request in self.work_requests():
             if request["operation_type"] == "NODEPOOL_CREATE" and request["status"] in RUNNING_STATES:
                 node_pool_id = _node_pool_of(request)
@@ -86,7 +90,7 @@ class NodePools:
                     and bears_tags(pool, deployment, self.cluster_id)
                 ):
                     return pool
-        return own_pool(self.listed(), name, deployment, self.cluster_id)
+        return None
 
     def list_deleting(self, deployment: str) -> list[dict[str, Any]]:
         """Return the deployment's pools whose deletion is under way."""

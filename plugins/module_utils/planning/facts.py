@@ -22,8 +22,12 @@ class Cloud:
     """What was found out for the node pool: its fields in the SDK's names, and why each has its value.
 
     drift names the fields that would be chosen otherwise today: {field, value, today, why}.
-    others are placement_configs elsewhere, best first, for when there are no hosts.
-    shape is the recipe's shape as the compute service lists it; None where it does not.
+
+    placements  where the pool may go, {placement_configs, nsg_ids, why}, the one in `values` first
+    others      the placement_configs of those among them where it may go when there are no hosts, best first
+    room        what the account has left, of `oci_cluster_info`; empty when no node is to be made
+    size        nodes that the deployment's own pool has
+    shape       the recipe's shape as the compute service lists it; None where it does not
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -31,6 +35,9 @@ class Cloud:
     drift: Sequence[Mapping[str, Any]] = ()
     others: Sequence[Sequence[Mapping[str, Any]]] = ()
     faults: Sequence[Fault] = ()
+    placements: Sequence[Mapping[str, Any]] = ()
+    room: Mapping[str, Any] = field(default_factory=dict)
+    size: int = 0
     shape: Mapping[str, Any] | None = None
 
 

@@ -1,6 +1,6 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Which service limit of OCI counts a shape's GPUs."""
+"""Which service limits of OCI count what a deployment takes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ _LIMITS = (
     ("GPU.B200", "gpu-b200-count"),
     ("GPU.MI300X", "gpu-mi300x-count"),
 )
+
+# Service and name (OCI documentation, "Service Limits"). The first counts the gigabytes of boot and block volumes in one
+# availability domain, the second the flexible load balancers of the region.
+BLOCK_VOLUMES = ("block-storage", "total-storage-gb")
+LOAD_BALANCERS = ("load-balancer", "lb-flexible-count")
 
 
 def limit_of(shape: Shape, nodes: int) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from .parallelism import check_parallelism, layers_per_stage
 from .pod import pod_of
 from .pool import node_pool_of, other_placements
 from .recipe import Inputs
+from .room import Need, place
 from .shapes import Shape
 from .storage import check_storage, on_local_drives, throughput
 from .times import cache_rate, minutes_of, slow_volume
@@ -78,10 +79,15 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     staging = staging_of(facts.model, model, per_stage, params["model_path_in_container"], whole_set)
     engine = engine_of(inputs, model, memory, (tensor, pipeline), given, faults, warnings)
     node_pool = None
-    if facts.cloud is not None:
-        faults.extend(facts.cloud.faults)
-        choices.add(facts.cloud)
-        node_pool = node_pool_of(inputs, facts.cloud, pipeline, shape, cache["path"])
+    cloud = facts.cloud
+    if cloud is not None:
+        if shape is not None and pipeline:
+            cloud, room_faults, room_warnings = place(cloud, _need(recipe, shape, pipeline - cloud.size, pod))
+            faults.extend(room_faults)
+            warnings.extend(room_warnings)
+        faults.extend(cloud.faults)
+        choices.add(cloud)
+        node_pool = node_pool_of(inputs, cloud, pipeline, shape, cache["path"])
     prices = (
         prices_of(shape, settings["prices"], faults, settings["node_pool_preemptible"]) if shape is not None else None
     )
@@ -123,7 +129,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
             "boot_volume_gb": boot_gb,
         },
         "node_pool": node_pool,
-        "other_placements": other_placements(inputs, facts.cloud) if facts.cloud else [],
+        "other_placements": other_placements(inputs, cloud) if cloud else [],
         "pod": pod,
         "image": {"name": pod["image"], **(line.as_dict() if line else {})},
         "engine": engine,
@@ -170,9 +176,8 @@ def _nodes(
     given = recipe["recipe_node_pool_size"]
     if isinstance(given, int):
         return given
-    kept = choices.kept("nodes")
-    fewest = fewest_nodes(model, shape, options) if shape is not None and not kept else None
-    today = kept or (fewest.pipeline if fewest else None)
+    fewest = fewest_nodes(model, shape, options) if shape is not None else None
+    today = fewest.pipeline if fewest else choices.kept("nodes")
     if today is not None:
         return int(choices.choose("nodes", None, today, "the fewest that hold the model and its context"))
     if shape is not None:
@@ -190,6 +195,12 @@ def _nodes(
         )
         faults.extend(refused or [unknown])
     return 0
+
+
+def _need(recipe: Mapping[str, Any], shape: Shape, nodes: int, pod: Mapping[str, Any]) -> Need:
+    """What the nodes take that are still to be made. A block volume has 50 GB at least (OKE's StorageClasses)."""
+    volumes = sum(max(50, volume["size_gib"]) for volume in pod["volumes"] if volume["kind"] == "block")
+    return Need(shape.name, nodes, shape.gpus, recipe["recipe_node_boot_volume_size_in_gbs"] + volumes)
 
 
 def _sizes(

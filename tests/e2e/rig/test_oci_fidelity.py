@@ -84,6 +84,14 @@ def test_subnets_are_found_from_the_cluster(account: Account) -> None:
     assert subnet.id in [one.id for one in network.list_subnets(account.compartment_id, vcn_id=cluster.vcn_id).data]
 
 
+def test_private_ips_of_a_subnet_are_those_of_its_machines(account: Account, pool_id: str) -> None:
+    network = account.client(oci.core.VirtualNetworkClient)
+    found = oci.pagination.list_call_get_all_results(network.list_private_ips, subnet_id=account.subnet()).data
+    nodes = account.container_engine.get_node_pool(pool_id).data.nodes
+    assert len(found) >= len(nodes) == 1
+    assert {one.subnet_id for one in found} == {account.subnet()}
+
+
 def test_images_need_a_careful_choice(account: Account) -> None:
     cluster = account.container_engine.get_cluster(account.cluster_id).data
     names = [one.source_name for one in account.container_engine.get_node_pool_options(account.cluster_id).data.sources]

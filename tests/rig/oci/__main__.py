@@ -13,7 +13,7 @@ from aiohttp import web
 
 from tests.rig.cluster import Cluster
 from tests.rig.configuration import Rig, RigError
-from tests.rig.oci import compute, identity, limits
+from tests.rig.oci import compute, identity, limits, network
 from tests.rig.oci.accounts import DEFAULT, Accounts
 from tests.rig.oci.cloud import Cloud
 from tests.rig.oci.container_engine import ContainerEngine
@@ -67,6 +67,7 @@ async def serve(rig: Rig) -> None:
     identity.register(operations)
     compute.register(operations, cloud.scenarios.capacity_left)
     limits.register(operations)
+    network.register(operations)
     ObjectStorage(store).register(operations)
     file_storage.register(operations)
     pars.register(operations)

@@ -13,6 +13,7 @@ Facts imitated:
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import itertools
 import secrets
 from pathlib import Path
@@ -31,7 +32,18 @@ from tests.rig.oci.objects import Store
 from tests.rig.oci.state import Tenancy, Timings
 
 DEFAULT = "default"
-OPTIONS = ("name", "node_kind", "cni", "timings", "system_pool", "limits", "administrator", "endpoints")
+OPTIONS = (
+    "name",
+    "node_kind",
+    "cni",
+    "timings",
+    "system_pool",
+    "limits",
+    "quotas",
+    "subnets",
+    "administrator",
+    "endpoints",
+)
 ENDPOINTS = ("public", "private")
 CNI = ("FLANNEL_OVERLAY", "OCI_VCN_IP_NATIVE")
 SYSTEM_SHAPE = "VM.Standard.E5.Flex"
@@ -82,11 +94,13 @@ class Accounts:
             public_key=key.public_key(),
             fingerprint=_fingerprint(key.public_key()),
             timings=_timings(options.get("timings") or {}),
-            limits=_limits(options.get("limits") or {}),
+            limits=_limits(options.get("limits") or {}, "limits"),
+            quotas=_limits(options.get("quotas") or {}, "quotas"),
             administrator=bool(options.get("administrator", True)),
             session_token=_session_token(),
             endpoints=_endpoints(options.get("endpoints") or {}),
         )
+        _set_subnets(tenancy, options.get("subnets") or {})
         tenancy.namespace = "id" + secrets.token_hex(5)
         tenancy.bucket = "models"
         tenancy.images = _images(self._kubernetes_version)
@@ -136,12 +150,12 @@ def _timings(given: dict[str, Any]) -> Timings:
         raise ServiceError(400, "InvalidParameter", f"timings: {error}") from None
 
 
-def _limits(given: dict[str, Any]) -> dict[str, int]:
+def _limits(given: dict[str, Any], where: str) -> dict[str, int]:
     for name, value in given.items():
         if name not in LIMITS:
-            raise invalid_parameter(f"limits.{name} is not known; known are {', '.join(LIMITS)}")
+            raise invalid_parameter(f"{where}.{name} is not known; known are {', '.join(LIMITS)}")
         if not isinstance(value, int) or value < 0:
-            raise invalid_parameter(f"limits.{name} is {value!r}; expected a whole number")
+            raise invalid_parameter(f"{where}.{name} is {value!r}; expected a whole number")
     return given
 
 
@@ -155,6 +169,17 @@ def _endpoints(given: dict[str, Any]) -> dict[str, str]:
 def _session_token() -> str:
     """A token in the form of a JWT; the stand-in knows it, so nothing is read from it."""
     return ".".join(secrets.token_urlsafe(length) for length in (24, 96, 64))
+
+
+def _set_subnets(tenancy: Tenancy, given: dict[str, Any]) -> None:
+    """Give subnets other CIDRs than they have: name -> CIDR."""
+    for name, cidr in given.items():
+        if name not in tenancy.subnets:
+            raise invalid_parameter(f"subnets.{name} is not known; known are {', '.join(tenancy.subnets)}")
+        try:
+            tenancy.subnets[name].cidr = str(ipaddress.ip_network(cidr))
+        except ValueError as error:
+            raise invalid_parameter(f"subnets.{name}: {error}") from None
 
 
 def _fingerprint(key: rsa.RSAPublicKey) -> str:
@@ -216,6 +241,13 @@ def _images(version: str) -> dict[str, str]:
         "Oracle-Linux-8.10-Gen2-GPU-2026.08.14-0",
     ]
     return {new_ocid("image"): name for name in names}
+
+
+def publish_image(tenancy: Tenancy, name: str) -> str:
+    """Offer a further image, as Oracle does every few weeks; its OCID."""
+    ocid = new_ocid("image")
+    tenancy.images[ocid] = name
+    return ocid
 
 
 def _system_pool(tenancy: Tenancy) -> dict[str, Any]:

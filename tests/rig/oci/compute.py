@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Core services, version 20160918: shapes, images and instances of Compute, subnets and VCNs, block volumes.
+"""Core services, version 20160918: shapes, images and instances of Compute, block volumes.
 
 Facts imitated:
 - ListShapes with an availability domain names what that domain offers: none for a shape it does not have;
 - a capacity report is asked for the tenancy's root compartment; it says AVAILABLE, OUT_OF_HOST_CAPACITY or
   HARDWARE_NOT_SUPPORTED for each shape, and reserves nothing;
 - a node's instance bears the OCID of the node entry; one that failed to launch does not exist;
-- a subnet without an availability domain is regional; block volumes lie in one availability domain.
+- block volumes lie in one availability domain.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,7 @@ from tests.rig.oci import errors
 from tests.rig.oci.identifiers import REGION_KEY
 from tests.rig.oci.service import Answer, Call, Operations, page
 from tests.rig.oci.shapes import SHAPES
-from tests.rig.oci.state import Node, Subnet, Tenancy, Volume, now, timestamp
+from tests.rig.oci.state import Node, Tenancy, Volume, now, timestamp
 
 PREFIX = "/20160918"
 MANY = 100
@@ -47,10 +46,6 @@ def register(operations: Operations, capacity: Capacity) -> None:
         ("GetImage", "/images/{image_id}", get_image),
         ("ListInstances", "/instances", list_instances),
         ("GetInstance", "/instances/{instance_id}", get_instance),
-        ("ListSubnets", "/subnets", list_subnets),
-        ("GetSubnet", "/subnets/{subnet_id}", get_subnet),
-        ("ListVcns", "/vcns", list_vcns),
-        ("GetVcn", "/vcns/{vcn_id}", get_vcn),
         ("ListVolumes", "/volumes", list_volumes),
         ("GetVolume", "/volumes/{volume_id}", get_volume),
     ):
@@ -197,75 +192,6 @@ def _instance(tenancy: Tenancy, node: Node) -> dict[str, Any]:
         "timeCreated": timestamp(node.launched),
         "freeformTags": node.pool["nodeConfigDetails"].get("freeformTags") or {},
         "definedTags": {"Oracle-Tags": {"CreatedBy": node.pool["id"]}},
-    }
-
-
-# --- network --------------------------------------------------------------------------------------------------------
-
-
-async def list_subnets(call: Call) -> Answer:
-    call.compartment()
-    name, vcn = call.query("displayName"), call.query("vcnId")
-    found, headers = page(
-        call,
-        call.tenancy.subnets.values(),
-        lambda subnet: (not name or subnet.name == name) and (not vcn or vcn == call.tenancy.vcn_id),
-    )
-    return Answer([_subnet(call.tenancy, subnet) for subnet in found], headers=headers)
-
-
-async def get_subnet(call: Call) -> Answer:
-    subnet = call.tenancy.subnet(call.parameters["subnet_id"])
-    if subnet is None:
-        raise errors.not_found()
-    return Answer(_subnet(call.tenancy, subnet))
-
-
-def _subnet(tenancy: Tenancy, subnet: Subnet) -> dict[str, Any]:
-    return {
-        "id": subnet.id,
-        "compartmentId": tenancy.compartment_id,
-        "vcnId": tenancy.vcn_id,
-        "displayName": subnet.name,
-        "availabilityDomain": None,
-        "cidrBlock": subnet.cidr,
-        "ipv4CidrBlocks": [subnet.cidr],
-        "lifecycleState": "AVAILABLE",
-        "prohibitInternetIngress": subnet.private,
-        "prohibitPublicIpOnVnic": subnet.private,
-        "routeTableId": tenancy.vcn_id.replace("vcn", "routetable"),
-        "securityListIds": [],
-        "virtualRouterIp": str(ipaddress.ip_network(subnet.cidr)[1]),
-        "virtualRouterMac": "00:00:17:00:00:01",
-        "timeCreated": timestamp(tenancy.created),
-        "freeformTags": {},
-        "definedTags": {},
-    }
-
-
-async def list_vcns(call: Call) -> Answer:
-    call.compartment()
-    found, headers = page(call, [call.tenancy])
-    return Answer([_vcn(tenancy) for tenancy in found], headers=headers)
-
-
-async def get_vcn(call: Call) -> Answer:
-    if call.parameters["vcn_id"] != call.tenancy.vcn_id:
-        raise errors.not_found()
-    return Answer(_vcn(call.tenancy))
-
-
-def _vcn(tenancy: Tenancy) -> dict[str, Any]:
-    return {
-        "id": tenancy.vcn_id,
-        "compartmentId": tenancy.compartment_id,
-        "cidrBlock": "10.0.0.0/16",
-        "cidrBlocks": ["10.0.0.0/16"],
-        "displayName": f"vcn-{tenancy.name}",
-        "lifecycleState": "AVAILABLE",
-        "timeCreated": timestamp(tenancy.created),
-        "freeformTags": {},
-        "definedTags": {},
     }
 
 

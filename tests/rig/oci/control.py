@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The control address: what tests ask of the cloud, beside its APIs. No signature; loopback only.
 
-POST   /tenancies {name?, node_kind?: process|kwok, cni?, timings?{...}, limits?{...}, system_pool?, administrator?,
-                   endpoints?{public?, private?}}
+POST   /tenancies {name?, node_kind?: process|kwok, cni?, timings?{...}, limits?{...}, quotas?{...}, subnets?{...},
+                   system_pool?, administrator?, endpoints?{public?, private?}}
                                     a new account (or that of this name) -> {compartment_id, oke_cluster_id, settings,
                                     ...}
 GET    /tenancies                   all of them
+POST   /images {tenancy, name}      a further node image -> {id}
 POST   /scenarios {match, do}       a fault (see scenarios.py) -> {id, ...}
 GET    /scenarios, DELETE /scenarios[/id][?tenancy=]
 GET    /calls?tenancy=&since=&operation=   the call log, oldest first; `since` in seconds since 1970
@@ -28,7 +29,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from tests.rig.oci.accounts import Accounts
+from tests.rig.oci.accounts import Accounts, publish_image
 from tests.rig.oci.cloud import Cloud
 from tests.rig.oci.cluster_tokens import review
 from tests.rig.oci.engines import Engines
@@ -66,6 +67,7 @@ class Control:
             [
                 web.post("/tenancies", self.create_tenancy),
                 web.get("/tenancies", self.list_tenancies),
+                web.post("/images", self.add_image),
                 web.post("/scenarios", self.create_scenario),
                 web.get("/scenarios", self.list_scenarios),
                 web.delete("/scenarios", self.delete_scenarios),
@@ -90,6 +92,13 @@ class Control:
 
     async def list_tenancies(self, request: web.Request) -> web.Response:
         return web.json_response([self._accounts.describe(tenancy) for tenancy in self._cloud.tenancies])
+
+    async def add_image(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        for name in ("tenancy", "name"):
+            if not body.get(name):
+                raise missing_parameter(name)
+        return web.json_response({"id": publish_image(self._cloud.tenancy(body["tenancy"]), body["name"])})
 
     # --- scenarios ------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,10 @@ Facts imitated:
 - the unit of GPU limits is GPUs, not machines; they are limits of one availability domain;
 - availabilityDomain must be given for those and must not be given for limits of the region: else 400 InvalidParameter;
 - a limit of which the availability is not known is 404;
-- a launch beyond the limit is 400 LimitExceeded ("The following service limits were exceeded: <name>.").
+- asked for the tenancy's root compartment, the answer is of the limit; for another compartment, its quota counts too, and
+  effectiveQuotaValue is there only where there is one;
+- a launch beyond the limit is 400 LimitExceeded ("The following service limits were exceeded: <name>."), one beyond
+  the compartment's quota 400 QuotaExceeded.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ def register(operations: Operations) -> None:
 
 
 async def get_resource_availability(call: Call) -> Answer:
-    call.compartment(root=True)
+    compartment = call.compartment(root=True)
     name, domain = call.parameters["limit"], call.query("availabilityDomain")
     limit = LIMITS.get(name)
     if limit is None or limit.service != call.parameters["service"]:
@@ -58,14 +61,15 @@ async def get_resource_availability(call: Call) -> Answer:
         raise errors.invalid_parameter(f"availabilityDomain {domain} does not exist")
     amount = call.tenancy.limits.get(name, limit.amount)
     taken = used(call.tenancy, name, domain)
-    left = max(amount - taken, 0)
+    quota = call.tenancy.quotas.get(name) if compartment == call.tenancy.compartment_id else None
+    left = max(min(amount, amount if quota is None else quota) - taken, 0)
     return Answer(
         {
             "used": taken,
             "available": left,
             "fractionalUsage": float(taken),
             "fractionalAvailability": float(left),
-            "effectiveQuotaValue": None,
+            "effectiveQuotaValue": quota,
         }
     )
 
@@ -73,10 +77,12 @@ async def get_resource_availability(call: Call) -> Answer:
 def check_launch(tenancy: Tenancy, node: Node) -> ServiceError | None:
     """The error of a launch that goes beyond the limit of its shape; the node's own entry counts."""
     name = SHAPES[node.pool["nodeShape"]].limit
-    amount = tenancy.limits.get(name, LIMITS[name].amount)
-    if used(tenancy, name, node.availability_domain) <= amount:
-        return None
-    return ServiceError(400, "LimitExceeded", f"The following service limits were exceeded: {name}.")
+    taken = used(tenancy, name, node.availability_domain)
+    if taken > tenancy.limits.get(name, LIMITS[name].amount):
+        return ServiceError(400, "LimitExceeded", f"The following service limits were exceeded: {name}.")
+    if name in tenancy.quotas and taken > tenancy.quotas[name]:
+        return ServiceError(400, "QuotaExceeded", f"The following compartment quotas were exceeded: {name}.")
+    return None
 
 
 def used(tenancy: Tenancy, name: str, domain: str | None) -> int:

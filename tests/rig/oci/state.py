@@ -190,6 +190,8 @@ class Tenancy:
     volumes: dict[str, Volume] = dataclasses.field(default_factory=dict)
     limits: dict[str, int] = dataclasses.field(default_factory=dict)
     """service limit -> how much the account may have of it, where it is not the default"""
+    quotas: dict[str, int] = dataclasses.field(default_factory=dict)
+    """service limit -> how much of it the compartment may have, where a quota policy says so"""
     retry_tokens: dict[tuple[str, str], tuple[datetime, str, Any]] = dataclasses.field(default_factory=dict)
     """(operation, token) -> when, digest of the request, the answer"""
 

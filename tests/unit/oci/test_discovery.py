@@ -157,7 +157,8 @@ def test_own_pool_stays_in_an_allowed_domain(cluster: dict[str, Any]) -> None:
 def test_where_else_the_pool_may_go(cluster: dict[str, Any]) -> None:
     def others(*domains: str) -> list[tuple[str, str]]:
         found = discover(cluster, replace(WISHES, availability_domains=domains))
-        return [(entry["availability_domain"], entry["subnet_id"]) for (entry,) in found.others]
+        places = [place["placement_configs"] for place in found.placements]
+        return [(entry["availability_domain"], entry["subnet_id"]) for (entry,) in places[1:]]
 
     assert others() == [(AD[2], "second")], "the first lies where a pool is; AD-1 does not offer the shape"
     assert others("IAD-AD-3", AD[1]) == [(AD[1], "second")]
@@ -210,3 +211,15 @@ def test_faults(cluster: dict[str, Any], change: dict[str, Any], wishes: dict[st
 def test_short_domain() -> None:
     assert short_domain("Uocm:IAD-AD-1") == "IAD-AD-1"
     assert short_domain("IAD-AD-1") == "IAD-AD-1"
+
+
+def test_a_pool_that_has_nodes_is_not_moved_by_adopted_defaults(cluster: dict[str, Any]) -> None:
+    cluster["node_pools"].append(own_pool(size=2))
+    adopted = discover(cluster, replace(WISHES, adopt_defaults=True))
+    assert adopted.values["placement_configs"] == [{"availability_domain": AD[0], "subnet_id": "workers"}]
+
+
+def test_groups_that_other_pools_get_later_are_not_taken(cluster: dict[str, Any]) -> None:
+    cluster["node_pools"].append(own_pool())
+    cluster["node_pools"][0]["nsg_ids"] = ["later"]
+    assert "nsg_ids" not in discover(cluster, WISHES).values
