@@ -61,8 +61,8 @@ options:
     description:
       - URL of the services, for private endpoints and realms that the SDK does not know. One URL for all services, or a
         mapping of service to URL.
-      - Services are C(container_engine), C(identity), C(compute), C(virtual_network), C(limits) and C(object_storage). One
-        that is not in the mapping has the address of its region.
+      - Services are C(container_engine), C(identity), C(compute), C(virtual_network), C(limits), C(file_storage) and
+        C(object_storage). One that is not in the mapping has the address of its region.
     type: raw
 requirements:
   - oci >= 2.150.0
