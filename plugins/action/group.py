@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,12 +14,13 @@ from urllib.parse import quote
 from ..module_utils.kube.client import Kubernetes
 from ..module_utils.kube.group import read_secret
 from ..module_utils.kube.removal import left_folders, namespace_of, objects_of, own_namespace, pods_of
-from ..module_utils.planning.fault import Fault
+from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.manifests.objects import render, secret
 from ..module_utils.planning.manifests.running import keep_pods, runtime_of
 from ..module_utils.planning.names import COLLECTION, object_names
 from ..module_utils.planning.observation import readable_seconds
 from ..plugin_utils.action import Action
+from ..plugin_utils.bucket_access import BucketAccess
 from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.inputs import given_inputs
 
@@ -40,21 +42,38 @@ class ActionModule(Action):
         self._cluster = Cluster(inputs.settings, arguments.get("kubeconfig"))
         kubernetes = self._cluster.connect()
         programs = {path.name: path.read_text(encoding="utf-8") for path in sorted(PROGRAMS.glob("*.py"))}
-        objects = render(plan, programs)
+        namespace, *objects = render(plan, programs)
         kept = self._keep_pods(kubernetes, plan, objects)
-        namespace_exists = kubernetes.get(f"/api/v1/namespaces/{plan['deployment']['namespace']}") is not None
-        # A Secret that a pod mounts has to be there before the pod; the first object is the namespace.
-        objects[1:1] = self._secrets(kubernetes, plan, inputs.secrets)
-        summary = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
-        if self._task.check_mode and not (namespace_exists and kubernetes.get(_RAYCLUSTER_CRD)):
+        own = own_namespace(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"])
+        # A namespace that somebody else made bears no mark of ours: it would go with the deployment.
+        first = [namespace] if own is not False else []
+        access = self._access(kubernetes, inputs.settings, plan["deployment"], task_vars)
+        known = own is not None and kubernetes.get(_RAYCLUSTER_CRD)
+        reads_bucket = plan["staging"]["source"] == "bucket"
+        wanted = self._secrets(kubernetes, plan, inputs.secrets)
+        if reads_bucket:
+            announced = access.announce(plan)
+            if announced and not self._task.check_mode:
+                self._apply([*first, announced], task_vars)
+            wanted += access.present(plan)
+            raycluster = next(item for item in objects if item["kind"] == "RayCluster")
+            raycluster["metadata"]["annotations"].update(access.annotation())
+        # A Secret that a pod mounts has to be there before the pod.
+        objects = [*first, *wanted, *objects]
+        if self._task.check_mode and not known:
             # The API server can dry-run only into a namespace, and of a kind, that it knows.
-            made = [{"object": name, "change": "would be made"} for name in summary]
+            names = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
+            made = [{"object": name, "change": "would be made"} for name in names]
             return {"changed": True, "objects": made, "drift": []}
-        server_side = {"field_manager": COLLECTION, "force_conflicts": True}
-        result = self._write(objects, task_vars, state="present", apply=True, server_side_apply=server_side)
+        changes = _changes(self._apply(objects, task_vars))
+        if reads_bucket:
+            access.settle(plan)
+        elif access.record:
+            changes += [{"object": words, "change": "revoked"} for words in access.revoke()]
+            if not inputs.secrets.get("par"):
+                self._remove([access.reference()], task_vars)
         for fault in kept:
             self._display.display(f"  {fault.line()}")
-        changes = _changes(result)
         return {
             "changed": bool(changes),
             "objects": changes,
@@ -84,21 +103,34 @@ class ActionModule(Action):
         self._cluster = Cluster(settings, arguments.get("kubeconfig"))
         kubernetes = self._cluster.connect()
         namespace = namespace_of(kubernetes, name, settings["namespace"])
+        access = self._access(kubernetes, settings, {"name": name, "namespace": namespace}, task_vars)
         objects = objects_of(kubernetes, name, namespace)
         removed = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
         kept = [f"{folder} of the nodes" for folder in left_folders(kubernetes, name, namespace)]
+        left: list[dict[str, Any]] = []
         own = own_namespace(kubernetes, name, namespace)
         if own is False:
             kept.append(f"Namespace/{namespace} (it was not made for this deployment)")
-        if objects:
-            self._write(objects, task_vars, state="absent", wait=True, wait_timeout=REMOVAL_SECONDS)
+        # The Secret says which request is to be revoked: it goes when that is.
+        last = [item for item in objects if item["metadata"]["name"] == access.secret_name] if access.record else []
+        self._remove([item for item in objects if item not in last], task_vars)
         if not self._task.check_mode:
             self._wait_for_pods(kubernetes, name, namespace)
+        try:
+            removed += access.revoke()
+        except Refused as refused:
+            # The nodes cost money and go all the same.
+            left = [fault.as_dict() for fault in refused.faults]
+            held = [f"{item['kind']}/{item['metadata']['name']}" for item in last]
+            removed = [words for words in removed if words not in held]
+            kept += [f"{words} (it says which request is still to be revoked)" for words in held]
+            return {"changed": bool(removed), "removed": removed, "kept": kept, "left": left}
+        self._remove(last, task_vars)
         if own:
             removed.append(f"Namespace/{namespace}")
             item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
-            self._write([item], task_vars, state="absent", wait=True, wait_timeout=REMOVAL_SECONDS)
-        return {"changed": bool(removed), "removed": removed, "kept": kept}
+            self._remove([item], task_vars)
+        return {"changed": bool(removed), "removed": removed, "kept": kept, "left": left}
 
     def _wait_for_pods(self, kubernetes: Kubernetes, name: str, namespace: str) -> None:
         """Pods end after their RayCluster is gone; a node taken away from under them would leave them half dead."""
@@ -115,6 +147,22 @@ class ActionModule(Action):
                 self._display.display(f"  {readable_seconds(age):>6}  {len(pods)} pods still end")
                 said = len(pods)
             time.sleep(1)
+
+    def _access(
+        self, kubernetes: Kubernetes, settings: dict[str, Any], deployment: Mapping[str, str], task_vars: dict[str, Any]
+    ) -> BucketAccess:
+        def run(module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+            return self.run_module(module, arguments, task_vars)
+
+        return BucketAccess(kubernetes, settings, deployment["name"], deployment["namespace"], run)
+
+    def _apply(self, objects: list[dict[str, Any]], task_vars: dict[str, Any]) -> dict[str, Any]:
+        server_side = {"field_manager": COLLECTION, "force_conflicts": True}
+        return self._write(objects, task_vars, state="present", apply=True, server_side_apply=server_side)
+
+    def _remove(self, objects: list[dict[str, Any]], task_vars: dict[str, Any]) -> None:
+        if objects:
+            self._write(objects, task_vars, state="absent", wait=True, wait_timeout=REMOVAL_SECONDS)
 
     def _write(self, objects: list[dict[str, Any]], task_vars: dict[str, Any], **options: Any) -> dict[str, Any]:
         arguments = {"resource_definition": objects, **self._cluster.arguments(), **options}

@@ -52,6 +52,9 @@ class ActionModule(Action):
         if playbook == "status" and failed is None:
             result["faults"] = not_ready(details, result["deployment"])
             result["ok"] = not result["faults"]
+        if playbook == "undeploy" and failed is None:
+            result["faults"] = list((results.get("undeploy") or {}).get("left") or [])
+            result["ok"] = not result["faults"]
         self._write("result_file", json.dumps(result, indent=2) + "\n")
         if playbook == "plan" and plan:
             self._write("html_file", page(plan))

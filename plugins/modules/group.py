@@ -77,6 +77,12 @@ kept:
   type: list
   elements: str
   sample: []
+left:
+  description: Faults of what should have gone and did not; the rest is removed all the same.
+  returned: when O(state=absent)
+  type: list
+  elements: dict
+  sample: []
 started:
   description: When the work began, UTC.
   returned: always

@@ -96,6 +96,10 @@ deployments:
       description: Hash of each field of the plan that it follows.
       type: dict
       sample: {pod.image: 01234567}
+    source_request:
+      description: The pre-authenticated request that its pods read a bucket through, with C(time_expires). Empty without one.
+      type: dict
+      sample: {}
     phases:
       description: How far each phase is.
       type: dict

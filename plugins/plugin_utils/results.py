@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from ..module_utils.planning.description import describe
 from ..module_utils.planning.fault import Fault
 from ..module_utils.planning.names import DEPLOYMENT_TAG
+from ..module_utils.planning.source_access import end_near
 
 Details = tuple[dict[str, Any], list[str]]
 Results = Mapping[str, Mapping[str, Any]]
@@ -67,6 +68,8 @@ def status(results: Results) -> Details:
     deployments = list((results.get("status") or {}).get("deployments") or [])
     keys = ("name", "namespace", "state", "ready", "shape", "nodes", "usd_per_hour", "age_seconds", "failure")
     details = [{**{key: entry[key] for key in keys}, "drift": []} for entry in deployments]
+    now = datetime.now(timezone.utc)
+    warnings = [fault for entry in deployments if (fault := end_near(entry.get("source_request") or {}, now))]
     orphans = _orphans(results, {entry["name"] for entry in deployments})
     header = ("NAME", "NAMESPACE", "STATE", "NODES", "SHAPE", "USD/H", "AGE", "WHAT IS AWAITED")
     rows = [header]
@@ -82,7 +85,8 @@ def status(results: Results) -> Details:
         f"Node pool {orphan['node_pool']} ({orphan['nodes']} nodes) has no RayCluster: run deploy again, or undeploy."
         for orphan in orphans
     ]
-    return {"deployments": details, "orphans": orphans}, lines
+    lines += [f"Warning: {fault.line()}" for fault in warnings]
+    return {"deployments": details, "orphans": orphans, "warnings": [fault.as_dict() for fault in warnings]}, lines
 
 
 def not_ready(details: Mapping[str, Any], asked: str | None) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from ..planning.names import (
     label_selector,
 )
 from ..planning.observation import Observation, judge, progress_lines
+from ..planning.source_access import recorded
 from .client import Kubernetes
 
 RAYCLUSTERS = "/apis/ray.io/v1/rayclusters"
@@ -61,6 +62,7 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "choices": _json(annotations.get(CHOICES_ANNOTATION)),
         "given": annotations.get(GIVEN_ANNOTATION, ""),
         "fields": _json(annotations.get(FIELDS_ANNOTATION)),
+        "source_request": recorded(annotations),
         "phases": {step.phase: step.text for step in judgement.steps},
         "failure": judgement.failure.as_dict() if judgement.failure else None,
     }
@@ -149,6 +151,9 @@ class Observer:
 def read_secret(kubernetes: Kubernetes, namespace: str, name: str) -> dict[str, str] | None:
     """Return the decoded values of a Secret, or None where there is none."""
     item = kubernetes.get(f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}")
-    if item is None:
-        return None
+    return None if item is None else secret_values(item)
+
+
+def secret_values(item: Mapping[str, Any]) -> dict[str, str]:
+    """Return the decoded values of a Secret."""
     return {key: base64.b64decode(value).decode() for key, value in (item.get("data") or {}).items()}

@@ -24,7 +24,7 @@ RECIPE_ANNOTATION = "multinode.inference/recipe"
 SHAPE_ANNOTATION = "multinode.inference/shape"
 CHOICES_ANNOTATION = "multinode.inference/choices"
 PRICE_ANNOTATION = "multinode.inference/usd-per-hour"
-SOURCE_ANNOTATION = "multinode.inference/source-hash"
+REQUEST_ANNOTATION = "multinode.inference/source-request"
 CREATED_ANNOTATION = "multinode.inference/created"
 # Of the RayCluster: what was given (its hash), each field of the plan (its hash), and the pods as they were rendered.
 GIVEN_ANNOTATION = "multinode.inference/given"

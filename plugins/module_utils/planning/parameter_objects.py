@@ -51,7 +51,6 @@ OBJECT_STORAGE = (
         "string",
         "Bucket that holds the model's objects, in place of `par`; of the caller's own tenancy, in the cluster's region.",
         "a pre-authenticated request for the model's folder, made for the deployment",
-        not_served="the pods read from a pre-authenticated request only",
     ),
     _MOUNT,
     _VOLUME_SIZE,

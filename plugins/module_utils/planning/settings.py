@@ -180,6 +180,14 @@ SOURCES = (
         "URL that repositories are read from, by deploy and by the pods: the Hub, or a mirror that speaks as it does.",
         default="https://huggingface.co",
     ),
+    Parameter(
+        "source_request_days",
+        "integer",
+        "Days that the pre-authenticated request for a bucket_name holds; deploy renews it in time.",
+        # A pod that is replaced months later reads through it.
+        default=365,
+        minimum=1,
+    ),
 )
 
 KUBERAY = (

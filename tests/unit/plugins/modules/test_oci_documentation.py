@@ -14,13 +14,16 @@ from ansible_collections.multinode.inference.plugins.modules import (
     oci_cluster_info,
     oci_node_pool,
     oci_node_pool_info,
+    oci_preauthenticated_request,
 )
 
 COMPARED = ("type", "default", "choices", "required", "elements")
 
 
 @pytest.mark.parametrize(
-    "module", [model_info, oci_cluster_info, oci_node_pool, oci_node_pool_info], ids=lambda module: module.__name__
+    "module",
+    [model_info, oci_cluster_info, oci_node_pool, oci_node_pool_info, oci_preauthenticated_request],
+    ids=lambda module: module.__name__,
 )
 def test_options_are_documented(module: Any) -> None:
     documented = yaml.safe_load(module.DOCUMENTATION)["options"]

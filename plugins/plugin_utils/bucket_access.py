@@ -1,0 +1,123 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The pre-authenticated request through which a deployment's pods read a bucket, over the life of the deployment.
+
+The Secret is the home of its URL, which the cloud tells once only. Before a request is made the Secret says which one is to
+be looked for, and the last to go at the end is the Secret: so no run that is killed leaves a request that nobody knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..module_utils.kube.client import Kubernetes
+from ..module_utils.kube.group import RAYCLUSTERS, secret_values
+from ..module_utils.planning.manifests.objects import secret
+from ..module_utils.planning.names import label_selector, object_names
+from ..module_utils.planning.settings import SIGN_IN
+from ..module_utils.planning.source_access import record_of, recorded, request_name
+
+_MODULE = "multinode.inference.oci_preauthenticated_request"
+_KIND = "source_secret"
+
+
+class BucketAccess:
+    """The request of the deployment `name`, as its Secret (else its RayCluster) says.
+
+    run_module  runs a module with arguments and returns its result; Refused when it failed
+    """
+
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        settings: Mapping[str, Any],
+        name: str,
+        namespace: str,
+        run_module: Callable[[str, dict[str, Any]], dict[str, Any]],
+    ) -> None:
+        self._kubernetes = kubernetes
+        self._settings = settings
+        self._name = name
+        self._namespace = namespace
+        self._run_module = run_module
+        self._made = ""
+        self.secret_name = object_names(name)[_KIND]
+        item = kubernetes.get(f"/api/v1/namespaces/{namespace}/secrets/{self.secret_name}") or {}
+        self.has_secret = bool(item)
+        self.url = secret_values(item).get("par", "")
+        self.record = recorded((item.get("metadata") or {}).get("annotations")) or self._record_of_raycluster()
+
+    def _record_of_raycluster(self) -> dict[str, str]:
+        for item in self._kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(self._name)):
+            if item["metadata"]["namespace"] == self._namespace:
+                return recorded(item["metadata"].get("annotations"))
+        return {}
+
+    def announce(self, plan: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the Secret that has to be there before a request is made, None where it is: it names the request."""
+        source = plan["model"]["source"]
+        place = {key: source[key] for key in ("region", "namespace", "bucket")}
+        if self.record and place == {key: self.record.get(key) for key in place}:
+            return None if self.has_secret else self._secret(plan, self.record)
+        if self.record:
+            self.revoke()
+        # It tells this cluster from others whose deployments read the same bucket.
+        cluster = (self._kubernetes.get("/api/v1/namespaces/kube-system") or {}).get("metadata", {}).get("uid", "")
+        self.record = {"name": request_name(self._name, self._namespace, cluster), **place}
+        self.url = ""
+        return self._secret(plan, self.record)
+
+    def present(self, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Make the request where the one of the record does not serve; return the Secret, where it is another now."""
+        known = self.record.get("id") if self.url else None
+        result = self._ask(plan, known)
+        if result.get("url"):
+            self.url, self._made = result["url"], result["request"]["id"]
+        if result["request"]:
+            self.record = {key: value for key, value in result["request"].items() if isinstance(value, str)}
+        would_be_made = result["changed"] and not result["request"]
+        return [self._secret(plan, self.record)] if self._made or would_be_made else []
+
+    def settle(self, plan: Mapping[str, Any]) -> None:
+        """After the Secret has its new URL: revoke what bears the name beside it."""
+        if self._made:
+            self._ask(plan, self._made)
+
+    def revoke(self) -> list[str]:
+        """Revoke the request of the record and all that bear its name; return what was revoked, in words."""
+        if not self.record:
+            return []
+        result = self._run({"state": "absent"})
+        words = f"pre-authenticated request {self.record['name']} of bucket {self.record['bucket']}"
+        return [words] * bool(result["revoked"])
+
+    def reference(self) -> dict[str, Any]:
+        """Return the Secret by its name."""
+        metadata = {"name": self.secret_name, "namespace": self._namespace}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+
+    def annotation(self) -> dict[str, str]:
+        """Return the annotation that bears the record, {} where no request is known."""
+        return record_of(self.record) if self.record.get("id") else {}
+
+    def _ask(self, plan: Mapping[str, Any], known: str | None) -> dict[str, Any]:
+        days = self._settings["source_request_days"]
+        return self._run({"state": "present", "prefix": plan["staging"]["prefix"], "id": known, "days": days})
+
+    def _run(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        place = {
+            "name": self.record["name"],
+            "bucket_name": self.record["bucket"],
+            "bucket_namespace": self.record["namespace"],
+            "cluster_id": self._settings["oke_cluster_id"],
+        }
+        sign_in = {name: self._settings[name] for name in SIGN_IN}
+        # A bucket stays where it was found, whatever region is named today.
+        sign_in["region"] = self.record.get("region") or sign_in["region"]
+        return self._run_module(_MODULE, {**sign_in, **place, **arguments})
+
+    def _secret(self, plan: Mapping[str, Any], record: Mapping[str, str]) -> dict[str, Any]:
+        item = secret(plan, _KIND, {"par": self.url} if self.url else {})
+        item["metadata"]["annotations"].update(record_of(record))
+        return item
