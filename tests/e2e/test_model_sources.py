@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,11 @@ import pytest
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
 from tests.rig import samples
+from tests.rig.hugging_face import Hub, Repository
+from tests.rig.model import write_tiny_llama
 
+TOKEN = "hf_canary_of_the_tests"
+REPOSITORY = "rig-models/tiny-llama"
 REQUEST = "multinode.inference/source-request"
 
 
@@ -47,21 +53,45 @@ def identities(rig: RunningRig, namespace: str) -> dict[str, Any]:
 
 
 class Kept(Playbooks):
-    """Playbooks at the most talkative level, which keep what every run printed and wrote."""
+    """Playbooks at the most talkative level. What every run printed and wrote is kept, and every command line meanwhile."""
 
-    outputs: list[str]
+    def __init__(self, folder: Path, environment: dict[str, str], settings: dict[str, Any]) -> None:
+        super().__init__(folder, environment, settings)
+        self.outputs: list[str] = []
+        self.commands: set[str] = set()
 
     def run(self, playbook: str, *variables: Any, options: tuple[str, ...] = ("-vvv",), **more: Any) -> Run:
-        run = super().run(playbook, *variables, options=options, **more)
+        ended = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(ended,))
+        watch.start()
+        try:
+            run = super().run(playbook, *variables, options=options, **more)
+        finally:
+            ended.set()
+            watch.join()
         self.outputs.append(run.output + json.dumps(run.result))
         return run
 
+    def _watch(self, ended: threading.Event) -> None:
+        while not ended.wait(0.2):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    self.commands.add(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+
+    def show_nowhere(self, secret: str, rig: RunningRig) -> None:
+        """See that no output, result, command line or log holds the secret; the cloud itself knows its requests."""
+        assert len(secret) > 10
+        assert self.outputs and self.commands
+        for text in (*self.outputs, *self.commands):
+            assert secret not in text
+        for log in Path(rig.directory, "logs").glob("*.log"):
+            if log.name != "oci.log":
+                assert secret not in log.read_text(encoding="utf-8", errors="replace"), log.name
+
 
 @pytest.fixture
-def playbooks(tmp_path: Path, rig: RunningRig, tenancy: Tenancy) -> Iterator[Kept]:
-    playbooks = Kept(tmp_path, rig.environment(), {**tenancy.settings, "endpoint_exposure": "none"})
-    playbooks.outputs = []
-    yield playbooks
+def playbooks(tmp_path: Path, rig: RunningRig, tenancy: Tenancy) -> Kept:
+    return Kept(tmp_path, rig.environment(), {**tenancy.settings, "endpoint_exposure": "none"})
 
 
 def test_a_bucket_is_read_through_a_request_that_lives_as_long_as_the_deployment(
@@ -118,10 +148,73 @@ def test_a_bucket_is_read_through_a_request_that_lives_as_long_as_the_deployment
     assert [entry for entry in removed.result["removed"] if entry.startswith("pre-authenticated request")]
     assert [request.id for request in requests_of(rig, tenancy)] == [foreign.id]
     for url in urls:
-        secret = url.split("/p/")[1].split("/")[0]
-        assert len(secret) > 10
-        for output in playbooks.outputs:
-            assert secret not in output
-        for log in Path(rig.directory, "logs").glob("*.log"):
-            if log.name != "oci.log":
-                assert secret not in log.read_text(encoding="utf-8", errors="replace"), log.name
+        playbooks.show_nowhere(url.split("/p/")[1].split("/")[0], rig)
+
+
+@pytest.fixture
+def hub(rig: RunningRig, tmp_path: Path) -> Iterator[Hub]:
+    """A Hub with one gated repository that holds the tiny Llama, its weights in large file storage."""
+    hub = Hub(rig.configuration)
+    hub.tokens = {TOKEN}
+    repository = hub.repositories[REPOSITORY] = Repository(gated=True, readers={TOKEN})
+    (tmp_path / "model").mkdir()
+    names = write_tiny_llama(tmp_path / "model", shards=4, layers=4, hidden=64)
+    repository.commit({name: (tmp_path / "model" / name).read_bytes() for name in names})
+    with hub.running():
+        yield hub
+
+
+def test_a_gated_repository_is_staged_at_the_commit_that_the_deployment_was_made_with(
+    rig: RunningRig, tenancy: Tenancy, playbooks: Kept, hub: Hub
+) -> None:
+    name = "hubway"
+    playbooks.settings["hugging_face_endpoint"] = hub.url
+    # The Hub's certificate is signed by the rig's own authority, as that of a mirror behind a firewall might be.
+    authority = {"SSL_CERT_FILE": str(hub.authority)}
+    source = {"repository": REPOSITORY, "mount_location": "/models", "volume_size_in_gbs": 50}
+    recipe = samples.light_recipe(
+        "",
+        deployment_name=name,
+        input_hugging_face=source,
+        recipe_container_env=[{"key": key, "value": value} for key, value in authority.items()],
+    )
+    del recipe["input_object_storage"]
+    repository = hub.repositories[REPOSITORY]
+    first_commit = repository.branches["main"]
+
+    # As the pods would read it: a token of this machine's is of no use to them.
+    refused = playbooks.run("deploy", recipe, environment={**authority, "HF_TOKEN": TOKEN})
+    assert [fault["code"] for fault in refused.faults] == ["repository_gated"], refused.output
+    assert "token_secret_name" in refused.faults[0]["remedy"]
+    assert not rig.steer("GET", f"/calls?tenancy={tenancy.compartment_id}&operation=CreateNodePool")
+
+    rig.kubectl("create", "namespace", name)
+    rig.kubectl("create", "secret", "generic", "hub", "--namespace", name, f"--from-literal=hf={TOKEN}")
+    source.update(token_secret_name="hub", token_secret_key="hf")
+    environment = {**authority, "HF_TOKEN": TOKEN}
+    try:
+        hub.requests.clear()
+        first = playbooks.run("deploy", recipe, environment=environment)
+        assert first.code == 0, first.output
+        assert first.result is not None and first.result["completion"]
+        assert first.result["plan"]["model"]["source"]["commit"] == first_commit
+        assert any(request.store for request in hub.requests), "the weights came by links"
+        assert not any(request.token for request in hub.requests if request.store)
+
+        repository.commit({**repository.commits[first_commit], "README.md": b"another commit"})
+        second = playbooks.run("deploy", recipe, environment=environment)
+        assert second.recap["changed"] == 0, second.output
+        assert second.result is not None
+        newer = [warning for warning in second.result["warnings"] if warning["code"] == "newer_choice"]
+        assert [warning["found"] for warning in newer] == [f"{first_commit}, kept"]
+        assert repository.branches["main"] in newer[0]["expected"]
+    finally:
+        removed = playbooks.run("undeploy", recipe)
+    assert removed.code == 0, removed.output
+    # What is not ours stays: the namespace that was there, and the Secret in it.
+    assert rig.kubectl("get", "secret", "--namespace", name, "--output", "name").split() == ["secret/hub"]
+    assert removed.result is not None and removed.result["kept"] == [
+        f"Namespace/{name} (it was not made for this deployment)"
+    ]
+    rig.kubectl("delete", "namespace", name, "--wait=false")
+    playbooks.show_nowhere(TOKEN, rig)
