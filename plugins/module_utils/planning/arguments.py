@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from .command_arguments import PLACE, options
 from .fault import Fault
@@ -28,8 +29,10 @@ class EngineArguments:
     whole_set: str = ""
 
 
-def read_arguments(given: Sequence[str], max_model_length: int | None, faults: list[Fault]) -> EngineArguments:
+def read_arguments(recipe: Mapping[str, Any], settings: Mapping[str, Any], faults: list[Fault]) -> EngineArguments:
     """Return what the arguments mean for memory, types and files; a value that vLLM would refuse is a fault."""
+    given: Sequence[str] = recipe["recipe_container_command_args"] or []
+    overhead, memory = settings["gpu_overhead_mib"], settings["gpu_memory_mib"]
     values = {option.name: option.value for option in options(given)}
 
     def number(name: str, kind: type[int] | type[float], most: float = float("inf")) -> int | float | None:
@@ -55,9 +58,11 @@ def read_arguments(given: Sequence[str], max_model_length: int | None, faults: l
         MemoryOptions(
             gpu_memory_utilization=defaults.gpu_memory_utilization if utilization is None else utilization,
             kv_cache_dtype=values.get("--kv-cache-dtype") or defaults.kv_cache_dtype,
-            max_model_len=max_model_length,
+            max_model_len=recipe["recipe_max_model_length"],
             block_size=defaults.block_size if block is None else int(block),
             max_num_batched_tokens=None if batched is None else int(batched),
+            overhead_gib=None if overhead is None else overhead / 1024,
+            gpu_memory_gib=None if memory is None else memory / 1024,
         ),
         values.get("--dtype") or "auto",
         f"the load format {load_format} reads all files on every node" if load_format in _WHOLE_SET_FORMATS else "",

@@ -168,6 +168,8 @@ def alternatives(
 
     Of x86 only: the image that is taken by itself is made for it (images.py).
     """
+    # What was given is of the recipe's own GPUs.
+    options = replace(options, gpu_memory_gib=None, overhead_gib=None)
     found = []
     for shape in shapes:
         if shape.vendor != "nvidia" or shape.architecture != "amd64":

@@ -38,9 +38,11 @@ def checked_shape(
     return shape
 
 
-def check_room(recipe: Mapping[str, Any], params: Mapping[str, Any], shape: Shape, faults: list[Fault]) -> None:
+def check_room(recipe: Mapping[str, Any], settings: Mapping[str, Any], shape: Shape, faults: list[Fault]) -> None:
     """The pod has to fit on its node, beside what the kubelet keeps for itself."""
-    room = allocatable(shape, recipe["recipe_node_boot_volume_size_in_gbs"])
+    params = recipe["recipe_raycluster_params"]
+    kept = settings["node_pods_vcpus"], settings["node_pods_memory_gb"]
+    room = allocatable(shape, recipe["recipe_node_boot_volume_size_in_gbs"], *kept)
     place = "recipe_raycluster_params.head_node_"
     if shape.ocpus and params["head_node_num_cpus"] > room.ocpus:
         faults.append(

@@ -48,6 +48,7 @@ def page(plan: Mapping[str, Any]) -> str:
         _section("Price", _cost(plan)),
         _section("Minutes to the first token", _minutes(plan)),
         _section("What runs", _runs(plan)),
+        _section("What changes", _changes(plan)) if plan["existing"] else "",
         _section("Chosen", _choices(plan)) if plan["choices"] else "",
         _section("Warnings", _warnings(plan)) if plan["warnings"] else "",
     ]
@@ -224,6 +225,11 @@ def _runs(plan: Mapping[str, Any]) -> str:
             ("model", f"<code>{_text(plan['model']['path'])}</code>"),
         ]
     )
+
+
+def _changes(plan: Mapping[str, Any]) -> str:
+    rows = [(_text(entry["field"]), _text(entry["class"])) for entry in plan["existing"]["changes"]]
+    return _table(rows) if rows else "<p>Nothing: the deployment stands as it is.</p>"
 
 
 def _choices(plan: Mapping[str, Any]) -> str:

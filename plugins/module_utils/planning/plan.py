@@ -55,12 +55,12 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     shape = checked_shape(recipe, faults, facts.cloud.shape if facts.cloud else None)
     model = read_model(facts.model["config"], facts.model.get("index"), facts.model.get("files") or ())
     warnings = [*inputs.warnings, *model.warnings]
-    given = read_arguments(recipe["recipe_container_command_args"] or [], recipe["recipe_max_model_length"], faults)
+    given = read_arguments(recipe, settings, faults)
     options = given.memory
     pipeline = _nodes(recipe, model, shape, options, choices, faults)
     memory = None
     if shape is not None:
-        check_room(recipe, params, shape, faults)
+        check_room(recipe, settings, shape, faults)
         warnings.extend(unknown_room(shape))
         if pipeline:
             memory = _sizes(model, shape, (tensor, pipeline), given, faults, warnings)

@@ -38,7 +38,7 @@ def broken_rules(
     check_nodes(recipe, faults)
     check_node_settings(settings, recipe.get("recipe_node_shape"), faults)
     check_storage_rules(recipe, settings, faults)
-    _shape(recipe, params, faults)
+    _shape(recipe, params, settings, faults)
     _ports(recipe, params, faults)
     _model_source(recipe, params, settings, known, faults)
     check_arguments(recipe.get("recipe_container_command_args") or (), faults, warnings)
@@ -113,16 +113,18 @@ def _node_count(nodes: int | str | None, params: dict[str, Any], known: Sequence
 
 
 _OF_A_NODE = ("recipe_node_boot_volume_size_in_gbs", "recipe_ephemeral_storage_size")
+_OF_A_POD = ("head_node_num_cpus", "head_node_cpu_mem_in_gbs")
 
 
-def _shape(recipe: dict[str, Any], params: dict[str, Any], faults: list[Fault]) -> None:
+def _shape(recipe: dict[str, Any], params: dict[str, Any], settings: dict[str, Any], faults: list[Fault]) -> None:
     """What can be said of the shape without a cloud is said together with the rest."""
     if not recipe.get("recipe_node_shape") or recipe.get("recipe_nvidia_gpu_count") is None:
         return
     shape = checked_shape(recipe, faults)
-    sizes = [*(recipe.get(name) for name in _OF_A_NODE), params.get("head_node_num_cpus")]
-    if shape and None not in (*sizes, params.get("head_node_cpu_mem_in_gbs")):
-        check_room(recipe, params, shape, faults)
+    sizes = [recipe.get(name) for name in _OF_A_NODE] + [params.get(name) for name in _OF_A_POD]
+    kept = [settings.get(name) for name in ("node_pods_vcpus", "node_pods_memory_gb")]
+    if shape and None not in (*sizes, *kept):
+        check_room(recipe, settings, shape, faults)
 
 
 def _ports(recipe: dict[str, Any], params: dict[str, Any], faults: list[Fault]) -> None:

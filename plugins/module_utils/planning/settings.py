@@ -88,6 +88,20 @@ NODES = (
         default="/mnt/nvme",
     ),
     Parameter(
+        "node_pods_vcpus",
+        "integer",
+        "vCPUs of each node that are left to its own pods (network, storage, device plugin, monitoring).",
+        default=1,
+        minimum=0,
+    ),
+    Parameter(
+        "node_pods_memory_gb",
+        "integer",
+        "Memory of each node that is left to its own pods, in GiB.",
+        default=1,
+        minimum=0,
+    ),
+    Parameter(
         "on_shortfall",
         "string",
         "When fewer nodes can be had than the group needs, and no other availability domain is left. keep: hold what "
@@ -227,6 +241,18 @@ ENDPOINT = (
 )
 
 ENGINE = (
+    Parameter(
+        "gpu_overhead_mib",
+        "integer",
+        "MiB of each GPU that vLLM needs beside weights and KV cache; without it an estimate by the GPU's size.",
+        minimum=0,
+    ),
+    Parameter(
+        "gpu_memory_mib",
+        "integer",
+        "MiB of memory of each GPU, as nvidia-smi shows it; without it what is known of the shape's GPUs.",
+        minimum=1,
+    ),
     Parameter("rebuild_limit", "integer", "Rebuilds of the group within rebuild_window_minutes.", default=5, minimum=1),
     Parameter("rebuild_window_minutes", "integer", "See rebuild_limit.", default=60, minimum=1),
 )
@@ -261,11 +287,15 @@ OUTPUT = (
     Parameter("logs_previous", "boolean", "Show the container's former run.", default=False),
 )
 
-_OF_PODS_BESIDE = ("node_pool_preemptible", "node_pool_taints")
-_NOT_OF_PODS = ("kubeconfig", "kubeconfig_context", "model_volume_vpus_per_gb")
-# Settings of which the pods are made: with another value the group starts again.
-OF_PODS = (
-    *(parameter for parameter in NODES if parameter.name in _OF_PODS_BESIDE),
-    *(parameter for parameter in (*KUBERNETES, *ENGINE) if parameter.name not in _NOT_OF_PODS),
-)
 SETTINGS = (*CLOUD, *NODES, *KUBERNETES, *SOURCES, *KUBERAY, *ENDPOINT, *ENGINE, *OUTPUT)
+
+_OF_PODS = ("node_provisioner", "node_pool_preemptible", "node_pool_taints")
+_NOT_OF_PODS = ("kubeconfig", "kubeconfig_context", "kubernetes_endpoint", "model_volume_vpus_per_gb")
+# Settings of which the pods may be made: where one is given otherwise, the pods are rendered as they are today.
+OF_PODS = tuple(
+    parameter
+    for parameter in SETTINGS
+    if parameter.name in _OF_PODS
+    or parameter not in (*CLOUD, *NODES, *KUBERAY, *ENDPOINT, *OUTPUT)
+    and parameter.name not in _NOT_OF_PODS
+)

@@ -262,9 +262,6 @@ _SYSTEM_MEMORY_GIB = 0.1
 # than what is sold. 2 % is on the safe side.
 _KERNEL_SHARE = 0.02
 _EVICTION_MEMORY_GIB = 0.1
-# The node's own pods: network, proxy, DNS, storage driver, device plugin, monitoring.
-_NODE_PODS_CPU = 1.0
-_NODE_PODS_MEMORY_GIB = 1.0
 # The kubelet evicts pods when less than 10 % of the boot volume is free (its default, nodefs.available).
 _EVICTION_DISK_SHARE = 0.10
 _SYSTEM_DISK_GIB = 15.0
@@ -278,19 +275,24 @@ def _reserved(amount: float, tiers: tuple[tuple[float, float], ...]) -> float:
     return reserved
 
 
-def allocatable(shape: Shape, boot_volume_gb: int = 200, image_gib: float = 25.0) -> Allocatable:
+def allocatable(
+    shape: Shape,
+    boot_volume_gb: int = 200,
+    node_pods_vcpus: float = 1.0,
+    node_pods_gib: float = 1.0,
+    image_gib: float = 25.0,
+) -> Allocatable:
     """What a node leaves to one pod of ours; conservative.
 
     From the node's size go the kernel's own memory, the kubelet's reservation tiers, the system's reservation, the
     eviction threshold and the node's own pods; from the boot volume the system, the image and the eviction threshold.
     A shape whose size is not known leaves 0: the caller has to ask the node or the API.
+    node_pods_*: for network, proxy, DNS, storage driver, device plugin and monitoring; an estimate.
     """
     vcpus = shape.ocpus * shape.threads_per_ocpu
-    cpu = vcpus - _reserved(vcpus, _CPU_TIERS) - _SYSTEM_CPU - _NODE_PODS_CPU
+    cpu = vcpus - _reserved(vcpus, _CPU_TIERS) - _SYSTEM_CPU - node_pods_vcpus
     memory = shape.memory_gb * (1 - _KERNEL_SHARE)
-    memory -= (
-        _reserved(shape.memory_gb, _MEMORY_TIERS) + _SYSTEM_MEMORY_GIB + _EVICTION_MEMORY_GIB + _NODE_PODS_MEMORY_GIB
-    )
+    memory -= _reserved(shape.memory_gb, _MEMORY_TIERS) + _SYSTEM_MEMORY_GIB + _EVICTION_MEMORY_GIB + node_pods_gib
     # A volume's GB are GiB, too.
     disk = boot_volume_gb * (1 - _EVICTION_DISK_SHARE) - _SYSTEM_DISK_GIB - image_gib
     cpu = max(0.0, round(cpu, 3))

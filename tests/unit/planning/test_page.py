@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -89,6 +92,38 @@ def test_the_page_has_a_card_for_each_node_and_a_column_for_each_gpu() -> None:
     text = page(plan())
     assert [f"Stage {number}:" in text for number in range(5)] == [True] * 4 + [False]
     assert text.count('class="free"') == 4 * 2
+
+
+def test_the_page_says_what_changes() -> None:
+    made = plan()
+    assert "What changes" not in page(made)
+    made["existing"] = {"keep_pods": True, "changes": [], "kept": []}
+    assert "the deployment stands as it is" in page(made)
+    made["existing"]["changes"] = [{"field": "engine.args", "class": "restart"}]
+    assert "engine.args" in page(made) and ">restart<" in page(made)
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="the page was not looked at: there is no Chromium here")
+def test_a_browser_draws_the_page_and_asks_for_nothing_else(tmp_path: Path) -> None:
+    source, picture = tmp_path / "plan.html", tmp_path / "plan.png"
+    source.write_text(page(plan()), encoding="utf-8")
+    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
+    command += [
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--window-size=1000,1600",
+    ]
+    command += [f"--screenshot={picture}", "--dump-dom", source.as_uri()]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0 and picture.is_file(), run.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 20_000, "something is drawn"
+    # What the browser made of it has everything that was written: nothing was dropped as malformed.
+    drawn = page(plan())
+    for tag in ("svg", "rect", "text", "table", "tr"):
+        assert run.stdout.count(f"<{tag}") == drawn.count(f"<{tag}"), tag
 
 
 def test_text_of_the_user_is_escaped() -> None:

@@ -447,3 +447,20 @@ def test_a_shape_that_is_not_in_the_table_is_taken_as_the_service_lists_it() -> 
     assert [fault.line() for fault in refused.value.faults] == [
         f"{PARAMS}.head_node_num_cpus: 56, expected at most 55 OCPUs on VM.GPU.L40S.2; lower it, and worker_node_num_cpus"
     ]
+
+
+def test_estimates_give_way_to_what_is_given() -> None:
+    usual, given = plan()["memory"]["per_gpu"][0], plan(gpu_overhead_mib=3072)["memory"]["per_gpu"][0]
+    assert given["overhead_bytes"] - usual["overhead_bytes"] == 2**30
+    unknown = on("BM.GPU.X9.2", 2, 4)
+    assert plan(**unknown)["memory"]["kv_tokens"] == 0
+    assert plan(**unknown, gpu_memory_mib=22528)["memory"]["kv_tokens"] == plan()["memory"]["kv_tokens"]
+    tight = on("VM.GPU.A10.2", 2, 4, cpus=29, memory=452)
+    plan(**tight)
+    for setting in ({"node_pods_vcpus": 3}, {"node_pods_memory_gb": 4}):
+        with pytest.raises(Refused):
+            plan(**tight, **setting)
+    # The GPUs of other shapes are what they are.
+    with pytest.raises(Refused) as refused:
+        plan(of(LLAMA_405B), **on("BM.GPU.A10.4", 4, 4), gpu_memory_mib=23000)
+    assert "1 x BM.GPU.H200.8" in str(refused.value)
