@@ -16,6 +16,7 @@ from ..module_utils.kube.group import read_secret
 from ..module_utils.kube.removal import left_folders, namespace_of, objects_of, own_namespace, pods_of
 from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.manifests.objects import render, secret
+from ..module_utils.planning.manifests.older_kuberay import without_upgrade_strategy
 from ..module_utils.planning.manifests.running import keep_pods, runtime_of
 from ..module_utils.planning.names import COLLECTION, object_names
 from ..module_utils.planning.observation import readable_seconds
@@ -43,7 +44,9 @@ class ActionModule(Action):
         kubernetes = self._cluster.connect()
         programs = {path.name: path.read_text(encoding="utf-8") for path in sorted(PROGRAMS.glob("*.py"))}
         namespace, *objects = render(plan, programs)
-        kept = self._keep_pods(kubernetes, plan, objects)
+        standing = self._raycluster(kubernetes, plan)
+        kept = self._keep_pods(kubernetes, plan, objects, standing)
+        anew = without_upgrade_strategy(objects, standing, arguments.get("raycluster_fields") or ())
         own = own_namespace(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"])
         # A namespace that somebody else made bears no mark of ours: it would go with the deployment.
         first = [namespace] if own is not False else []
@@ -65,7 +68,12 @@ class ActionModule(Action):
             names = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
             made = [{"object": name, "change": "would be made"} for name in names]
             return {"changed": True, "objects": made, "drift": []}
-        changes = _changes(self._apply(objects, task_vars))
+        changes = []
+        if anew:
+            self._display.display("  this KubeRay has no upgradeStrategy: the RayCluster is deleted and made again")
+            self._delete(kubernetes, plan, task_vars)
+            changes.append({"object": f"RayCluster/{plan['deployment']['name']}", "change": "delete"})
+        changes += _changes(self._apply(objects, task_vars))
         if reads_bucket:
             access.settle(plan)
         elif access.record:
@@ -82,14 +90,31 @@ class ActionModule(Action):
         }
 
     @staticmethod
-    def _keep_pods(kubernetes: Kubernetes, plan: dict[str, Any], objects: list[dict[str, Any]]) -> list[Fault]:
-        """Leave running pods as they are where nobody asked for others; return what is kept."""
-        if not (plan["existing"] or {}).get("keep_pods"):
-            return []
+    def _raycluster(kubernetes: Kubernetes, plan: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the RayCluster of the deployment where one stands."""
         name, namespace = quote(plan["deployment"]["name"]), quote(plan["deployment"]["namespace"])
-        raycluster = kubernetes.get(f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters/{name}")
-        if raycluster is None:
+        found: dict[str, Any] | None = kubernetes.get(f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters/{name}")
+        return found
+
+    def _delete(self, kubernetes: Kubernetes, plan: dict[str, Any], task_vars: dict[str, Any]) -> None:
+        """Delete the RayCluster and return when its pods have ended."""
+        name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
+        item = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": name, "namespace": namespace}}
+        self._remove([item], task_vars)
+        if not self._task.check_mode:
+            self._wait_for_pods(kubernetes, name, namespace, "the new ones wait for them")
+
+    @staticmethod
+    def _keep_pods(
+        kubernetes: Kubernetes,
+        plan: dict[str, Any],
+        objects: list[dict[str, Any]],
+        raycluster: dict[str, Any] | None,
+    ) -> list[Fault]:
+        """Leave running pods as they are where nobody asked for others; return what is kept."""
+        if raycluster is None or not (plan["existing"] or {}).get("keep_pods"):
             return []
+        namespace = quote(plan["deployment"]["namespace"])
         runtime = quote(runtime_of(raycluster))
         return keep_pods(
             objects,
@@ -115,7 +140,7 @@ class ActionModule(Action):
         last = [item for item in objects if item["metadata"]["name"] == access.secret_name] if access.record else []
         self._remove([item for item in objects if item not in last], task_vars)
         if not self._task.check_mode:
-            self._wait_for_pods(kubernetes, name, namespace)
+            self._wait_for_pods(kubernetes, name, namespace, "the nodes go all the same")
         try:
             removed += access.revoke()
         except Refused as refused:
@@ -132,16 +157,14 @@ class ActionModule(Action):
             self._remove([item], task_vars)
         return {"changed": bool(removed), "removed": removed, "kept": kept, "left": left}
 
-    def _wait_for_pods(self, kubernetes: Kubernetes, name: str, namespace: str) -> None:
+    def _wait_for_pods(self, kubernetes: Kubernetes, name: str, namespace: str, then: str) -> None:
         """Pods end after their RayCluster is gone; a node taken away from under them would leave them half dead."""
         began = time.monotonic()
         said = None
         while pods := pods_of(kubernetes, name, namespace):
             age = time.monotonic() - began
             if age > REMOVAL_SECONDS:
-                self._display.warning(
-                    f"{', '.join(pods)} did not end within {REMOVAL_SECONDS} s; the nodes go all the same"
-                )
+                self._display.warning(f"{', '.join(pods)} did not end within {REMOVAL_SECONDS} s; {then}")
                 return
             if len(pods) != said:
                 self._display.display(f"  {readable_seconds(age):>6}  {len(pods)} pods still end")

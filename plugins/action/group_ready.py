@@ -17,6 +17,7 @@ from ..module_utils.planning.settings import SIGN_IN
 from ..plugin_utils.action import Action, fault_of
 from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.completion import complete
+from ..plugin_utils.endpoint import missing_records
 from ..plugin_utils.inputs import given_inputs
 
 POLL_SECONDS = 2.0
@@ -106,6 +107,7 @@ class ActionModule(Action):
         name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
         service = object_names(name)["api_service"]
         ports, model = plan["pod"]["ports"], plan["model"]["served_names"][0]
+        hosts = plan["endpoint"]["hosts"]
         while True:
             item = kubernetes.get(f"/api/v1/namespaces/{quote(namespace)}/services/{quote(service)}") or {}
             addresses = ((item.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
@@ -113,7 +115,8 @@ class ActionModule(Action):
             if addresses:
                 host = addresses[0].get("ip") or addresses[0].get("hostname")
                 url = f"http://{host}:{ports['api']}"
-                answer = complete(url, model, key)
+                name = hosts.get("api", "")
+                answer = complete(url, model, key, host=f"{name}:{ports['api']}" if name else "")
                 if answer["text"] is not None:
                     break
                 problem = f"{url} does not answer a completion yet ({answer['problem']})"
@@ -134,12 +137,17 @@ class ActionModule(Action):
         self._lines.say("endpoint", f"{url} answered a completion", final=True)
         self._timeline.add("endpoint", began)
         label = plan["deployment"]["deployment_name"]
+        missing = missing_records(hosts.values(), host)
+        for fault in missing:
+            self._lines.say("endpoint", fault.line(), final=True)
         return {
             "completion": answer["text"],
             "recipes": {
-                f"{label}-raycluster-app": url,
-                f"{label}-raycluster-dashboard": f"http://{host}:{ports['dashboard']}",
+                f"{label}-raycluster-{part}": f"http://{hosts.get(key, host)}:{ports[key]}"
+                for part, key in (("app", "api"), ("dashboard", "dashboard"))
             },
+            "url": url,
+            "records_missing": [fault.as_dict() for fault in missing],
         }
 
 

@@ -43,7 +43,11 @@ class ActionModule(Action):
             "started": recipe.get("started") or moment(),
             "ended": moment(),
             "faults": faults,
-            "warnings": [*(plan.get("warnings") or []), *((results.get("raycluster") or {}).get("drift") or [])],
+            "warnings": [
+                *(plan.get("warnings") or []),
+                *((results.get("raycluster") or {}).get("drift") or []),
+                *((results.get("endpoint") or {}).get("records_missing") or []),
+            ],
         }
         if playbook == "deploy":
             result["timeline"] = timeline(results)

@@ -26,6 +26,14 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  raycluster_fields:
+    description:
+      - Fields of a RayCluster's specification that the cluster knows, as RV(multinode.inference.kuberay_info#module:kuberay)
+        has them. Without them, all that this collection uses.
+      - Where C(upgradeStrategy) is not among them, a RayCluster whose pods are to be others is deleted and made again.
+    type: list
+    elements: str
+    default: []
   kubeconfig:
     description:
       - The cluster's kubeconfig, as RV(multinode.inference.recipe_info#module:cluster) has it. Without it, it is found out

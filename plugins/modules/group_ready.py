@@ -66,6 +66,17 @@ recipes:
   returned: success
   type: dict
   sample: {llama-raycluster-app: "http://192.0.2.10:8000"}
+url:
+  description: URL of the API by the load balancer's address, which answers before its name does.
+  returned: when the endpoint is exposed
+  type: str
+  sample: http://192.0.2.10:8000
+records_missing:
+  description: Names of the endpoint that do not lead to it, each with the DNS record that is missing.
+  returned: when the endpoint is exposed
+  type: list
+  elements: dict
+  sample: []
 key_command:
   description: Command that prints the API key.
   returned: success

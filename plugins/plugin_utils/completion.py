@@ -14,15 +14,22 @@ PROMPT = "The capital of France is"
 SECONDS = 60
 
 
-def complete(url: str, model: str, api_key: str, tokens: int = 8) -> dict[str, str | None]:
-    """Return {text, problem} of one completion through `url`: exactly one of them is None."""
+def complete(url: str, model: str, api_key: str, tokens: int = 8, host: str = "") -> dict[str, str | None]:
+    """Return {text, problem} of one completion through `url`: exactly one of them is None.
+
+    host: the name that the endpoint is asked by, where `url` has its address
+    """
     body = json.dumps({"model": model, "prompt": PROMPT, "max_tokens": tokens, "temperature": 0})
     try:
         answer = open_url(
             f"{url}/v1/completions",
             method="POST",
             data=body,
-            headers={"Content-Type": "application/json", "Authorization": f"Bearer {api_key}"},
+            headers={
+                "Content-Type": "application/json",
+                "Authorization": f"Bearer {api_key}",
+                **({"Host": host} if host else {}),
+            },
             timeout=SECONDS,
             http_agent="multinode.inference",
         )

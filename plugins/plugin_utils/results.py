@@ -34,7 +34,8 @@ def deploy(results: Results) -> Details:
     if not plan or not endpoint.get("state"):
         return details, []
     lines = [json.dumps({"recipes": recipes}, indent=2)] if recipes else [_reached_from_inside(plan)]
-    url = next(iter(recipes.values()), None)
+    # By its address, as long as its name does not lead there.
+    url = endpoint.get("url") if endpoint.get("records_missing") else next(iter(recipes.values()), None)
     if url:
         body = json.dumps({"model": endpoint["model"], "prompt": "The capital of France is", "max_tokens": 8})
         details["curl"] = (

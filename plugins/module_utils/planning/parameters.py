@@ -207,8 +207,7 @@ _CONTAINER = (
         "service_endpoint_domain",
         "string",
         "Domain below which the endpoints get their names.",
-        "host of the endpoint: <deployment>.<domain>",
-        not_served="the endpoint has the load balancer's address only",
+        "hosts <deployment>.<domain> and dashboard.<deployment>.<domain>; annotation for external-dns on the Service",
     ),
 )
 

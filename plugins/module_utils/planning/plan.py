@@ -14,6 +14,7 @@ from typing import Any
 from .arguments import EngineArguments, read_arguments
 from .changes import change_classes
 from .costs import cost_of, prices_of
+from .endpoint import endpoint_of
 from .engine import engine_of, staging_of
 from .existing import effect_on
 from .facts import ADOPT, Choices, Cloud, Facts, commit_choice
@@ -78,6 +79,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     warnings.extend(image_warnings)
     staging = staging_of(facts.model, model, per_stage, params["model_path_in_container"], whole_set)
     engine = engine_of(inputs, model, memory, (tensor, pipeline), given, faults, warnings)
+    endpoint = endpoint_of(inputs, faults)
     node_pool = None
     cloud = facts.cloud
     if cloud is not None:
@@ -134,7 +136,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
         "image": {"name": pod["image"], **(line.as_dict() if line else {})},
         "engine": engine,
         "staging": staging,
-        "endpoint": {"exposure": settings["endpoint_exposure"], "annotations": settings["service_annotations"] or {}},
+        "endpoint": endpoint,
         "expected": {
             "usd_per_hour": cost["total"],
             "cost": cost,

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A cluster whose RayCluster definition has no upgradeStrategy: a changed recipe still reaches the pods."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import RunningRig, Tenancy
+from tests.e2e.playbooks import Playbooks
+from tests.e2e.rig.ray_clusters import operator
+from tests.rig import samples
+
+__all__ = ["operator"]  # fixtures
+DEFINITION = ("crd", "rayclusters.ray.io")
+NAME = "older"
+
+
+@pytest.fixture
+def definition_without_upgrade_strategy(rig: RunningRig, operator: None) -> Iterator[None]:
+    """The definition without the field, and as it was when the test ends."""
+    whole: dict[str, Any] = json.loads(rig.kubectl("get", *DEFINITION, "--output", "json"))
+    path = "/spec/versions/{}/schema/openAPIV3Schema/properties/spec/properties/upgradeStrategy"
+    places = [
+        (path.format(number), schema["upgradeStrategy"])
+        for number, version in enumerate(whole["spec"]["versions"])
+        if "upgradeStrategy"
+        in (schema := version["schema"]["openAPIV3Schema"]["properties"].get("spec", {}).get("properties", {}))
+    ]
+    remove = [{"op": "remove", "path": place} for place, _field in places]
+    rig.kubectl("patch", *DEFINITION, "--type=json", "-p", json.dumps(remove))
+    yield
+    add = [{"op": "add", "path": place, "value": field} for place, field in places]
+    rig.kubectl("patch", *DEFINITION, "--type=json", "-p", json.dumps(add))
+
+
+@pytest.mark.cluster
+@pytest.mark.soak
+def test_a_changed_recipe_reaches_the_pods(
+    tmp_path: Path, rig: RunningRig, tenancy: Tenancy, definition_without_upgrade_strategy: None
+) -> None:
+    samples.put_model(tenancy.json, rig.configuration)
+    recipe = samples.light_recipe(samples.make_par(tenancy.json, rig.configuration), deployment_name=NAME)
+    playbooks = Playbooks(tmp_path, rig.environment(), tenancy.settings)
+
+    def uids() -> set[str]:
+        return set(rig.kubectl("-n", NAME, "get", "pods", "-o", "jsonpath={.items[*].metadata.uid}").split())
+
+    try:
+        first = playbooks.run("deploy", recipe)
+        assert first.code == 0, first.output
+        before = uids()
+        again = playbooks.run("deploy", recipe)
+        assert (again.code, again.recap["changed"]) == (0, 0), again.output
+        assert uids() == before
+        changed = playbooks.run("deploy", {**recipe, "recipe_served_model_name": "renamed"})
+        assert changed.code == 0, changed.output
+        assert "deleted and made again" in changed.output
+        assert changed.result is not None and changed.result["model"] == "renamed"
+        assert not uids() & before
+    finally:
+        removed = playbooks.run("undeploy", recipe)
+    assert removed.code == 0, removed.output
