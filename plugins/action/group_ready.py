@@ -13,20 +13,17 @@ from ..module_utils.kube.group import Observer, read_secret
 from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.names import object_names
 from ..module_utils.planning.observation import Judgement, head_pod, judge, readable_seconds
-from ..module_utils.planning.settings import SIGN_IN
-from ..plugin_utils.action import Action, fault_of
+from ..plugin_utils.action import Action
 from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.completion import complete
 from ..plugin_utils.endpoint import missing_records
 from ..plugin_utils.inputs import given_inputs
+from ..plugin_utils.node_watch import NodeWatch
+from ..plugin_utils.progress import Lines, Timeline
 
 POLL_SECONDS = 2.0
-# A line is printed when something changed, but not more often than this, and at the latest after that.
-LEAST_SECONDS_BETWEEN_LINES = 5.0
-MOST_SECONDS_BETWEEN_LINES = 30.0
 # What looks like a failure has to be seen that long: pods of a former run may still be on their way out.
 FAILURE_SECONDS = 12.0
-CLOUD_SECONDS = 30.0
 
 
 class ActionModule(Action):
@@ -36,19 +33,20 @@ class ActionModule(Action):
             return {"changed": False, "skipped": True, "msg": "check mode waits for nothing"}
         inputs = given_inputs(self._loader)
         kubernetes = Cluster(inputs.settings, arguments.get("kubeconfig")).connect()
-        self._lines = _Lines(self._display.display)
-        self._timeline = _Timeline()
+        self._lines = Lines(self._display.display)
+        self._timeline = Timeline()
         name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
         deadline = time.monotonic() + inputs.settings["wait_timeout_minutes"] * 60
         observer = Observer(kubernetes, name, namespace)
-        cloud = _Cloud(self, name, (plan["node_pool"] or {}).get("compartment_id"), inputs.settings, task_vars)
+        watch = NodeWatch(self, kubernetes, plan, inputs.settings, self._lines, task_vars)
 
-        judgement, observation = self._wait_for_token(observer, plan, cloud, deadline)
+        judgement, observation = self._wait_for_token(observer, plan, watch, deadline)
         key = (read_secret(kubernetes, namespace, object_names(name)["api_key_secret"]) or {})["api_key"]
         head = head_pod(observation.pods)
         token = observation.progress.get(head["metadata"]["name"], {}).get("token", {}) if head else {}
         result = {
-            "changed": False,
+            "changed": bool(watch.repairs),
+            "repairs": watch.repairs,
             "state": judgement.state,
             "model": plan["model"]["served_names"][0],
             "completion": token.get("text"),
@@ -63,7 +61,7 @@ class ActionModule(Action):
         return result
 
     def _wait_for_token(
-        self, observer: Observer, plan: dict[str, Any], cloud: _Cloud, deadline: float
+        self, observer: Observer, plan: dict[str, Any], watch: NodeWatch, deadline: float
     ) -> tuple[Judgement, Any]:
         failed_since: float | None = None
         while True:
@@ -82,10 +80,11 @@ class ActionModule(Action):
                 if now - failed_since >= FAILURE_SECONDS:
                     raise Refused([judgement.failure])
             text = step.text if step else f"the deployment is {judgement.state}"
-            if step is not None and step.phase == "nodes":
-                text += cloud.look(now)
+            if nodes := watch.look(observation, nodes_ready=step is None or step.phase != "nodes", left=deadline - now):
+                text += f"; {nodes}"
             self._lines.say(step.phase if step else "token", text)
-            if now >= deadline:
+            # Nodes that are being given back are seen off: nobody else would.
+            if now >= deadline and not watch.emptying:
                 raise Refused(
                     [
                         Fault(
@@ -149,87 +148,3 @@ class ActionModule(Action):
             "url": url,
             "records_missing": [fault.as_dict() for fault in missing],
         }
-
-
-class _Lines:
-    """Prints progress: a line per change, each with the time since the wait began."""
-
-    def __init__(self, display: Any) -> None:
-        self._display = display
-        self._began = time.monotonic()
-        self._last = ("", "")
-        self._printed = float("-inf")
-
-    def age(self) -> float:
-        return time.monotonic() - self._began
-
-    def say(self, phase: str, text: str, final: bool = False) -> None:
-        now = time.monotonic()
-        since = now - self._printed
-        changed = (phase, text) != self._last
-        if phase == self._last[0] and not final:
-            if since < (LEAST_SECONDS_BETWEEN_LINES if changed else MOST_SECONDS_BETWEEN_LINES):
-                return
-        self._display(f"  {readable_seconds(self.age()):>6}  {phase:<9} {text}")
-        self._last, self._printed = (phase, text), now
-
-
-class _Timeline:
-    """When each phase ended; they run side by side, so all of them begin with the wait."""
-
-    def __init__(self) -> None:
-        self._began = moment()
-        self.entries: list[dict[str, str]] = []
-
-    def see(self, judgement: Judgement) -> None:
-        known = {entry["phase"] for entry in self.entries}
-        for step in judgement.steps:
-            if step.finished and step.phase not in known:
-                self.add(step.phase, self._began)
-
-    def add(self, phase: str, began: str) -> None:
-        self.entries.append({"phase": phase, "start": began, "end": moment()})
-
-
-class _Cloud:
-    """Asks the cloud from time to time why nodes are missing: a launch that failed never shows in Kubernetes."""
-
-    def __init__(
-        self,
-        action: ActionModule,
-        name: str,
-        compartment_id: str | None,
-        settings: dict[str, Any],
-        task_vars: dict[str, Any],
-    ) -> None:
-        self._action = action
-        self._task_vars = task_vars
-        self._asked = float("-inf")
-        self._text = ""
-        self._query: dict[str, Any] | None = None
-        if settings["node_provisioner"] == "oke":
-            self._query = {
-                "cluster_id": settings["oke_cluster_id"],
-                "compartment_id": compartment_id,
-                "deployment": name,
-            }
-            self._query.update({option: settings[option] for option in SIGN_IN})
-
-    def look(self, now: float) -> str:
-        """Return what to add to the line of the nodes. Raises Refused where nodes will not come."""
-        if self._query and now - self._asked >= CLOUD_SECONDS:
-            self._asked = now
-            result = self._action.run_module("multinode.inference.oci_node_pool_info", self._query, self._task_vars)
-            pools = result.get("node_pools") or []
-            if pools:
-                self._text = self._describe(pools[0])
-        return self._text
-
-    @staticmethod
-    def _describe(pool: dict[str, Any]) -> str:
-        errors = list(pool.get("faults") or [])
-        if errors:
-            raise Refused([fault_of(entry) for entry in errors])
-        nodes = pool.get("nodes") or []
-        active = sum(1 for node in nodes if node.get("lifecycle_state") == "ACTIVE")
-        return f"; node pool {pool.get('lifecycle_state')}, {active} of its nodes ACTIVE"

@@ -12,6 +12,9 @@ description:
   - Waits until the head answered a completion and every pod runs, then until the endpoint answers one too.
   - Prints a line when something changes, or every 30 seconds, that says what is awaited, how far it is and since when.
   - Fails early, with the cause, when waiting cannot help.
+  - Watches the nodes of the node pool meanwhile. A node that failed, did not join, has no GPUs or too small a disk is
+    replaced, as many as C(node_repair_limit) says; where there are no hosts, the pool goes to the next availability
+    domain, or is scaled to zero (C(on_shortfall)).
 author:
   - multinode.inference contributors (@multinode-inference)
 options:
@@ -82,6 +85,43 @@ key_command:
   returned: success
   type: str
   sample: kubectl get secret llama-api-key
+repairs:
+  description:
+    - What was done about nodes, in order; also when it failed afterwards.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    at:
+      description: When, UTC.
+      returned: always
+      type: str
+      sample: "2026-01-01T00:10:00.000Z"
+    code:
+      description: What was found.
+      returned: always
+      type: str
+      sample: node_not_joined
+    id:
+      description: OCID of the node or the node pool.
+      returned: always
+      type: str
+      sample: ocid1.instance.oc1.iad.aaaa
+    name:
+      description: Its name.
+      returned: always
+      type: str
+      sample: node 10.0.0.5
+    action:
+      description: What was done.
+      returned: always
+      type: str
+      sample: replaced
+    reason:
+      description: Why.
+      returned: always
+      type: str
+      sample: is ACTIVE in Oracle Cloud and not in Kubernetes
 timeline:
   description: When each phase ended.
   returned: success

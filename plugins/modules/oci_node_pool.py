@@ -206,6 +206,9 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pools
 from ansible_collections.multinode.inference.plugins.module_utils.oci.waiting import Wait
 from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
 
+# How long a change waits for one that is under way, where nothing else is waited for.
+BUSY_SECONDS = 300.0
+
 
 class OciNodePool:
     """Brings one node pool from what it is to what it should be."""
@@ -283,7 +286,9 @@ class OciNodePool:
             return
         if self.wait and pool["lifecycle_state"] in ("CREATING", "UPDATING"):
             self.pools.wait_until_active(pool["id"], "", self.wait)
-        work_request_id = self.pools.update(pool["id"], update_of(self.definition, pool, changes))
+        work_request_id = self.pools.update(
+            pool["id"], update_of(self.definition, pool, changes), self.wait or Wait(BUSY_SECONDS)
+        )
         self.result.update(changed=True, work_request_id=work_request_id)
         self._finish(pool["id"], work_request_id, pool)
 

@@ -79,7 +79,7 @@ node_pools:
       sample: ACTIVE
     nodes:
       description: Its nodes. C(id) is the OCID of the compute instance, C(private_ip) the name in Kubernetes, C(node_error)
-        what the launch failed with.
+        what the launch failed with, and C(fault) the same as a fault, null where there is none.
       returned: always
       type: list
       elements: dict
@@ -124,7 +124,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.module imp
     run,
     sign_in_argument_spec,
 )
-from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pool import pool_faults
+from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pool import node_fault, pool_faults
 from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pools import NodePools
 
 
@@ -138,6 +138,9 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     if module.params["work_requests"]:
         found = [{**pool, "work_request": pools.newest_work_request(pool["id"])} for pool in found]
     for pool in found:
+        for node in pool["nodes"]:
+            fault = node_fault(node)
+            node["fault"] = fault.as_dict() if fault else None
         pool["faults"] = [fault.as_dict() for fault in pool_faults(pool, pool.get("work_request", {}))]
     return {"changed": False, "node_pools": found}
 

@@ -6,15 +6,13 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.clock import moment
 from ..module_utils.kube.client import Kubernetes
-from ..module_utils.oci.errors import CloudFault
+from ..module_utils.oci.errors import fault_of
 from ..module_utils.planning.fault import Fault, Refused
 from .cluster import Cluster
 
@@ -30,12 +28,14 @@ class Action(ActionBase):
         result = super().run(tmp, task_vars)
         del tmp
         started = moment()
+        # What an action has done before it is refused belongs into its result, too.
+        self.done: dict[str, Any] = {}
         try:
             # Arguments are tagged subclasses of str and dict; the work below wants plain ones.
             arguments = json.loads(json.dumps(self._task.args, default=str))
             result.update(self.act(arguments, task_vars or {}))
         except Refused as refused:
-            result.update(failure(refused.faults))
+            result.update(self.done, **failure(refused.faults))
         result.update(started=started, ended=moment())
         return result
 
@@ -52,12 +52,6 @@ class Action(ActionBase):
             faults = [fault_of(entry) for entry in result.get("faults", [])]
             raise Refused(faults or [Fault("module", name, str(result.get("msg")), "", "")])
         return result
-
-
-def fault_of(entry: Mapping[str, Any]) -> Fault:
-    """Return the fault that a module gave as data, with what the cloud said beside it."""
-    kind = CloudFault if entry.get("service") else Fault
-    return kind(**{field.name: entry[field.name] for field in fields(kind) if field.name in entry})
 
 
 def failure(faults: list[Fault]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ def deploy(results: Results) -> Details:
         "completion": endpoint.get("completion"),
         "key_command": endpoint.get("key_command"),
         "curl": None,
+        "repairs": endpoint.get("repairs") or [],
     }
     if not plan or not endpoint.get("state"):
         return details, []
@@ -45,6 +46,7 @@ def deploy(results: Results) -> Details:
         lines += ["", "Ask it for a completion:", f"  {details['curl']}"]
     else:
         lines += ["", "Its API key:", f"  {endpoint['key_command']}"]
+    lines += [f"{entry['name']} {entry['action']}: {entry['reason']}" for entry in details["repairs"]]
     lines += ["", f"{endpoint['model']} answered: {endpoint.get('completion')!r}"]
     price = plan["expected"]["usd_per_hour"]
     if price is not None:

@@ -9,9 +9,9 @@ The error codes are those of https://docs.oracle.com/iaas/Content/API/References
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..planning.fault import Fault, Refused
@@ -45,6 +45,12 @@ class CloudFault(Fault):
         return f"{text} (opc-request-id {self.request_id})" if self.request_id else text
 
 
+def fault_of(entry: Mapping[str, Any]) -> Fault:
+    """Return the fault that a module gave as data, with what the cloud said beside it."""
+    kind = CloudFault if entry.get("service") else Fault
+    return kind(**{field.name: entry[field.name] for field in fields(kind) if field.name in entry})
+
+
 def is_out_of_capacity(code: str | None, message: str | None) -> bool:
     """Tell whether an error says that no host is free.
 
@@ -53,6 +59,11 @@ def is_out_of_capacity(code: str | None, message: str | None) -> bool:
     """
     text = (message or "").lower()
     return code in ("InternalError", *LIMIT_CODES, None, "") and any(words in text for words in CAPACITY_WORDS)
+
+
+def is_beyond_limit(code: str | None, message: str | None) -> bool:
+    """Tell whether an error says that a service limit or a quota allows no more; a launch's is told in the text."""
+    return code in LIMIT_CODES or any(limit in (message or "") for limit in LIMIT_CODES)
 
 
 def is_service_error(error: BaseException, *statuses: int) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..planning.fault import Fault, Refused
 from ..planning.names import CLUSTER_TAG, DEPLOYMENT_TAG
-from .errors import CloudFault, is_out_of_capacity
+from .errors import CloudFault, is_beyond_limit, is_out_of_capacity
 
 # Container Engine API, NodePool.lifecycleState; a pool in any other state exists and counts.
 GONE_STATES = ("DELETING", "DELETED")
@@ -250,7 +250,7 @@ def pool_faults(pool: dict[str, Any], work_request: dict[str, Any]) -> list[Clou
     size = (pool.get("node_config_details") or {}).get("size", 0)
     if size and sum(node.get("lifecycle_state") == "ACTIVE" for node in nodes) >= size:
         return []
-    found = [_node_fault(node) for node in nodes if node.get("node_error") or node.get("lifecycle_state") == "FAILING"]
+    found = [fault for node in nodes if (fault := node_fault(node))]
     if work_request.get("status") in ("FAILED", "CANCELED"):
         found.append(work_request_fault(work_request, pool["id"]))
     if pool.get("lifecycle_state") in ("NEEDS_ATTENTION", "FAILED", "INACTIVE") and not found:
@@ -258,18 +258,21 @@ def pool_faults(pool: dict[str, Any], work_request: dict[str, Any]) -> list[Clou
     return found
 
 
-def _node_fault(node: dict[str, Any]) -> CloudFault:
+def node_fault(node: dict[str, Any]) -> CloudFault | None:
+    """Return why a node of a pool was not launched or is failing; None where it says nothing of the kind."""
     error = node.get("node_error") or {}
+    if not error and node.get("lifecycle_state") != "FAILING":
+        return None
     words = (
         f"{error.get('code', '')}: {error.get('message', '')}" if error else node.get("lifecycle_details", "no details")
     )
-    capacity = is_out_of_capacity(error.get("code"), error.get("message"))
+    kind, remedy = _kind_of(error.get("code"), error.get("message"))
     return CloudFault(
-        code="node_out_of_host_capacity" if capacity else "node_failed",
+        code=f"node_{kind or 'failed'}",
         where=f"node {node.get('name') or node.get('id') or 'without an instance'}",
         found=f"{node.get('lifecycle_state', 'no state')}: {words}",
         expected="ACTIVE",
-        remedy="try another availability domain or shape, or later" if capacity else "see the words of Oracle Cloud",
+        remedy=remedy,
         service="container_engine",
         request_id=error.get("opc_request_id", ""),
     )
@@ -279,16 +282,25 @@ def work_request_fault(request: dict[str, Any], node_pool_id: str) -> CloudFault
     """The fault of a work request that failed, in its own words."""
     errors = request.get("errors", [])
     words = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors)
-    capacity = any(is_out_of_capacity(error.get("code"), error.get("message")) for error in errors)
-    remedy = "try another availability domain or shape, or later" if capacity else "see the words of Oracle Cloud"
+    kinds = [_kind_of(error.get("code"), error.get("message")) for error in errors]
+    kind, remedy = next((found for found in kinds if found[0]), _kind_of("", ""))
     return CloudFault(
-        code="node_pool_out_of_host_capacity" if capacity else "node_pool_work_request_failed",
+        code=f"node_pool_{kind or 'work_request_failed'}",
         where=node_pool_id,
         found=f"work request {request['operation_type']} {request['status']}: {words or 'without an error'}",
         remedy=f"{remedy}; nodes that did launch bill until the pool is deleted",
         service="container_engine",
         work_request=request["id"],
     )
+
+
+def _kind_of(code: str | None, message: str | None) -> tuple[str, str]:
+    """Return what kind of error ended a launch, "" where waiting or another place may not help, and the remedy."""
+    if is_out_of_capacity(code, message):
+        return "out_of_host_capacity", "try another availability domain or shape, or later"
+    if is_beyond_limit(code, message):
+        return "limit_exceeded", "ask for a higher service limit or quota, or try another availability domain"
+    return "", "see the words of Oracle Cloud"
 
 
 def state_fault(pool: dict[str, Any], work_request_id: str = "") -> CloudFault:

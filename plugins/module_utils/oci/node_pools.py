@@ -199,13 +199,24 @@ class NodePools:
                 return found
         return None
 
-    def update(self, node_pool_id: str, update: dict[str, Any]) -> str:
-        """Ask for the changes and return the work request."""
+    def update(self, node_pool_id: str, update: dict[str, Any], wait: Wait) -> str:
+        """Ask for the changes and return the work request.
+
+        While another work request runs, OCI answers 409: tried again for as long as `wait` says. A run that was killed
+        may have begun one just now.
+        """
         models = oci.container_engine.models
         details = as_model(models, "UpdateNodePoolDetails", update, "definition")
-        with self._asking("updating the node pool", node_pool_id):
-            response = self.engine.update_node_pool(node_pool_id, details)
-        return str(response.headers.get("opc-work-request-id", ""))
+        for waited in wait.looks():
+            with self._asking("updating the node pool", node_pool_id):
+                try:
+                    response = self.engine.update_node_pool(node_pool_id, details)
+                except Exception as error:
+                    if not is_service_error(error, 409) or waited + wait.longest > wait.seconds:
+                        raise
+                    continue
+            return str(response.headers.get("opc-work-request-id", ""))
+        return ""
 
     def delete(self, node_pool_id: str, wait: Wait | None = None) -> str:
         """Ask for the pool's end without draining its nodes, and return the work request ("" when it is gone).
@@ -228,6 +239,34 @@ class NodePools:
                     if wait is None or not is_service_error(error, 409) or waited + wait.longest > wait.seconds:
                         raise
         return ""
+
+    def replace_node(self, node_pool_id: str, node_id: str) -> str:
+        """Ask for another node in the place of one, and return the work request ("" when it is on its way out already).
+
+        By its id and without a smaller size: lowering the size lets the service pick the victim. It is not drained:
+        what is to be replaced serves nobody.
+        """
+        with self._asking("replacing a node", node_id):
+            try:
+                response = self.engine.delete_node(
+                    node_pool_id,
+                    node_id,
+                    is_decrement_size=False,
+                    override_eviction_grace_duration="PT0M",
+                    is_force_deletion_after_override_grace_duration=True,
+                )
+            except Exception as error:
+                if is_service_error(error, 404, 409) and self.living_node(node_pool_id, node_id) is None:
+                    return ""
+                raise
+        return str(response.headers.get("opc-work-request-id", ""))
+
+    def living_node(self, node_pool_id: str, node_id: str) -> dict[str, Any] | None:
+        """Return a node of a pool, None where it has left or is leaving."""
+        for node in (self.read(node_pool_id) or {}).get("nodes") or []:
+            if node["id"] == node_id and node.get("lifecycle_state") not in GONE_STATES:
+                return dict(node)
+        return None
 
     def _is_gone(self, node_pool_id: str) -> bool:
         """Tell whether the list, which did show the pool, no longer has it alive."""

@@ -60,6 +60,8 @@ SAID = (
     "warnings",
     "existing",
 )
+# The wait may put the pool in another place after the objects were applied; the pool itself knows where it is.
+_OF_THE_PLACE = ("node_pool.node_config_details.placement_configs", "node_pool.freeform_tags")
 # Of these a part has a class of its own.
 _DEEPER = ("node_pool.node_config_details",)
 
@@ -94,7 +96,11 @@ def fields(plan: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def field_hashes(plan: Mapping[str, Any]) -> dict[str, str]:
     """Return what a later run compares the fields with that the objects follow from."""
-    return {field: short_hash(value)[:8] for field, value in fields(plan) if field.partition(".")[0] not in SAID}
+    return {
+        field: short_hash(value)[:8]
+        for field, value in fields(plan)
+        if field.partition(".")[0] not in SAID and field not in _OF_THE_PLACE
+    }
 
 
 def changed_fields(plan: Mapping[str, Any], former: Mapping[str, str]) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .fault import Fault
-from .names import CLUSTER_TAG, DEPLOYMENT_TAG, HASH_TAG, NODE_LABEL
+from .names import CLUSTER_TAG, DEPLOYMENT_TAG, HASH_TAG, NAME_TAG, NODE_LABEL
 from .values import shown
 
 # Kubernetes, "Labels and Selectors": an optional DNS subdomain, a slash, and a name of at most 63 characters.
@@ -69,7 +69,7 @@ def _labels(labels: Mapping[str, str], faults: list[Fault]) -> None:
 def _tags(tags: Mapping[str, str], faults: list[Fault]) -> None:
     for key, value in tags.items():
         place = f"node_pool_tags.{key}"
-        if key in (DEPLOYMENT_TAG, CLUSTER_TAG, HASH_TAG):
+        if key in (DEPLOYMENT_TAG, CLUSTER_TAG, HASH_TAG, NAME_TAG):
             faults.append(Fault("tag", place, "a tag of the collection", "another key", "take it out"))
         elif len(key) > _TAG_KEY or len(value) > _TAG_VALUE:
             expected = f"a key of at most {_TAG_KEY} characters and a value of at most {_TAG_VALUE}"

@@ -5,6 +5,7 @@ Facts imitated:
 - a Node's name is its private IP, its providerID the instance's OCID;
 - it joins with the taint node.cloudprovider.kubernetes.io/uninitialized and, with GPUs, nvidia.com/gpu:NoSchedule
   (empty value);
+- a preemptible node bears label and taint of the key oci.oraclecloud.com/oke-is-preemptible;
 - nvidia.com/gpu appears some time after Ready;
 - a drain evicts pods, all but those of DaemonSets, and honours disruption budgets.
 
@@ -28,6 +29,7 @@ DEAD_ANNOTATION = "rig.multinode.inference/dead"
 POOL_ANNOTATION = "oci.oraclecloud.com/node-pool-id"
 KWOK_ANNOTATION = "kwok.x-k8s.io/node"
 GPU = "nvidia.com/gpu"
+PREEMPTIBLE = "oci.oraclecloud.com/oke-is-preemptible"
 NODES = "/api/v1/nodes"
 UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
 EVICTION_INTERVAL_S = 0.5
@@ -68,6 +70,9 @@ def manifest(
     own_taints = [{"key": UNINITIALIZED, "value": "true", "effect": "NoSchedule"}]
     if shape.gpus:
         own_taints.append({"key": GPU, "value": "", "effect": "NoSchedule"})
+    if node.preemptible:
+        own_taints.append({"key": PREEMPTIBLE, "value": "true", "effect": "NoSchedule"})
+        labels = {PREEMPTIBLE: "true", **labels}
     annotations = {
         CAPACITY_ANNOTATION: json.dumps({"capacity": machine.capacity, "allocatable": machine.allocatable}),
         "oci.oraclecloud.com/compartment-id": tenancy.compartment_id,

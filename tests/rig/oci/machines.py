@@ -87,15 +87,18 @@ def read_cloud_init(user_data: str | None) -> CloudInit:
     )
 
 
-def machine(pool: dict[str, Any], image_name: str) -> Capacity:
-    """Capacity and allocatable of a node that `pool` (CreateNodePoolDetails, JSON names) makes from that image."""
+def machine(pool: dict[str, Any], image_name: str, grows: bool = True) -> Capacity:
+    """Capacity and allocatable of a node that `pool` (CreateNodePoolDetails, JSON names) makes from that image.
+
+    grows: whether `oci-growfs` does its work where the cloud-init document runs it.
+    """
     shape = SHAPES[pool["nodeShape"]]
     cloud_init = read_cloud_init((pool.get("nodeMetadata") or {}).get("user_data"))
     config = pool.get("nodeShapeConfig") or {}
     vcpus = int(config.get("ocpus", shape.ocpus) * shape.threads_per_ocpu)
     memory = config.get("memoryInGBs", shape.memory_gb) * 0.98 * GIB
     boot_volume = (pool.get("nodeSourceDetails") or {}).get("bootVolumeSizeInGBs") or DEFAULT_BOOT_VOLUME_GB
-    root_gb = boot_volume if cloud_init.grows_filesystem else min(UNGROWN_GB, boot_volume)
+    root_gb = boot_volume if cloud_init.grows_filesystem and grows else min(UNGROWN_GB, boot_volume)
     disk = 0.97 * root_gb * GB
     reserved_memory = _tiers(_MEMORY_TIERS_GIB, memory / GIB) * GIB + 200 * MIB
     reserved_millicores = _tiers(_CPU_TIERS, vcpus) * 1000 + 100

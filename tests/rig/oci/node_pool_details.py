@@ -109,6 +109,7 @@ def _check(tenancy: Tenancy, details: dict[str, Any]) -> None:
     _check_version(tenancy, details["kubernetesVersion"])
     _check_source(tenancy, details)
     _check_nodes(tenancy, details["nodeConfigDetails"])
+    _check_preemptible(details)
     _check_metadata(details.get("nodeMetadata") or {})
     eviction = details.get("nodeEvictionNodePoolSettings") or {}
     if "evictionGraceDuration" in eviction:
@@ -176,6 +177,12 @@ def _check_nodes(tenancy: Tenancy, config: dict[str, Any]) -> None:
         if tenancy.subnet(placement.get("subnetId") or "") is None:
             raise related_resource("subnetId", str(placement.get("subnetId")))
     _check_pod_network(tenancy, config.get("nodePoolPodNetworkOptionDetails"))
+
+
+def _check_preemptible(details: dict[str, Any]) -> None:
+    placements = details["nodeConfigDetails"]["placementConfigs"]
+    if details["nodeShape"].startswith("BM.") and any(entry.get("preemptibleNodeConfig") for entry in placements):
+        raise invalid_parameter("Invalid preemptibleNodeConfig: bare metal shapes cannot be preemptible.")
 
 
 def _check_pod_network(tenancy: Tenancy, pod_network: dict[str, Any] | None) -> None:

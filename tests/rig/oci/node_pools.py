@@ -223,6 +223,7 @@ class NodePools:
             subnet_id=placement["subnetId"],
             kubernetes_version=pool.details["kubernetesVersion"],
             pool=dict(pool.details),
+            preemptible=bool(placement.get("preemptibleNodeConfig")),
         )
 
     async def _launch(self, tenancy: Tenancy, pool: NodePool, node: Node) -> None:
@@ -245,6 +246,7 @@ class NodePools:
             return
         node.never_join |= effect.never_join
         node.no_gpu |= effect.no_gpu
+        node.small_disk |= effect.small_disk
         node.private_ip = address
         node.state = "ACTIVE"
         pool.changed()
@@ -284,7 +286,8 @@ class NodePools:
         if node.never_join or not cloud_init.joins:
             log.info("node %s never joins: %s", name, cloud_init.problem or "a scenario asked for it")
             return
-        what = machine(node.pool, tenancy.images[node.pool["nodeSourceDetails"]["imageId"]])
+        image = tenancy.images[node.pool["nodeSourceDetails"]["imageId"]]
+        what = machine(node.pool, image, grows=not node.small_disk)
         await self._registry.create(manifest(tenancy, node, what, dict(cloud_init.labels), list(cloud_init.taints)))
         node.joined = True
         await asyncio.sleep(tenancy.timings.labels)

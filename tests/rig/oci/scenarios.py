@@ -14,7 +14,8 @@ and does one or more of
     cut_bytes        cut the connection after so many bytes of an object's content
     rate_bytes_per_s send an object's content no faster
     capacity         so many machines can be had; the next ones are out of host capacity until some are given back
-    never_join, no_gpu   the machine launched never becomes a Node, or never advertises its GPUs
+    never_join, no_gpu, small_disk
+                     the machine launched never becomes a Node, never advertises its GPUs, or fails to grow its disk
 
 Beside the operations of the APIs there are those of a node's life, one call for each node: LaunchInstance (whose
 resource is `<shape> <availability domain> <pool name> <pool OCID>`), NodeJoin, NodeGpu and TerminateInstance.
@@ -43,8 +44,9 @@ DO_FIELDS = {
     "capacity": int,
     "never_join": bool,
     "no_gpu": bool,
+    "small_disk": bool,
 }
-ABOUT_MACHINES = ("capacity", "never_join", "no_gpu")
+ABOUT_MACHINES = ("capacity", "never_join", "no_gpu", "small_disk")
 NODE_LIFE = ("LaunchInstance", "NodeJoin", "NodeGpu", "TerminateInstance")
 OUT_OF_CAPACITY = ServiceError(500, "InternalError", "Out of host capacity.")
 
@@ -81,6 +83,7 @@ class Effect:
     rate_bytes_per_s: float | None = None
     never_join: bool = False
     no_gpu: bool = False
+    small_disk: bool = False
 
 
 class Scenarios:
@@ -184,6 +187,7 @@ def _apply(scenario: Scenario, effect: Effect, operation: str, instance: str) ->
     effect.lose_answer |= do.get("lose_answer", False)
     effect.never_join |= do.get("never_join", False)
     effect.no_gpu |= do.get("no_gpu", False)
+    effect.small_disk |= do.get("small_disk", False)
     for name in ("cut_bytes", "rate_bytes_per_s"):
         if name in do:
             setattr(effect, name, do[name])

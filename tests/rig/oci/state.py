@@ -89,6 +89,8 @@ class Node:
     launched: datetime = dataclasses.field(default_factory=now)
     never_join: bool = False
     no_gpu: bool = False
+    small_disk: bool = False
+    preemptible: bool = False
     joined: bool = False
     gpu_advertised: bool = False
     shared: bool = False

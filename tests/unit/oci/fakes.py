@@ -82,7 +82,7 @@ class ContainerEngine:
 
     def writes(self) -> int:
         """How many calls tried to change something."""
-        return len(self.made("create_node_pool", "update_node_pool", "delete_node_pool"))
+        return len(self.made("create_node_pool", "update_node_pool", "delete_node_pool", "delete_node"))
 
     def add_pool(self, **data: Any) -> str:
         """Put a pool there that is ACTIVE and visible."""
@@ -146,6 +146,18 @@ class ContainerEngine:
             raise service_error(409, "IncorrectState", "the node pool is busy")
         pool["lifecycle_state"] = "DELETING"
         return self._accepted("delete_node_pool", "NODEPOOL_DELETE", node_pool_id, "DELETED")
+
+    def delete_node(self, node_pool_id: str, node_id: str, **how: Any) -> Response:
+        self._call("delete_node", {"node": node_id, **how})
+        pool = self.pools[node_pool_id]
+        node = next((node for node in pool["nodes"] if node["id"] == node_id), None)
+        if node is None:
+            raise service_error(404, "NotAuthorizedOrNotFound")
+        if pool["lifecycle_state"] != "ACTIVE" or node["lifecycle_state"] == "DELETING":
+            raise service_error(409, "IncorrectState", "the node pool is busy")
+        node["lifecycle_state"] = "DELETING"
+        pool["lifecycle_state"] = "UPDATING"
+        return self._accepted("delete_node", "NODEPOOL_UPDATE", node_pool_id, "ACTIVE")
 
     def list_work_requests(self, compartment_id: str, cluster_id: str, page: str = "", **filters: Any) -> Response:
         self._call("list_work_requests", filters)

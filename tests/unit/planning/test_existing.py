@@ -146,7 +146,7 @@ def test_a_person_reads_what_a_change_means() -> None:
     lines = describe_shortly(made)
     first = next(number for number, line in enumerate(lines) if line.startswith("Changes"))
     assert lines[first : first + 5] == [
-        "Changes      live, the group goes on serving: endpoint.exposure, node_pool.freeform_tags",
+        "Changes      live, the group goes on serving: endpoint.exposure",
         "             restart, the pods are made again: about 3.9 minutes until it serves: engine.args,",
         "             pod.ports",
         "             new_pool, nodes that are there keep what they have: node_pool.node_source_details,",

@@ -10,7 +10,11 @@ import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.oci import node_pools
 from ansible_collections.multinode.inference.plugins.module_utils.oci.waiting import Wait
-from ansible_collections.multinode.inference.plugins.modules import oci_node_pool, oci_node_pool_info
+from ansible_collections.multinode.inference.plugins.modules import (
+    oci_node_pool,
+    oci_node_pool_info,
+    oci_node_replacement,
+)
 from tests.unit.oci.fakes import CLUSTER, COMPARTMENT, Clock, Connection, ContainerEngine, service_error
 from tests.unit.plugins.modules.module_runner import run_module
 
@@ -55,7 +59,7 @@ def engine(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> ContainerEngine:
     fake = ContainerEngine(clock)
     connection = Connection(container_engine=fake)
     quick = functools.partial(Wait, clock=clock, sleep=clock.sleep)
-    for module in (oci_node_pool, oci_node_pool_info):
+    for module in (oci_node_pool, oci_node_pool_info, oci_node_replacement):
         monkeypatch.setattr(module, "connect", lambda module, ocid: connection)
     monkeypatch.setattr(oci_node_pool, "Wait", quick)
     monkeypatch.setattr(node_pools, "Wait", quick)
@@ -350,3 +354,71 @@ def test_old_failure_of_a_whole_pool_is_forgotten(engine: ContainerEngine, clock
     assert faults(lifecycle_state="NEEDS_ATTENTION") == ["node_pool_not_active"]
     nodes[0]["lifecycle_state"] = "FAILING"
     assert faults(lifecycle_state="UPDATING", nodes=nodes) == ["node_failed"]
+
+
+def replace(node_id: str = "a", **how: Any) -> dict[str, Any]:
+    options = {"cluster_id": CLUSTER, "compartment_id": COMPARTMENT, "deployment": "llama", "node_id": node_id}
+    return run_module(oci_node_replacement, options, **how)
+
+
+def test_a_node_is_replaced_by_its_id_and_once(engine: ContainerEngine) -> None:
+    nodes = [{"id": name, "lifecycle_state": "ACTIVE"} for name in "ab"]
+    engine.add_pool(name="llama", freeform_tags=TAGS, nodes=nodes)
+    assert replace(check=True)["changed"] and engine.writes() == 0
+    first = replace()
+    assert first["changed"] and first["work_request_id"] in engine.requests
+    assert engine.made("delete_node") == [
+        {
+            "node": "a",
+            "is_decrement_size": False,
+            "override_eviction_grace_duration": "PT0M",
+            "is_force_deletion_after_override_grace_duration": True,
+        }
+    ]
+    assert not replace()["changed"], "it is leaving"
+    assert codes(replace("b")) == ["cloud_conflict"]
+    assert not replace("c")["changed"], "it is gone, or never was"
+    assert engine.made("update_node_pool") == []
+
+
+def test_a_node_of_a_foreign_pool_is_left_alone(engine: ContainerEngine) -> None:
+    engine.add_pool(name="workers", nodes=[{"id": "a", "lifecycle_state": "ACTIVE"}])
+    assert not replace()["changed"]
+    assert engine.writes() == 0
+
+
+def test_a_change_waits_for_one_that_is_under_way(engine: ContainerEngine, clock: Clock) -> None:
+    present(wait=True)
+    present(3)
+    began = clock.now
+    assert present(4)["changed"] and clock.now - began >= 60
+    engine.work_seconds = 10_000
+    clock.sleep(100)
+    present(5)
+    assert codes(present(6)) == ["cloud_conflict"]
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "expected"),
+    [
+        ("InternalError", "Out of host capacity.", "out_of_host_capacity"),
+        ("LimitExceeded", "limits were exceeded: gpu-a10-count", "limit_exceeded"),
+        ("InternalError", "(400, QuotaExceeded, false) no more", "limit_exceeded"),
+        ("InternalError", "something", ""),
+    ],
+)
+def test_why_a_launch_failed(engine: ContainerEngine, clock: Clock, code: str, message: str, expected: str) -> None:
+    engine.fail_work["NODEPOOL_CREATE"] = [message]
+    present()
+    clock.sleep(100)
+    pool = next(iter(engine.pools.values()))
+    pool["nodes"] = [
+        {"id": "a", "lifecycle_state": "FAILING", "node_error": {"code": code, "message": message}},
+        {"id": "b", "lifecycle_state": "ACTIVE"},
+    ]
+    (shown,) = run_module(oci_node_pool_info, {"cluster_id": CLUSTER})["node_pools"]
+    failed, well = shown["nodes"]
+    assert failed["fault"]["code"] == f"node_{expected or 'failed'}" and message in failed["fault"]["found"]
+    assert well["fault"] is None
+    if code == "InternalError":
+        assert shown["faults"][-1]["code"] == f"node_pool_{expected or 'work_request_failed'}"
