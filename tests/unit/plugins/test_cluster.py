@@ -7,13 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.oci.client import sign_in_by
-from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster_access import Address
+from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster_access import LIFE_SECONDS, Address
 from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Fault, Refused
 from ansible_collections.multinode.inference.plugins.plugin_utils import cluster as cluster_module
 from ansible_collections.multinode.inference.plugins.plugin_utils.cluster import Cluster
@@ -122,7 +123,9 @@ def test_helms_command_gives_a_credential_without_ansible(settings: dict[str, An
     credential = json.loads(made.stdout)
     assert (credential["kind"], credential["apiVersion"]) == ("ExecCredential", run["apiVersion"])
     assert key_of(credential["status"]["token"]).endswith(FINGERPRINT)
-    assert credential["status"]["expirationTimestamp"].endswith("Z")
+    ends = datetime.fromisoformat(credential["status"]["expirationTimestamp"].replace("Z", "+00:00"))
+    left = (ends - datetime.now(timezone.utc)).total_seconds()
+    assert 60 < left < LIFE_SECONDS, "client-go asks for another before OKE refuses this one"
 
 
 def test_helms_command_says_what_is_wrong_with_the_sign_in(tmp_path: Path) -> None:
