@@ -10,6 +10,7 @@ from typing import Any
 
 from ..module_utils.oci.discovery import Wishes, discover
 from ..module_utils.planning.existing import belongs_to_another
+from ..module_utils.planning.facts import are_model_facts
 from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.model_source import model_prefix, model_source
 from ..module_utils.planning.plan import Cloud, Facts, make_plan
@@ -50,8 +51,8 @@ def _model(read: dict[str, Any] | None, inputs: Inputs) -> dict[str, Any]:
         raise Refused([Fault(setting, setting, f"{path}: {error.strerror}", "a file", "name another")]) from error
     except ValueError as error:
         raise Refused([Fault(setting, setting, f"{path}: {error}", "JSON", "remove it: it is written anew")]) from error
-    if not isinstance(kept, dict) or not isinstance(kept.get("config"), dict):
-        raise Refused([Fault(setting, setting, f"{path} without `config`", "a model's facts", "remove the file")])
+    if not are_model_facts(kept):
+        raise Refused([Fault(setting, setting, f"{path}, which holds something else", "a model's facts", "remove it")])
     wanted = model_prefix(inputs.recipe)
     if (kept.get("prefix") or wanted) != wanted:
         raise Refused(

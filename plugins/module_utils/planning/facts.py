@@ -62,6 +62,28 @@ class Facts:
     exports: Sequence[Mapping[str, Any]] = ()
 
 
+def are_model_facts(value: Any) -> bool:
+    """Say whether `value`, read from a file that anybody may have written, has the form of `Facts.model`."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("config"), Mapping):
+        return False
+    index, files, source = value.get("index") or {}, value.get("files") or [], value.get("source") or {"kind": ""}
+    if not all(isinstance(part, Mapping) for part in (index, source)) or not isinstance(files, list):
+        return False
+    weight_map = index.get("weight_map") or {}
+    return (
+        isinstance(weight_map, Mapping)
+        and all(isinstance(file, str) for file in weight_map.values())
+        and isinstance(source.get("kind"), str)
+        and isinstance(value.get("prefix") or "", str)
+        and all(
+            isinstance(entry, Mapping)
+            and isinstance(entry.get("name"), str)
+            and isinstance(entry.get("size") or 0, int)
+            for entry in files
+        )
+    )
+
+
 class Choices:
     """Values that nobody gave: found out or defaulted once, written on the deployment's objects, and then kept."""
 

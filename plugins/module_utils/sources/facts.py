@@ -79,12 +79,20 @@ def _index(source: Source, names: set[str], load_format: str, place: str) -> dic
         return {}
     content = _json_object(source, name, INDEX_BYTES, place)
     weight_map = content.get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
+    if not isinstance(weight_map, dict) or not weight_map or not all(map(_is_text, weight_map.values())):
         raise Refused(
-            [Fault("index_malformed", place + name, "no weight_map", "tensor names and the files that hold them")]
+            [
+                Fault(
+                    "index_malformed", place + name, "no usable weight_map", "tensor names and the files that hold them"
+                )
+            ]
         )
     metadata = content.get("metadata") if isinstance(content.get("metadata"), dict) else {}
     return {"file": name, "weight_map": weight_map, "metadata": metadata, "total_size": _bytes(metadata)}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _bytes(metadata: dict[str, Any]) -> int | None:

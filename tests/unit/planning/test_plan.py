@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.multinode.inference.plugins.module_utils.planning.facts import are_model_facts
 from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.planning.plan import Facts, make_plan
 from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
@@ -251,3 +252,13 @@ def test_code_of_the_model_runs_only_where_it_is_trusted() -> None:
 def test_a_key_for_the_nodes() -> None:
     assert plan(recipe_public_ssh_key="ssh-ed25519 AAAA")["node_pool"]["ssh_public_key"] == "ssh-ed25519 AAAA"
     assert "ssh_public_key" not in plan()["node_pool"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"config": 1}, {"index": [1]}, {"index": {"weight_map": {"a": 1}}}, {"files": [{"size": 1}]}, {"source": "par"}],
+)
+def test_a_file_that_holds_no_facts_of_a_model_is_told_from_one_that_does(change: dict[str, Any]) -> None:
+    assert are_model_facts(facts().model) and are_model_facts({"config": {}})
+    assert not are_model_facts({**facts().model, **change})
+    assert not are_model_facts([]) and not are_model_facts(None)

@@ -9,12 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.multinode.inference.plugins.module_utils.planning.description import COLUMNS, describe
+from ansible_collections.multinode.inference.plugins.module_utils.planning.facts import are_model_facts
 from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.planning.manifests.objects import render
+from ansible_collections.multinode.inference.plugins.module_utils.planning.page import page
+from ansible_collections.multinode.inference.plugins.module_utils.planning.parameters import RECIPE
+from ansible_collections.multinode.inference.plugins.module_utils.planning.plan import make_plan
+from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
+from ansible_collections.multinode.inference.plugins.module_utils.planning.settings import SETTINGS
 from ansible_collections.multinode.inference.plugins.module_utils.planning.shapes import SHAPES, Shape, allocatable
 
 from .configurations import PUBLISHED, published
 from .plans import facts, plan
+from .recipes import recipe
+from .test_model import ANYTHING, odd_configurations
 
 NVIDIA = [shape for shape in SHAPES if shape.vendor == "nvidia"]
 
@@ -99,3 +107,50 @@ def test_an_accepted_plan_satisfies_what_vllm_asks_for(
     assert all(len(line) <= COLUMNS for line in describe(made))
     (cluster,) = [item for item in render(made, {}) if item["kind"] == "RayCluster"]
     assert sum(group["replicas"] for group in cluster["spec"]["workerGroupSpecs"]) == nodes - 1
+
+
+_PARAMS = next(parameter.properties for parameter in RECIPE if parameter.name == "recipe_raycluster_params")
+# What may be right in some place, so that much of it goes beyond the recipe's own rules.
+_LIKELY = (
+    st.sampled_from(["auto", "true", "none", "node", "load_balancer", "/models", "/mnt/nvme/x", "1", "8", "64", "a/b"])
+    | st.sampled_from([shape.name for shape in SHAPES])
+    | st.integers(0, 2000)
+    | st.booleans()
+    | ANYTHING
+)
+
+
+@st.composite
+def odd_recipes(draw: st.DrawFn) -> dict[str, Any]:
+    """The sample in which some parameters and settings are anything at all."""
+    given_variables = recipe()
+    names = [parameter.name for parameter in (*RECIPE, *SETTINGS)]
+    for name in draw(st.lists(st.sampled_from(names), max_size=4)):
+        given_variables[name] = draw(_LIKELY)
+    params = given_variables.get("recipe_raycluster_params")
+    for parameter in draw(st.lists(st.sampled_from(_PARAMS), max_size=3)):
+        if isinstance(params, dict):
+            params[parameter.name] = draw(_LIKELY)
+    return given_variables
+
+
+_NAMES = st.sampled_from(["model.layers.0.a.weight", "lm_head.weight", "model.embed_tokens.weight", "x", ""])
+_FILES = st.sampled_from(["a.safetensors", "b.safetensors", "config.json", ""])
+_INDICES = st.fixed_dictionaries({"weight_map": st.dictionaries(_NAMES, _FILES, max_size=4), "metadata": ANYTHING})
+_LISTS = st.lists(st.fixed_dictionaries({"name": _FILES, "size": st.none() | st.integers(0, 10**13)}), max_size=4)
+
+
+@given(odd_recipes(), odd_configurations(), _INDICES | ANYTHING, _LISTS | ANYTHING, st.booleans())
+def test_no_recipe_and_no_model_gives_a_traceback(
+    variables: dict[str, Any], config: dict[str, Any], index: Any, files: Any, usual: bool
+) -> None:
+    model = facts().model if usual else {**facts().model, "config": config, "index": index, "files": files}
+    if not are_model_facts(model):
+        return
+    try:
+        made = make_plan(read_inputs(variables), facts(model=model))
+    except Refused as refused:
+        assert refused.faults and all(fault.line() for fault in refused.faults)
+        return
+    assert all(len(line) <= COLUMNS for line in describe(made)) and page(made)
+    assert render(made, {})

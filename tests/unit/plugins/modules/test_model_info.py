@@ -232,6 +232,7 @@ def test_excluded_shard_is_explained(served: Served) -> None:
         ("config.json", b"\xff\xfe", "file_malformed"),
         ("config.json", b" " * (9 * 1024 * 1024), "file_too_large"),
         ("model.safetensors.index.json", b"{}", "index_malformed"),
+        ("model.safetensors.index.json", b'{"weight_map": {"a": ["b"]}}', "index_malformed"),
         (SHARDS[0], b"", "weights_empty"),
     ],
 )
