@@ -58,6 +58,7 @@ class Head:
         self._machine: dict[str, Any] = {}
         self._no_token_since: float | None = None
         self._options: list[str] = []
+        self._options_failure: Failure | None = None
         self._asked_at = 0.0
         self._refused_at: float | None = None
         self._door = 0
@@ -176,14 +177,18 @@ class Head:
         return token if token["run"] == self._run else None
 
     def _look_up_options(self) -> None:
-        self._options = options.taken(self._group.optional_arguments)
+        try:
+            options.demanded(self._group.engine_arguments)
+            self._options = options.taken(self._group.optional_arguments)
+        except Failure as failure:
+            self._options_failure = failure
 
     def _watch(self) -> None:
         """Wait a moment; raise what ended meanwhile."""
         if self._stop.wait(STEP_SECONDS):
             raise Stopped
-        if self._staging_failure:
-            raise self._staging_failure
+        if failure := self._staging_failure or self._options_failure:
+            raise failure
         if failure := self._ray.failure():
             raise failure
 

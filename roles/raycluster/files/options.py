@@ -4,19 +4,36 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 
 from group import STATE_FOLDER
-from progress import log
+from progress import Failure, log
 
 # vLLM imports all that it has before it prints its help.
 ASK_SECONDS = 300.0
 _OPTION = re.compile(r"(?<![\w-])--[a-z0-9][a-z0-9-]*")
 # An option that every vLLM has: a help without it is another program's.
 _SURE = "--tensor-parallel-size"
+
+
+def demanded(arguments: Sequence[str]) -> None:
+    """See that the image's vLLM has the options of `arguments`; Failure where it has not. Values are never shown."""
+    known = _known()
+    # As vLLM reads them: underscores for hyphens, --option=value, --option.key for a part of a document, a beginning of a name.
+    given = [re.split(r"[=.]", word)[0].replace("_", "-") for word in arguments if word.startswith("--")]
+    missing = [name for name in dict.fromkeys(given) if known and not any(each.startswith(name) for each in known)]
+    if missing:
+        raise Failure(
+            "engine",
+            f"the image's vLLM {_version()} has no option {', '.join(missing)}: take an image with a vLLM that has it, "
+            "or take it out of recipe_container_command_args",
+            lasting=True,
+        )
 
 
 def taken(optional: tuple[tuple[str, ...], ...]) -> list[str]:
@@ -32,6 +49,13 @@ def taken(optional: tuple[tuple[str, ...], ...]) -> list[str]:
             why = "the image's vLLM does not have it" if known else "the options of the image's vLLM are not known"
             log(f"left out {' '.join(option)}: {why}")
     return words
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("vllm")
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"
 
 
 def _known() -> frozenset[str]:
