@@ -14,6 +14,7 @@ from urllib.parse import quote
 from ..module_utils.kube.client import Kubernetes
 from ..module_utils.kube.group import read_secret
 from ..module_utils.kube.removal import left_folders, namespace_of, objects_of, own_namespace, pods_of
+from ..module_utils.planning.existing import named_otherwise
 from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.manifests.objects import render, secret
 from ..module_utils.planning.manifests.older_kuberay import without_upgrade_strategy
@@ -44,7 +45,7 @@ class ActionModule(Action):
         kubernetes = self._cluster.connect()
         programs = {path.name: path.read_text(encoding="utf-8") for path in sorted(PROGRAMS.glob("*.py"))}
         namespace, *objects = render(plan, programs)
-        standing = self._raycluster(kubernetes, plan)
+        standing = self._raycluster(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"])
         kept = self._keep_pods(kubernetes, plan, objects, standing)
         anew = without_upgrade_strategy(objects, standing, arguments.get("raycluster_fields") or ())
         own = own_namespace(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"])
@@ -90,10 +91,10 @@ class ActionModule(Action):
         }
 
     @staticmethod
-    def _raycluster(kubernetes: Kubernetes, plan: dict[str, Any]) -> dict[str, Any] | None:
+    def _raycluster(kubernetes: Kubernetes, name: str, namespace: str) -> dict[str, Any] | None:
         """Return the RayCluster of the deployment where one stands."""
-        name, namespace = quote(plan["deployment"]["name"]), quote(plan["deployment"]["namespace"])
-        found: dict[str, Any] | None = kubernetes.get(f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters/{name}")
+        path = f"/apis/ray.io/v1/namespaces/{quote(namespace)}/rayclusters/{quote(name)}"
+        found: dict[str, Any] | None = kubernetes.get(path)
         return found
 
     def _delete(self, kubernetes: Kubernetes, plan: dict[str, Any], task_vars: dict[str, Any]) -> None:
@@ -124,10 +125,14 @@ class ActionModule(Action):
 
     def _absent(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Remove the deployment's objects, its pods and its volumes, then the namespace where it was made for it."""
-        name, settings = arguments["name"], given_inputs(self._loader, "deployment").settings
+        inputs = given_inputs(self._loader, "deployment")
+        name, settings = arguments["name"], inputs.settings
         self._cluster = Cluster(settings, arguments.get("kubeconfig"))
         kubernetes = self._cluster.connect()
         namespace = namespace_of(kubernetes, name, settings["namespace"])
+        standing = self._raycluster(kubernetes, name, namespace)
+        if others := named_otherwise(inputs.deployment_name, name, standing):
+            raise Refused(others)
         access = self._access(kubernetes, settings, {"name": name, "namespace": namespace}, task_vars)
         objects = objects_of(kubernetes, name, namespace)
         removed = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]

@@ -27,6 +27,12 @@ def test_is_deployed_changed_by_no_second_run_and_removed(tmp_path: Path, rig: R
         second = playbooks.run("deploy", recipe)
         assert second.code == 0, second.output
         assert second.recap["changed"] == 0, second.output
+        # Another name that becomes the same DNS name neither takes it over nor removes it.
+        for playbook in ("deploy", "undeploy"):
+            other = playbooks.run(playbook, {**recipe, "deployment_name": "light_way"})
+            assert [fault["code"] for fault in other.faults] == ["name_taken"], other.output
+        status = playbooks.run("status", recipe)
+        assert status.result is not None and [entry["ready"] for entry in status.result["deployments"]] == [True]
     finally:
         removed = playbooks.run("undeploy", recipe)
     assert removed.code == 0, removed.output

@@ -9,7 +9,7 @@ from typing import Any
 
 from .changes import RESTART, changed_fields
 from .fault import Fault
-from .names import DEPLOYMENT_TAG, NAME_TAG
+from .names import DEPLOYMENT_TAG, NAME_ANNOTATION, NAME_TAG
 from .recipe import Inputs
 
 _GONE = ("DELETING", "DELETED")
@@ -50,6 +50,26 @@ def belongs_to_another(
             )
         ]
     return []
+
+
+def named_otherwise(written: str, name: str, raycluster: Mapping[str, Any] | None) -> list[Fault]:
+    """Return a fault where the deployment that stands is another's: who removes by a recipe means the recipe's own.
+
+    written: deployment_name as it was given; name: its DNS name.
+    """
+    annotations = ((raycluster or {}).get("metadata") or {}).get("annotations") or {}
+    owner = annotations.get(NAME_ANNOTATION)
+    if owner in (None, written):
+        return []
+    return [
+        Fault(
+            "name_taken",
+            "deployment_name",
+            f"{written}, and the deployment that has the DNS name {name} is {owner}",
+            "the name of the deployment as its recipe has it",
+            f"give deployment_name: {owner} if that one is meant",
+        )
+    ]
 
 
 def effect_on(plan: Mapping[str, Any], deployment: Mapping[str, Any], adopt_defaults: bool) -> dict[str, Any] | None:

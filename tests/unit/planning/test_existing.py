@@ -19,7 +19,10 @@ from ansible_collections.multinode.inference.plugins.module_utils.planning.descr
     describe,
     describe_shortly,
 )
-from ansible_collections.multinode.inference.plugins.module_utils.planning.existing import belongs_to_another
+from ansible_collections.multinode.inference.plugins.module_utils.planning.existing import (
+    belongs_to_another,
+    named_otherwise,
+)
 from ansible_collections.multinode.inference.plugins.module_utils.planning.manifests.objects import render
 from ansible_collections.multinode.inference.plugins.module_utils.planning.manifests.running import (
     keep_pods,
@@ -243,6 +246,17 @@ def test_a_name_that_collapses_to_anothers_takes_nothing_over(second: str) -> No
     assert [fault.line() for fault in belongs_to_another(inputs, {}, [listed])] == [message]
     assert belongs_to_another(inputs, {}, [{**listed, "lifecycle_state": "DELETED"}]) == []
     assert belongs_to_another(first, group, [listed]) == []
+
+
+def test_anothers_deployment_is_not_removed() -> None:
+    standing = rendered(plan(deployment_name="my_model"))["RayCluster"]
+    assert named_otherwise("my_model", "mymodel", standing) == [] == named_otherwise("mymodel", "mymodel", None)
+    assert [fault.line() for fault in named_otherwise("mymodel", "mymodel", standing)] == [
+        (
+            "deployment_name: mymodel, and the deployment that has the DNS name mymodel is my_model, expected the name of the "
+            "deployment as its recipe has it; give deployment_name: my_model if that one is meant"
+        )
+    ]
 
 
 def test_a_deployment_does_not_move_to_another_namespace() -> None:
