@@ -57,10 +57,15 @@ def engine_of(
     memory: MemoryPlan | None,
     parallel: tuple[int, int],
     given: EngineArguments,
+    network: Mapping[str, str],
     faults: list[Fault],
     warnings: list[Fault],
 ) -> dict[str, Any]:
-    """Return vLLM's arguments, the environment and Ray's parameters. `parallel`: GPUs of a node, and nodes."""
+    """Return vLLM's arguments, the environment and Ray's parameters.
+
+    parallel  GPUs of a node, and nodes
+    network   what NCCL and Gloo have to know of the network, as variables
+    """
     recipe, (tensor, pipeline) = inputs.recipe, parallel
     params = recipe["recipe_raycluster_params"]
     path = params["model_path_in_container"].rstrip("/")
@@ -108,9 +113,7 @@ def engine_of(
                 "HF_HUB_OFFLINE": "1",
                 # A large model takes longer to load than the 600 s that vLLM's client waits by default (vLLM, envs.py).
                 "VLLM_ENGINE_READY_TIMEOUT_S": "7200",
-                # Pods on the overlay network have one interface.
-                "NCCL_SOCKET_IFNAME": "eth0",
-                "GLOO_SOCKET_IFNAME": "eth0",
+                **network,
                 # Loading fills the page cache up to the pod's limit; Ray would take that for a lack of memory.
                 "RAY_memory_monitor_refresh_ms": "0",
             },

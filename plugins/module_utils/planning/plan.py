@@ -29,6 +29,7 @@ from .node_checks import check_room, checked_shape, unknown_room
 from .parallelism import check_parallelism, layers_per_stage
 from .pod import pod_of
 from .pool import node_pool_of, other_placements
+from .rdma import check_rdma, network_variables
 from .recipe import Inputs
 from .room import Need, place
 from .shapes import Shape
@@ -78,8 +79,10 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     faults.extend(image_faults)
     warnings.extend(image_warnings)
     staging = staging_of(facts.model, model, per_stage, params["model_path_in_container"], whole_set)
-    engine = engine_of(inputs, model, memory, (tensor, pipeline), given, faults, warnings)
+    network = network_variables(inputs, shape)
+    engine = engine_of(inputs, model, memory, (tensor, pipeline), given, network, faults, warnings)
     endpoint = endpoint_of(inputs, faults)
+    check_rdma(inputs, shape, faults, warnings)
     node_pool = None
     cloud = facts.cloud
     if cloud is not None:

@@ -13,6 +13,7 @@ from .images import default_image, full_image_name, image_line
 from .model_source import model_source
 from .names import NODE_LABEL
 from .pool import tolerations
+from .rdma import mode_of
 from .recipe import Inputs
 from .shapes import Shape
 from .storage import storage_of
@@ -70,6 +71,7 @@ def pod_of(
             "metrics": params["metrics_export_port"],
             "client": params["rayclient_server_port"],
         },
+        "rdma": mode_of(settings),
         "tolerations": tolerations(settings),
         "node_selector": {NODE_LABEL: inputs.name}
         if settings["node_provisioner"] == "oke"

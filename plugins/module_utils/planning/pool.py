@@ -31,6 +31,8 @@ def node_pool_of(
         "size": nodes,
         "placement_configs": placements(values.get("placement_configs"), settings),
     }
+    if settings["compute_cluster_id"]:
+        config["compute_cluster_id"] = settings["compute_cluster_id"]
     for name in ("nsg_ids", "node_pool_pod_network_option_details"):
         if values.get(name):
             config[name] = values[name]
@@ -79,8 +81,8 @@ def placements(found: Sequence[Mapping[str, Any]] | None, settings: Mapping[str,
 
 
 def other_placements(inputs: Inputs, cloud: Cloud) -> list[list[dict[str, Any]]]:
-    """Return the placements that the pool may have instead, best first; a capacity reservation is of one domain."""
-    if inputs.settings["node_pool_capacity_reservation_id"]:
+    """Return the placements that the pool may have instead, best first; a capacity reservation and a compute cluster are of one domain."""
+    if inputs.settings["node_pool_capacity_reservation_id"] or inputs.settings["compute_cluster_id"]:
         return []
     return [placements(found, inputs.settings) for found in cloud.others]
 

@@ -102,6 +102,24 @@ NODES = (
         minimum=0,
     ),
     Parameter(
+        "compute_cluster_id",
+        "string",
+        "OCID of a compute cluster to make the node pool in, for RDMA; it is of one availability domain, and a pool keeps it.",
+    ),
+    Parameter(
+        "rdma",
+        "string",
+        "How the nodes talk. none: over the pods' network. host_network: over the RDMA ports of the shape; the pods are "
+        "privileged and in the nodes' network. Without it, host_network where compute_cluster_id is given, else none.",
+        choices=("none", "host_network"),
+    ),
+    Parameter(
+        "rdma_socket_interface",
+        "string",
+        "With rdma: host_network, the nodes' interface for what does not go over RDMA; images name it differently.",
+        default="eth0",
+    ),
+    Parameter(
         "on_shortfall",
         "string",
         "When fewer nodes can be had than the group needs, and no other availability domain is left. keep: hold what "

@@ -60,6 +60,8 @@ def drawn(seed: int, **settings: Any) -> dict[str, Any]:
     for name, value in _optional(chance).items():
         if chance.random() < 0.5:
             changes[name] = value
+    if shape.name == "BM.GPU.H100.8" and chance.random() < 0.5:
+        changes |= {"rdma": "host_network", "recipe_node_image_ocid": "ocid1.image.oc1.iad.aaaa"}
     return changes | settings
 
 

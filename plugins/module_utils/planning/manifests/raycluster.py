@@ -10,6 +10,7 @@ from typing import Any
 from ..engine import DRAIN_SECONDS
 from ..images import RAY_LLM_USER
 from ..names import WORKER_GROUP, common_labels, object_names
+from ..rdma import HOST_NETWORK
 from .storage import init_containers, mounts_of, volumes_of
 
 # The engine may finish the requests it has; the load balancer needs some seconds to notice as well.
@@ -17,6 +18,10 @@ TERMINATION_GRACE_SECONDS = DRAIN_SECONDS + 15
 # Where the programs find the URL or the token that the model's files are read with.
 SOURCE_FOLDER = "/run/secrets/multinode/source"
 _REPLICA_INDEX_LABEL = "ray.io/worker-group-replica-index"
+
+# RDMA pins memory, and opens devices that belong to root (oci-hpc-oke, manifests/nccl-tests/host-network).
+_INFINIBAND = {"name": "infiniband", "hostPath": {"path": "/dev/infiniband", "type": "Directory"}}
+_RDMA_RIGHTS = {"privileged": True, "runAsUser": 0, "capabilities": {"add": ["IPC_LOCK"]}}
 
 
 def raycluster(plan: Mapping[str, Any], runtime_name: str) -> dict[str, Any]:
@@ -72,6 +77,7 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
             "emptyDir": {"medium": "Memory", "sizeLimit": f"{pod['shared_memory_mib']}Mi"},
         },
         *volumes_of(plan),
+        *([_INFINIBAND] if pod["rdma"] == HOST_NETWORK else []),
     ]
     mounts: list[dict[str, Any]] = [
         {"name": "programs", "mountPath": "/opt/multinode", "readOnly": True},
@@ -79,6 +85,7 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
         *({"name": entry["name"], "mountPath": SOURCE_FOLDER, "readOnly": True} for entry in _source_volumes(plan)),
         {"name": "shared-memory", "mountPath": "/dev/shm"},
         *mounts_of(plan),
+        *([{"name": "infiniband", "mountPath": "/dev/infiniband"}] if pod["rdma"] == HOST_NETWORK else []),
     ]
     first = init_containers(plan)
     return {
@@ -97,6 +104,8 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
             ],
             "securityContext": {"fsGroup": RAY_LLM_USER, "fsGroupChangePolicy": "OnRootMismatch"},
             "terminationGracePeriodSeconds": TERMINATION_GRACE_SECONDS,
+            # The host's names would be asked of the host's name server, where no Service is known.
+            **({"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"} if pod["rdma"] == HOST_NETWORK else {}),
             **({"imagePullSecrets": [{"name": pod["pull_secret"]}]} if pod["pull_secret"] else {}),
             **({"initContainers": first} if first else {}),
             "containers": [_container(plan, role, mounts)],
@@ -132,6 +141,7 @@ def _container(plan: Mapping[str, Any], role: str, mounts: list[dict[str, Any]])
         "resources": {"limits": limits, "requests": {"cpu": str(pod["cpu"]), **limits}},
         "volumeMounts": mounts,
         "terminationMessagePolicy": "File",
+        **({"securityContext": _RDMA_RIGHTS} if pod["rdma"] == HOST_NETWORK else {}),
         # KubeRay gives its own probes to a container that has none, and would decide about the engine by Ray's health.
         "livenessProbe": {
             "exec": {"command": ["python3", "/opt/multinode/live.py"]},
