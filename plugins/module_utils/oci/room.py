@@ -120,13 +120,13 @@ def _availability(
     the other way. A limit of which the service keeps no count is a 404, and so is one that the caller may not see.
     """
     client = connection.client("limits")
-    error: Exception | None = None
+    unknown = ""
     for scope in ({"availability_domain": domain}, {}) if domain else ({},):
         try:
             answer = client.get_resource_availability(service, name, compartment_id, **scope).data
-        except Exception as raised:
-            error = raised
-            if is_service_error(raised, 400):
+        except Exception as error:
+            unknown = _why(error)
+            if is_service_error(error, 400):
                 continue
             break
         available = answer.available if answer.available is not None else answer.fractional_availability
@@ -134,8 +134,7 @@ def _availability(
             "available": None if available is None else int(available),
             "quota": None if answer.effective_quota_value is None else int(answer.effective_quota_value),
         }
-    assert error is not None
-    return {"unknown": _why(error)}
+    return {"unknown": unknown}
 
 
 def _capacity(connection: Connection, node_shape: str, domain: str) -> dict[str, Any]:

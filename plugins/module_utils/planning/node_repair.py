@@ -96,7 +96,7 @@ class Repair:
         deadline     when the wait ends: nobody watches then
         """
         if self._emptying is not None:
-            return self._empty_further(pool, pods, now)
+            return self._empty_further(self._emptying, pool, pods, now)
         findings = examine(pool, nodes, self.wanted, self._seen, now)
         text = self._text(pool, findings, now)
         if is_busy(pool):
@@ -163,14 +163,12 @@ class Repair:
             f"{text}; {self._bill(pool)}, kept for {readable_seconds(kept_until - now)} more (on_shortfall)"
         )
 
-    def _empty_further(self, pool: Mapping[str, Any], pods: int, now: float) -> Decision:
+    def _empty_further(self, emptying: _Emptying, pool: Mapping[str, Any], pods: int, now: float) -> Decision:
         """Follow the pool to zero nodes, and only then go on: a node that is left bills.
 
         Pods outlive their node for a minute (Kubernetes, pod garbage collection). They have to end too: a node that came
         meanwhile under the same address would get them, with volumes of another availability domain.
         """
-        emptying = self._emptying
-        assert emptying is not None
         left = len(pool.get("nodes") or ())
         if left or is_busy(pool):
             text = f"node pool {pool.get('lifecycle_state')}, back to zero: {left} nodes left"
