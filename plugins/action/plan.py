@@ -33,6 +33,7 @@ class ActionModule(Action):
             cloud=_cloud(cluster, inputs) if cluster else None,
             deployment=deployment,
             exports=(cluster or {}).get("exports") or (),
+            secrets=arguments.get("secrets"),
         )
         plan = make_plan(inputs, facts)
         return {"changed": False, "plan": plan}

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..module_utils.planning.model_source import model_options
 from ..module_utils.planning.recipe import converted_recipe, read_inputs
+from ..module_utils.planning.secret_references import named_secrets
 from ..plugin_utils.action import Action
 from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.converted import write_recipe
@@ -38,6 +39,8 @@ class ActionModule(Action):
             "changed": changed,
             "name": inputs.name,
             "model": model_options(inputs.recipe) if whole else None,
+            "secrets": named_secrets(inputs.recipe) if whole else [],
+            "namespace": inputs.settings["namespace"] or inputs.name,
             "deployment_name": inputs.deployment_name,
             "has_model_facts": planning and _is_file(inputs.settings["model_facts_file"]),
             "has_cluster": has_cluster,

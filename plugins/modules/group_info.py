@@ -18,6 +18,14 @@ options:
   name:
     description: DNS name of the one deployment that is wanted. Without it, all are listed.
     type: str
+  secrets:
+    description: Names of Secrets to look for in O(namespace).
+    type: list
+    elements: str
+    default: []
+  namespace:
+    description: Namespace of O(secrets).
+    type: str
 extends_documentation_fragment:
   - multinode.inference.kubernetes_connection
   - multinode.inference.reading
@@ -108,22 +116,35 @@ deployments:
       description: Why it cannot become ready by waiting, where that is known.
       type: dict
       sample: {}
+secrets:
+  description: The keys of each Secret of O(secrets), null for one that is not there. Values are not returned.
+  returned: success
+  type: dict
+  sample: {hub: [token]}
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.kube.client import argument_spec, connect_as_asked
-from ..module_utils.kube.group import list_deployments
+from ..module_utils.kube.group import list_deployments, secret_keys
 from ..module_utils.planning.fault import Refused
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={**argument_spec(), "name": {"type": "str"}}, supports_check_mode=True)
+    own = {
+        "name": {"type": "str"},
+        "secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
+        "namespace": {"type": "str"},
+    }
+    module = AnsibleModule(argument_spec={**argument_spec(), **own}, supports_check_mode=True)
+    given = module.params
     try:
-        deployments = list_deployments(connect_as_asked(module.params), module.params["name"])
+        kubernetes = connect_as_asked(given)
+        deployments = list_deployments(kubernetes, given["name"])
+        secrets = {name: secret_keys(kubernetes, given["namespace"], name) for name in given["secrets"]}
     except Refused as refused:
         module.fail_json(msg=str(refused), faults=[fault.as_dict() for fault in refused.faults])
-    module.exit_json(changed=False, deployments=sorted(deployments, key=lambda entry: entry["name"]))
+    module.exit_json(changed=False, deployments=sorted(deployments, key=lambda entry: entry["name"]), secrets=secrets)
 
 
 if __name__ == "__main__":

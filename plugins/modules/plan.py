@@ -28,6 +28,10 @@ options:
     type: list
     elements: dict
     default: []
+  secrets:
+    description: The keys of the Secrets that the recipe names, as M(multinode.inference.group_info) returns them. Without
+      it, nobody looked.
+    type: dict
 attributes:
   check_mode:
     description: Changes nothing in any mode.

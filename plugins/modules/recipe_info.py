@@ -68,6 +68,17 @@ model:
   returned: when the whole recipe was read
   type: dict
   sample: {"bucket_name": "models", "prefix": "NousResearch/Meta-Llama-3.1-8B-Instruct/"}
+secrets:
+  description: Names of the Secrets that the recipe names.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+namespace:
+  description: Namespace of the deployment.
+  returned: success
+  type: str
+  sample: rayclustervmtest
 has_model_facts:
   description: Whether the file that the setting C(model_facts_file) names is there.
   returned: when the whole recipe was read

@@ -188,9 +188,13 @@ def test_a_gated_repository_is_staged_at_the_commit_that_the_deployment_was_made
     assert "token_secret_name" in refused.faults[0]["remedy"]
     assert not rig.steer("GET", f"/calls?tenancy={tenancy.compartment_id}&operation=CreateNodePool")
 
+    source.update(token_secret_name="hub", token_secret_key="hf")
+    refused = playbooks.run("deploy", recipe, environment={**authority, "HF_TOKEN": TOKEN})
+    assert [fault["code"] for fault in refused.faults] == ["secret_missing"], refused.output
+    assert not rig.steer("GET", f"/calls?tenancy={tenancy.compartment_id}&operation=CreateNodePool")
+
     rig.kubectl("create", "namespace", name)
     rig.kubectl("create", "secret", "generic", "hub", "--namespace", name, f"--from-literal=hf={TOKEN}")
-    source.update(token_secret_name="hub", token_secret_key="hf")
     environment = {**authority, "HF_TOKEN": TOKEN}
     try:
         hub.requests.clear()

@@ -154,6 +154,12 @@ def read_secret(kubernetes: Kubernetes, namespace: str, name: str) -> dict[str, 
     return None if item is None else secret_values(item)
 
 
+def secret_keys(kubernetes: Kubernetes, namespace: str, name: str) -> list[str] | None:
+    """Return the keys of a Secret, or None where there is none; its values may be anything."""
+    item = kubernetes.get(f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}")
+    return None if item is None else sorted(item.get("data") or {})
+
+
 def secret_values(item: Mapping[str, Any]) -> dict[str, str]:
     """Return the decoded values of a Secret."""
     return {key: base64.b64decode(value).decode() for key, value in (item.get("data") or {}).items()}

@@ -54,12 +54,14 @@ class Facts:
     model       of `model_info`: {config, index, files, left_out, source, prefix}
     exports     where the recipe's file systems can be mounted (`storage.storage_of`)
     deployment  of `group_info`: what stands on the objects of this deployment already; empty when there is none
+    secrets     of `group_info`: the keys of each Secret that the recipe names; None where nobody looked
     """
 
     model: Mapping[str, Any]
     cloud: Cloud | None = None
     deployment: Mapping[str, Any] = field(default_factory=dict)
     exports: Sequence[Mapping[str, Any]] = ()
+    secrets: Mapping[str, Sequence[str] | None] | None = None
 
 
 def are_model_facts(value: Any) -> bool:

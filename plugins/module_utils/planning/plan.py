@@ -32,6 +32,7 @@ from .pool import node_pool_of, other_placements
 from .rdma import check_rdma, network_variables
 from .recipe import Inputs
 from .room import Need, place
+from .secret_references import check_secrets
 from .shapes import Shape
 from .storage import check_storage, on_local_drives, throughput
 from .times import cache_rate, minutes_of, slow_volume
@@ -54,6 +55,8 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     choices = Choices(facts.deployment.get("choices") or {}, settings["adopt_defaults"])
     tensor = recipe["recipe_nvidia_gpu_count"]
 
+    namespace = settings["namespace"] or inputs.name
+    check_secrets(recipe, namespace, facts.secrets, faults)
     shape = checked_shape(recipe, faults, facts.cloud.shape if facts.cloud else None)
     model = read_model(facts.model["config"], facts.model.get("index"), facts.model.get("files") or ())
     warnings = [*inputs.warnings, *model.warnings]
@@ -113,7 +116,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
         "deployment": {
             "name": inputs.name,
             "deployment_name": inputs.deployment_name,
-            "namespace": settings["namespace"] or inputs.name,
+            "namespace": namespace,
             "recipe_name": recipe["recipe_id"] or inputs.deployment_name,
         },
         "model": {

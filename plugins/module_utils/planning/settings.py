@@ -308,7 +308,13 @@ OUTPUT = (
 SETTINGS = (*CLOUD, *NODES, *KUBERNETES, *SOURCES, *KUBERAY, *ENDPOINT, *ENGINE, *OUTPUT)
 
 _OF_PODS = ("node_provisioner", "node_pool_preemptible", "node_pool_taints")
-_NOT_OF_PODS = ("kubeconfig", "kubeconfig_context", "kubernetes_endpoint", "model_volume_vpus_per_gb")
+_NOT_OF_PODS = (
+    "kubeconfig",
+    "kubeconfig_context",
+    "kubernetes_endpoint",
+    "model_volume_vpus_per_gb",
+    "source_request_days",
+)
 # Settings of which the pods may be made: where one is given otherwise, the pods are rendered as they are today.
 OF_PODS = tuple(
     parameter

@@ -51,7 +51,8 @@ class PreauthenticatedRequest:
 
     tagged = True
 
-    def __init__(self, url: str, prefix: str) -> None:
+    def __init__(self, url: str, prefix: str, made: bool = False) -> None:
+        """`made`: whether deploy made the request, and makes another."""
         parts = urllib.parse.urlsplit(url)
         # An AnyObjectRead URL ends with /o/; the names of objects follow it, also where the PAR is for a prefix.
         base, marker, _prefix = parts.path.partition("/o/")
@@ -60,6 +61,11 @@ class PreauthenticatedRequest:
         self._parts = parts
         self._base = base + marker
         self._prefix = prefix if not prefix or prefix.endswith("/") else prefix + "/"
+        self._remedy = (
+            "deploy again: it makes another one, if who runs it may make it and read the bucket"
+            if made
+            else "make a new pre-authenticated request that allows reading the objects below the prefix, and deploy again with it"
+        )
 
     def address(self, name: str) -> Address:
         return _address(self._parts, self._base + urllib.parse.quote(self._prefix + name, safe="/"))
@@ -76,10 +82,7 @@ class PreauthenticatedRequest:
         file = self._prefix + name
         if status in (401, 403, 404):
             # Object Storage answers the same for a request that has expired, was deleted, or does not cover the object.
-            return (
-                f"PAR invalid, expired or out of scope: {self._parts.hostname} answered {status} for {file}; make a new "
-                "pre-authenticated request that allows reading the objects below the prefix, and deploy again with it"
-            )
+            return f"PAR invalid, expired or out of scope: {self._parts.hostname} answered {status} for {file}; {self._remedy}"
         return f"{self._parts.hostname} answered {status} for {file}"
 
 
@@ -135,7 +138,8 @@ def open_origin(staging: Staging) -> Origin:
     try:
         # A bucket is read through a pre-authenticated request that the cloud side made.
         if staging.source in ("par", "bucket"):
-            return PreauthenticatedRequest(staging.url_file.read_text().strip(), staging.prefix)
+            made = staging.source == "bucket"
+            return PreauthenticatedRequest(staging.url_file.read_text().strip(), staging.prefix, made)
         if staging.source == "hugging_face":
             token = staging.token_file.read_text().strip() if staging.token_file.exists() else ""
             return HuggingFace(staging.endpoint, staging.repository, staging.commit, token)

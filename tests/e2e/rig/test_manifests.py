@@ -38,6 +38,8 @@ def sample_plan(text: str, namespace: str) -> dict[str, Any]:
     for source in recipe.get("input_object_storage") or ():
         if "par" in source:
             source["par"] = PAR
+        if source.get("bucket_name") == "BUCKET":
+            source["bucket_name"] = "models"
     return make_plan(read_inputs({**recipe, "oke_cluster_id": CLUSTER, "namespace": namespace}), facts())
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.planning.parameters import RECIPE, Parameter
+from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.planning.settings import SETTINGS
 from tests.tools import reference
 
@@ -36,6 +38,15 @@ def known(table: tuple[Parameter, ...], given: dict[str, Any]) -> None:
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
 def test_a_sample_holds_known_parameters_only(path: Any) -> None:
     known(RECIPE, json.loads(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_a_sample_is_a_recipe_but_for_its_placeholders(path: Any) -> None:
+    try:
+        read_inputs({**json.loads(path.read_text(encoding="utf-8")), "oke_cluster_id": "ocid1.cluster.oc1.iad.a"})
+    except Refused as refused:
+        assert {fault.found for fault in refused.faults} == {"the placeholder of the sample"}
+        assert all(fault.remedy for fault in refused.faults)
 
 
 def test_no_setting_has_the_name_of_a_parameter() -> None:

@@ -262,3 +262,24 @@ def test_a_file_that_holds_no_facts_of_a_model_is_told_from_one_that_does(change
     assert are_model_facts(facts().model) and are_model_facts({"config": {}})
     assert not are_model_facts({**facts().model, **change})
     assert not are_model_facts([]) and not are_model_facts(None)
+
+
+def test_secrets_that_the_recipe_names_have_to_be_there() -> None:
+    named = {
+        "recipe_environment_secrets": [{"envvar_name": "WANDB_TOKEN", "secret_name": "wandb", "secret_key": "token"}],
+        "recipe_container_secret_name": "registry",
+    }
+
+    def faults(found: Any) -> list[str]:
+        try:
+            plan(facts(secrets=found), **named)
+        except Refused as refused:
+            return [f"{fault.where}: {fault.found}" for fault in refused.faults]
+        return []
+
+    assert faults(None) == [], "nobody looked"
+    assert faults({"wandb": ["token"], "registry": [".dockerconfigjson"]}) == []
+    assert faults({"wandb": None, "registry": ["password"]}) == [
+        "recipe_environment_secrets[0].secret_name: wandb, which the namespace rayclustervmtest has not",
+        "recipe_container_secret_name: registry, which holds password",
+    ]
