@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from ..module_utils.kube.client import Kubernetes
 from ..module_utils.kube.group import read_secret
-from ..module_utils.kube.removal import left_folders, namespace_of, objects_of, own_namespace, pods_of
+from ..module_utils.kube.removal import namespace_of, own_namespace, pods_of
 from ..module_utils.planning.existing import named_otherwise
 from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.manifests.objects import render, secret
@@ -25,6 +25,7 @@ from ..plugin_utils.action import Action
 from ..plugin_utils.bucket_access import BucketAccess
 from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.inputs import given_inputs
+from ..plugin_utils.removal import Remover, remove_deployment
 
 PROGRAMS = Path(__file__).parents[2] / "roles" / "raycluster" / "files"
 REMOVAL_SECONDS = 300
@@ -124,7 +125,7 @@ class ActionModule(Action):
         )
 
     def _absent(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Remove the deployment's objects, its pods and its volumes, then the namespace where it was made for it."""
+        """Remove the deployment; see `plugin_utils/removal.py`."""
         inputs = given_inputs(self._loader, "deployment")
         name, settings = arguments["name"], inputs.settings
         self._cluster = Cluster(settings, arguments.get("kubeconfig"))
@@ -134,33 +135,12 @@ class ActionModule(Action):
         if others := named_otherwise(inputs.deployment_name, name, standing):
             raise Refused(others)
         access = self._access(kubernetes, settings, {"name": name, "namespace": namespace}, task_vars)
-        objects = objects_of(kubernetes, name, namespace)
-        removed = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
-        kept = [f"{folder} of the nodes" for folder in left_folders(kubernetes, name, namespace)]
-        left: list[dict[str, Any]] = []
-        own = own_namespace(kubernetes, name, namespace)
-        if own is False:
-            kept.append(f"Namespace/{namespace} (it was not made for this deployment)")
-        # The Secret says which request is to be revoked: it goes when that is.
-        last = [item for item in objects if item["metadata"]["name"] == access.secret_name] if access.record else []
-        self._remove([item for item in objects if item not in last], task_vars)
-        if not self._task.check_mode:
-            self._wait_for_pods(kubernetes, name, namespace, "the nodes go all the same")
-        try:
-            removed += access.revoke()
-        except Refused as refused:
-            # The nodes cost money and go all the same.
-            left = [fault.as_dict() for fault in refused.faults]
-            held = [f"{item['kind']}/{item['metadata']['name']}" for item in last]
-            removed = [words for words in removed if words not in held]
-            kept += [f"{words} (it says which request is still to be revoked)" for words in held]
-            return {"changed": bool(removed), "removed": removed, "kept": kept, "left": left}
-        self._remove(last, task_vars)
-        if own:
-            removed.append(f"Namespace/{namespace}")
-            item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
-            self._remove([item], task_vars)
-        return {"changed": bool(removed), "removed": removed, "kept": kept, "left": left}
+
+        def write(items: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
+            return self._write(items, task_vars, **options)
+
+        remover = Remover(write, self._display.display, watching=not self._task.check_mode)
+        return remove_deployment(kubernetes, name, namespace, access, remover)
 
     def _wait_for_pods(self, kubernetes: Kubernetes, name: str, namespace: str, then: str) -> None:
         """Pods end after their RayCluster is gone; a node taken away from under them would leave them half dead."""

@@ -17,7 +17,7 @@ from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.page import page
 from ..plugin_utils.action import Action
 from ..plugin_utils.inputs import given_variables
-from ..plugin_utils.results import OF_PLAYBOOK, not_ready, timeline
+from ..plugin_utils.results import OF_PLAYBOOK, left_behind, not_ready, timeline
 
 SCHEMA = 1
 
@@ -57,7 +57,7 @@ class ActionModule(Action):
             result["faults"] = not_ready(details, result["deployment"])
             result["ok"] = not result["faults"]
         if playbook == "undeploy" and failed is None:
-            result["faults"] = list((results.get("undeploy") or {}).get("left") or [])
+            result["faults"] = left_behind(results)
             result["ok"] = not result["faults"]
         self._write("result_file", json.dumps(result, indent=2) + "\n")
         if playbook == "plan" and plan:

@@ -91,6 +91,18 @@ left:
   type: list
   elements: dict
   sample: []
+volumes:
+  description: OCIDs of the block volumes that its claims had, without those that are kept.
+  returned: when O(state=absent)
+  type: list
+  elements: str
+  sample: [ocid1.volume.oc1.iad.aaaa]
+load_balancers:
+  description: Display names of the load balancers that its Services had.
+  returned: when O(state=absent)
+  type: list
+  elements: str
+  sample: [2b1c8c6e-1111-2222-3333-444455556666]
 started:
   description: When the work began, UTC.
   returned: always

@@ -80,6 +80,10 @@ deployments:
       description: GPUs of each node.
       type: int
       sample: 8
+    own_nodes:
+      description: Whether it runs on a node pool of its own, and not on nodes that were there before it.
+      type: bool
+      sample: true
     usd_per_hour:
       description: List price of its nodes, in US dollars per hour.
       type: float

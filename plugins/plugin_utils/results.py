@@ -12,6 +12,7 @@ from typing import Any
 from ..module_utils.planning.description import describe
 from ..module_utils.planning.fault import Fault
 from ..module_utils.planning.names import DEPLOYMENT_TAG
+from ..module_utils.planning.shapes import find_shape
 from ..module_utils.planning.source_access import end_near
 
 Details = tuple[dict[str, Any], list[str]]
@@ -67,13 +68,13 @@ def plan_only(results: Results) -> Details:
 
 
 def status(results: Results) -> Details:
-    """A table of the deployments, and the node pools that cost money without one."""
+    """A table of the deployments, and what stands without its other half: a node pool, or a RayCluster."""
     deployments = list((results.get("status") or {}).get("deployments") or [])
     keys = ("name", "namespace", "state", "ready", "shape", "nodes", "usd_per_hour", "age_seconds", "failure")
     details = [{**{key: entry[key] for key in keys}, "drift": []} for entry in deployments]
     now = datetime.now(timezone.utc)
     warnings = [fault for entry in deployments if (fault := end_near(entry.get("source_request") or {}, now))]
-    orphans = _orphans(results, {entry["name"] for entry in deployments})
+    orphans = _orphans(results, deployments)
     header = ("NAME", "NAMESPACE", "STATE", "NODES", "SHAPE", "USD/H", "AGE", "WHAT IS AWAITED")
     rows = [header]
     for entry in deployments:
@@ -84,16 +85,13 @@ def status(results: Results) -> Details:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
     if not deployments:
         lines = ["No deployments."]
-    lines += [
-        f"Node pool {orphan['node_pool']} ({orphan['nodes']} nodes) has no RayCluster: run deploy again, or undeploy."
-        for orphan in orphans
-    ]
+    lines += [f"{_orphan_name(orphan)} {_orphan_words(orphan)}: run deploy again, or undeploy." for orphan in orphans]
     lines += [f"Warning: {fault.line()}" for fault in warnings]
     return {"deployments": details, "orphans": orphans, "warnings": [fault.as_dict() for fault in warnings]}, lines
 
 
 def not_ready(details: Mapping[str, Any], asked: str | None) -> list[dict[str, Any]]:
-    """Return a fault for each deployment of `status` that does not serve, and each node pool without one.
+    """Return a fault for each deployment of `status` that does not serve, and each half of one.
 
     asked: the DNS name of the one deployment that was asked for, if any.
     """
@@ -105,20 +103,49 @@ def not_ready(details: Mapping[str, Any], asked: str | None) -> list[dict[str, A
         if not entry["ready"]
     ]
     return faults + [
-        Fault(
-            "orphan", f"node pool {orphan['node_pool']}", "without a RayCluster", "", "deploy again, or undeploy"
-        ).as_dict()
+        Fault("orphan", _orphan_name(orphan), _orphan_words(orphan), "", "deploy again, or undeploy").as_dict()
         for orphan in details["orphans"]
     ]
 
 
-def _orphans(results: Results, names: set[str]) -> list[dict[str, Any]]:
-    pools = (results.get("node_pool") or {}).get("node_pools") or []
-    return [
-        {"node_pool": pool.get("name"), "id": pool.get("id"), "nodes": len(pool.get("nodes") or [])}
-        for pool in pools
-        if (pool.get("freeform_tags") or {}).get(DEPLOYMENT_TAG) and pool["freeform_tags"][DEPLOYMENT_TAG] not in names
+def _orphans(results: Results, deployments: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the node pools without a RayCluster, and the RayClusters whose node pool is gone."""
+    looked = results.get("node_pool") or {}
+    if "node_pools" not in looked:
+        # Without a cluster in Oracle Cloud there are none to compare.
+        return []
+    pools = {pool["freeform_tags"][DEPLOYMENT_TAG]: pool for pool in looked["node_pools"]}
+    names = {entry["name"] for entry in deployments}
+    found: list[dict[str, Any]] = []
+    for name, pool in pools.items():
+        if name not in names:
+            nodes = len(pool.get("nodes") or [])
+            price = _price_of(pool.get("node_shape") or "", nodes)
+            found.append({"node_pool": pool.get("name"), "id": pool.get("id"), "nodes": nodes, "usd_per_hour": price})
+    return found + [
+        {"raycluster": entry["name"], "namespace": entry["namespace"]}
+        for entry in deployments
+        if entry.get("own_nodes") and entry["name"] not in pools
     ]
+
+
+def _price_of(shape_name: str, nodes: int) -> float | None:
+    """Return the list price of the nodes without their volumes, in US dollars an hour; None where it is not known."""
+    shape = find_shape(shape_name)
+    if shape is None or shape.usd_per_gpu_hour is None:
+        return None
+    return round(shape.usd_per_gpu_hour * shape.gpus * nodes, 2)
+
+
+def _orphan_name(orphan: Mapping[str, Any]) -> str:
+    return f"node pool {orphan['node_pool']}" if "node_pool" in orphan else f"RayCluster {orphan['raycluster']}"
+
+
+def _orphan_words(orphan: Mapping[str, Any]) -> str:
+    if "raycluster" in orphan:
+        return "has lost its node pool"
+    price = "" if orphan["usd_per_hour"] is None else f", {orphan['usd_per_hour']:.2f} USD an hour"
+    return f"({orphan['nodes']} nodes{price}) has no RayCluster"
 
 
 def _awaited(entry: Mapping[str, Any]) -> str:
@@ -137,15 +164,30 @@ def _age(seconds: int) -> str:
 
 def undeploy(results: Results) -> Details:
     """What was removed, and what was left."""
-    result = results.get("undeploy") or {}
-    removed, kept = list(result.get("removed") or []), list(result.get("kept") or [])
+    result, held_up = results.get("undeploy") or {}, results.get("held_up") or {}
+    removed = list(dict.fromkeys([*(result.get("removed") or []), *(held_up.get("removed") or [])]))
+    kept = list(result.get("kept") or [])
     pool = results.get("node_pool") or {}
     if pool.get("changed"):
         removed.append(
             f"node pool {(pool.get('node_pool') or {}).get('name') or (results.get('recipe') or {}).get('name')}"
         )
     lines = [f"removed  {item}" for item in removed] or ["Nothing was there to remove."]
-    return {"removed": removed, "kept": kept}, lines + [f"kept     {item}" for item in kept]
+    lines += [f"kept     {item}" for item in kept]
+    rest = results.get("remainder") or {}
+    unseen = list(rest.get("unseen") or [])
+    if "remainder" in rest and not rest["remainder"] and not unseen:
+        lines += ["checked  Oracle Cloud has no node pool, instance, block volume or load balancer of it any more"]
+    lines += [f"unseen   {fault['where']}: {fault['found']}; {fault['remedy']}" for fault in unseen]
+    return {"removed": removed, "kept": kept, "unseen": unseen}, lines
+
+
+def left_behind(results: Results) -> list[dict[str, Any]]:
+    """Return a fault for each thing that undeploy could not remove, in the cluster and in Oracle Cloud."""
+    held_up = results.get("held_up") or {}
+    # Tried a second time, once the nodes were gone.
+    last = held_up if "left" in held_up else results.get("undeploy") or {}
+    return [*(last.get("left") or []), *((results.get("remainder") or {}).get("left") or [])]
 
 
 def logs(results: Results) -> Details:

@@ -40,7 +40,8 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
     metadata = cluster["metadata"]
     annotations = metadata.get("annotations") or {}
     groups = cluster["spec"].get("workerGroupSpecs") or []
-    head = cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    pod = cluster["spec"]["headGroupSpec"]["template"]["spec"]
+    head = pod["containers"][0]
     gpus = int((head.get("resources", {}).get("limits") or {}).get("nvidia.com/gpu", 0))
     nodes = 1 + sum(group.get("replicas", 0) * group.get("numOfHosts", 1) for group in groups)
     judgement = judge(Observer(kubernetes, metadata["name"], metadata["namespace"]).look(cluster), nodes, gpus)
@@ -56,6 +57,7 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "shape": annotations.get(SHAPE_ANNOTATION, ""),
         "nodes": nodes,
         "gpus": gpus,
+        "own_nodes": NODE_LABEL in (pod.get("nodeSelector") or {}),
         "usd_per_hour": float(price) if price else None,
         "age_seconds": int((datetime.now(timezone.utc) - created).total_seconds()),
         "hash": annotations.get(HASH_ANNOTATION, ""),

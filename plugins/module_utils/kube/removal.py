@@ -11,18 +11,26 @@ from ..planning.fault import Refused
 from ..planning.names import NODE_LABEL, common_labels, label_selector
 from .client import Kubernetes
 from .group import RAYCLUSTERS
+from .operator import SELECTOR as OPERATOR_SELECTOR
 
-# The disruption budget would hold the pods back; the Service goes early, since a load balancer takes its time.
+# The disruption budget would hold the pods back, and the pods their volumes.
 _KINDS = (
     ("policy/v1", "PodDisruptionBudget", "/apis/policy/v1", "poddisruptionbudgets"),
     ("ray.io/v1", "RayCluster", "/apis/ray.io/v1", "rayclusters"),
-    ("v1", "Service", "/api/v1", "services"),
     ("v1", "PersistentVolumeClaim", "/api/v1", "persistentvolumeclaims"),
+    ("v1", "Service", "/api/v1", "services"),
     ("networking.k8s.io/v1", "NetworkPolicy", "/apis/networking.k8s.io/v1", "networkpolicies"),
     ("v1", "ConfigMap", "/api/v1", "configmaps"),
     ("v1", "Secret", "/api/v1", "secrets"),
 )
 _VOLUMES = "/api/v1/persistentvolumes"
+_COSTING = ("PodDisruptionBudget", "RayCluster", "PersistentVolumeClaim", "Service")
+_OPERATORS = "/apis/apps/v1/deployments"
+
+
+def costs_money(item: dict[str, Any]) -> bool:
+    """Say whether an object of `objects_of` stands for something that bills, or holds up the end of such."""
+    return item["kind"] in _COSTING
 
 
 def namespace_of(kubernetes: Kubernetes, name: str, given: str | None) -> str:
@@ -83,3 +91,12 @@ def own_namespace(kubernetes: Kubernetes, name: str, namespace: str) -> bool | N
         return None
     labels = item["metadata"].get("labels") or {}
     return all(labels.get(key) == value for key, value in common_labels(name).items())
+
+
+def shared_operator(kubernetes: Kubernetes) -> list[str]:
+    """Return words for the KubeRay operator, which stays for the cluster's other deployments; none where there is none."""
+    try:
+        found = kubernetes.items(_OPERATORS, labelSelector=OPERATOR_SELECTOR)
+    except Refused:
+        return []
+    return [f"KubeRay operator in namespace {item['metadata']['namespace']} (deployments share it)" for item in found]

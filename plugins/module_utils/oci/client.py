@@ -33,6 +33,9 @@ SERVICES = {
     "compute": ("core", "ComputeClient"),
     "virtual_network": ("core", "VirtualNetworkClient"),
     "limits": ("limits", "LimitsClient"),
+    "block_storage": ("core", "BlockstorageClient"),
+    "load_balancer": ("load_balancer", "LoadBalancerClient"),
+    "network_load_balancer": ("network_load_balancer", "NetworkLoadBalancerClient"),
     "object_storage": ("object_storage", "ObjectStorageClient"),
     "file_storage": ("file_storage", "FileStorageClient"),
 }
@@ -187,11 +190,14 @@ class Connection:
 
 
 def all_pages(call: Callable[..., Any], **arguments: Any) -> Iterator[Any]:
-    """Yield the items of all pages of a list call; a page may be empty and still have a next one."""
+    """Yield the items of all pages of a list call; a page may be empty and still have a next one.
+
+    A page is a list, in newer services a collection that holds one.
+    """
     page = None
     while True:
         response = call(**arguments, **({"page": page} if page else {}))
-        yield from response.data
+        yield from getattr(response.data, "items", response.data)
         page = response.headers.get("opc-next-page")
         if not page:
             return

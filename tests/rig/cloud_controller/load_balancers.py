@@ -7,6 +7,7 @@ Facts imitated (cloud-provider service controller, OCI cloud controller manager)
 - the finalizer service.kubernetes.io/load-balancer-cleanup keeps a deleted Service until its load balancer has gone
 - events EnsuringLoadBalancer, EnsuredLoadBalancer
 - a Service with loadBalancerClass is somebody else's
+- OCI lists it (`../oci/load_balancers.py`) from its making to its end
 
 Differences: addresses are loopback addresses (127.S.x.y, of this rig only), reachable from this machine and not from pods; there is no
 health check of its own; with no ready endpoint a connection is refused; TLS annotations have no effect.
@@ -19,6 +20,7 @@ import contextlib
 import dataclasses
 import ipaddress
 import itertools
+from urllib.parse import quote
 
 import aiohttp
 
@@ -42,6 +44,8 @@ class LoadBalancer:
     listeners: dict[int, asyncio.Server] = dataclasses.field(default_factory=dict)
     targets: dict[int, list[Target]] = dataclasses.field(default_factory=dict)
     turn: int = 0
+    node: str | None = None
+    """one of the machines behind it, which tells OCI whose it is; None before OCI was told of it"""
 
 
 class LoadBalancers:
@@ -52,6 +56,7 @@ class LoadBalancers:
         self._tasks = tasks
         self._events = events
         self._prefix = loopback_prefix(rig)
+        self._control = rig.oci.control
         self._balancers: dict[Key, LoadBalancer] = {}
         self._wake: dict[Key, asyncio.Event] = {}
         self._services = Cache(cluster, "/api/v1/services", self._service_changed)
@@ -125,20 +130,47 @@ class LoadBalancers:
             balancer = LoadBalancer(ingress[0]["ip"] if ingress else self._free_address())
             self._balancers[name] = balancer
         await self._listen(name, service, balancer)
+        await self._report(name, service, balancer)
         said = [{"ip": balancer.address, "ipMode": "VIP", "ports": _ports(service)}]
         if service.get("status", {}).get("loadBalancer", {}).get("ingress") != said:
             await self._cluster.patch(f"{path}/status", {"status": {"loadBalancer": {"ingress": said}}})
             self._events.report(service, "Service", "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
 
-    async def _listen(self, name: Key, service: Object, balancer: LoadBalancer) -> None:
-        """Listen on exactly the ports that have ready endpoints."""
-        slices = [
+    async def _report(self, name: Key, service: Object, balancer: LoadBalancer) -> None:
+        """Tell OCI of a new load balancer, and again when its first machine is known."""
+        nodes = sorted(
+            endpoint["nodeName"]
+            for one in self._slices_of(name)
+            for endpoint in one.get("endpoints") or []
+            if endpoint.get("nodeName")
+        )
+        if balancer.node or (balancer.node == "" and not nodes):
+            return
+        node = nodes[0] if nodes else ""
+        body = {"name": display_name(service), "address": balancer.address, "network": is_network(service)}
+        await self._oci("POST", "", {**body, "node": node})
+        balancer.node = node
+
+    async def _oci(self, method: str, query: str, body: Object | None = None) -> None:
+        timeout = aiohttp.ClientTimeout(total=10)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.request(method, f"{self._control}/rig/load_balancers{query}", json=body) as answer,
+        ):
+            if answer.status >= 400 and not (answer.status == 404 and method == "DELETE"):
+                raise ApiError(method, query, answer.status, answer.reason or "", await answer.text())
+
+    def _slices_of(self, name: Key) -> list[Object]:
+        return [
             one
             for one in self._slices.objects.values()
             if one["metadata"]["namespace"] == name[0]
             and one["metadata"].get("labels", {}).get("kubernetes.io/service-name") == name[1]
         ]
-        balancer.targets = targets(service, slices)
+
+    async def _listen(self, name: Key, service: Object, balancer: LoadBalancer) -> None:
+        """Listen on exactly the ports that have ready endpoints."""
+        balancer.targets = targets(service, self._slices_of(name))
         for port in balancer.listeners.keys() - {port for port, ready in balancer.targets.items() if ready}:
             balancer.listeners.pop(port).close()
         for port, ready in balancer.targets.items():
@@ -174,6 +206,7 @@ class LoadBalancers:
             return
         path = f"/api/v1/namespaces/{name[0]}/services/{name[1]}"
         metadata = service["metadata"]
+        await self._oci("DELETE", f"?name={quote(display_name(service), safe='')}")
         with ignore_missing():
             if not metadata.get("deletionTimestamp"):
                 await self._cluster.patch(f"{path}/status", {"status": {"loadBalancer": None}})
@@ -195,6 +228,20 @@ class LoadBalancers:
 def wants(service: Object) -> bool:
     """Whether a Service is to have a load balancer of ours."""
     return service["spec"].get("type") == "LoadBalancer" and not service["spec"].get("loadBalancerClass")
+
+
+def is_network(service: Object) -> bool:
+    """Whether the Service asks for a network load balancer."""
+    annotations = service["metadata"].get("annotations") or {}
+    return annotations.get("oci.oraclecloud.com/load-balancer-type") == "nlb"
+
+
+def display_name(service: Object) -> str:
+    """The name that OCI's cloud controller gives the load balancer of a Service."""
+    metadata = service["metadata"]
+    if is_network(service):
+        return f"{metadata['namespace']}/{metadata['name']}/{metadata['uid']}"
+    return str(metadata["uid"])
 
 
 def loopback_prefix(rig: Rig) -> str:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from tests.rig.cluster import Cluster
 from tests.rig.configuration import Rig, RigError
-from tests.rig.oci import compute, identity, limits, network
+from tests.rig.oci import compute, identity, limits, load_balancers, network
 from tests.rig.oci.accounts import DEFAULT, Accounts
 from tests.rig.oci.cloud import Cloud
 from tests.rig.oci.container_engine import ContainerEngine
@@ -68,6 +68,7 @@ async def serve(rig: Rig) -> None:
     compute.register(operations, cloud.scenarios.capacity_left)
     limits.register(operations)
     network.register(operations)
+    load_balancers.register(operations)
     ObjectStorage(store).register(operations)
     file_storage.register(operations)
     pars.register(operations)

@@ -15,6 +15,7 @@ POST   /engines/<deployment>/{die,hang,lie,slow,heal} {seconds?, times?}
 PUT    /objects/<namespace>/<bucket>/<name>[?size=bytes][?part_size=bytes]   store an object
 POST   /token-reviews TokenReview   who made a token of OKE, as the API server asks (see cluster_tokens.py); logged as a call
 POST   /rig/volumes {id?, name?, size_gb, namespace, claim, tenancy?, node?}, DELETE /rig/volumes/<id>
+POST   /rig/load_balancers {name, address, network, node?}, DELETE /rig/load_balancers?name=
 GET    /state                       everything there is
 """
 
@@ -39,7 +40,7 @@ from tests.rig.oci.node_pools import NodePools
 from tests.rig.oci.object_storage import CHUNK, no_bucket
 from tests.rig.oci.objects import Store
 from tests.rig.oci.preauthenticated_requests import PreauthenticatedRequests
-from tests.rig.oci.state import NodePool, Tenancy, Volume, now, timestamp
+from tests.rig.oci.state import LoadBalancer, NodePool, Tenancy, Volume, now, timestamp
 
 
 class Control:
@@ -79,6 +80,8 @@ class Control:
                 web.post("/token-reviews", self.review_token),
                 web.post("/rig/volumes", self.add_volume),
                 web.delete("/rig/volumes/{id}", self.remove_volume),
+                web.post("/rig/load_balancers", self.add_load_balancer),
+                web.delete("/rig/load_balancers", self.remove_load_balancer),
                 web.get("/state", self.state),
             ]
         )
@@ -229,6 +232,36 @@ class Control:
                 return web.json_response({})
         raise ServiceError(404, "NotFound", f"there is no volume {request.match_info['id']}")
 
+    # --- load balancers -------------------------------------------------------------------------------------------
+
+    async def add_load_balancer(self, request: web.Request) -> web.Response:
+        """A new one, or one whose first node tells now whose it is."""
+        body = await _body(request)
+        for name in ("name", "address", "network"):
+            if name not in body:
+                raise missing_parameter(name)
+        owner, _ = self._place(body)
+        found = self._pop_load_balancer(body["name"]) or LoadBalancer(
+            id=new_ocid("networkloadbalancer" if body["network"] else "loadbalancer"),
+            name=body["name"],
+            address=body["address"],
+            network=bool(body["network"]),
+        )
+        owner.load_balancers[found.id] = found
+        return web.json_response({"id": found.id})
+
+    async def remove_load_balancer(self, request: web.Request) -> web.Response:
+        if self._pop_load_balancer(request.query.get("name", "")) is None:
+            raise ServiceError(404, "NotFound", f"there is no load balancer {request.query.get('name')}")
+        return web.json_response({})
+
+    def _pop_load_balancer(self, name: str) -> LoadBalancer | None:
+        for tenancy in self._cloud.tenancies:
+            for balancer in tenancy.load_balancers.values():
+                if balancer.name == name:
+                    return tenancy.load_balancers.pop(balancer.id)
+        return None
+
     # --- state ----------------------------------------------------------------------------------------------------
 
     async def state(self, request: web.Request) -> web.Response:
@@ -268,6 +301,10 @@ class Control:
             "volumes": [
                 {"id": volume.id, "size_gb": volume.size_gb, "namespace": volume.namespace, "claim": volume.claim}
                 for volume in tenancy.volumes.values()
+            ],
+            "load_balancers": [
+                {"id": balancer.id, "name": balancer.name, "address": balancer.address}
+                for balancer in tenancy.load_balancers.values()
             ],
         }
 

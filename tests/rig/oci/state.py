@@ -155,6 +155,17 @@ class Volume:
 
 
 @dataclasses.dataclass
+class LoadBalancer:
+    """A load balancer, as the cluster's cloud controller reported it."""
+
+    id: str
+    name: str
+    address: str
+    network: bool
+    created: datetime = dataclasses.field(default_factory=now)
+
+
+@dataclasses.dataclass
 class Tenancy:
     """One account of the rig."""
 
@@ -190,6 +201,7 @@ class Tenancy:
     pools: dict[str, NodePool] = dataclasses.field(default_factory=dict)
     work_requests: dict[str, WorkRequest] = dataclasses.field(default_factory=dict)
     volumes: dict[str, Volume] = dataclasses.field(default_factory=dict)
+    load_balancers: dict[str, LoadBalancer] = dataclasses.field(default_factory=dict)
     limits: dict[str, int] = dataclasses.field(default_factory=dict)
     """service limit -> how much the account may have of it, where it is not the default"""
     quotas: dict[str, int] = dataclasses.field(default_factory=dict)

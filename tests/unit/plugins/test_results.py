@@ -5,7 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.multinode.inference.plugins.plugin_utils.results import not_ready, status, timeline
+from ansible_collections.multinode.inference.plugins.plugin_utils.results import (
+    left_behind,
+    not_ready,
+    status,
+    timeline,
+    undeploy,
+)
 
 
 def at(second: int) -> str:
@@ -54,18 +60,56 @@ def deployment(name: str, ready: bool) -> dict[str, Any]:
     }
 
 
-def test_status_is_a_table_and_names_pools_without_a_deployment() -> None:
+def test_status_is_a_table_and_names_the_halves_of_deployments() -> None:
     tags = {"multinode-inference-deployment": "lost"}
-    pools = [{"name": "lost", "id": "ocid1.nodepool.x", "nodes": [{}, {}], "freeform_tags": tags}]
+    pool = {
+        "name": "lost",
+        "id": "ocid1.nodepool.x",
+        "nodes": [{}, {}],
+        "node_shape": "VM.GPU.A10.1",
+        "freeform_tags": tags,
+    }
+    without_pool, on_other_nodes = deployment("b", False), deployment("a", True)
+    without_pool["own_nodes"], on_other_nodes["own_nodes"] = True, False
     results = {
-        "status": {"deployments": [deployment("a", True), deployment("b", False)]},
-        "node_pool": {"node_pools": pools},
+        "status": {"deployments": [on_other_nodes, without_pool]},
+        "node_pool": {"node_pools": [pool]},
     }
     details, lines = status(results)
     assert lines[1].split() == ["a", "a", "Ready", "2", "VM.GPU.A10.1", "4.00", "2h"]
     assert "1/2 nodes staged" in lines[2]
-    assert lines[3].startswith("Node pool lost (2 nodes) has no RayCluster")
-    assert [fault["code"] for fault in not_ready(details, None)] == ["not_ready", "orphan"]
+    assert lines[3] == "node pool lost (2 nodes, 4.00 USD an hour) has no RayCluster: run deploy again, or undeploy."
+    assert lines[4] == "RayCluster b has lost its node pool: run deploy again, or undeploy."
+    assert [fault["code"] for fault in not_ready(details, None)] == ["not_ready", "orphan", "orphan"]
+
+
+def test_without_a_look_at_the_node_pools_nobody_is_an_orphan() -> None:
+    entry = {**deployment("a", True), "own_nodes": True}
+    details, _lines = status({"status": {"deployments": [entry]}, "node_pool": {"skipped": True}})
+    assert details["orphans"] == []
+
+
+def test_undeploy_says_what_is_left_and_what_could_not_be_looked_for() -> None:
+    fault = {"code": "not_removed", "where": "Pod/a", "found": "still there", "expected": "gone", "remedy": ""}
+    rest = {"code": "left_behind", "where": "volume csi-1", "found": "AVAILABLE", "expected": "gone", "remedy": ""}
+    unseen = {"code": "cloud_not_authorized", "where": "c", "found": "listing instances: 403", "remedy": "allow it"}
+    results: dict[str, Any] = {
+        "undeploy": {"removed": ["RayCluster/a"], "kept": ["Namespace/b (…)"], "left": [fault]},
+        "node_pool": {"changed": True, "node_pool": {"name": "a"}},
+        "remainder": {"remainder": [], "left": [], "unseen": []},
+    }
+    assert left_behind(results) == [fault]
+    # What its nodes held up went with them.
+    results["held_up"] = {"removed": ["Pod/a"], "left": []}
+    assert left_behind(results) == []
+    details, lines = undeploy(results)
+    assert details["removed"] == ["RayCluster/a", "Pod/a", "node pool a"]
+    assert lines[-1].startswith("checked ")
+    results["remainder"] = {"remainder": [{}], "left": [rest], "unseen": [unseen]}
+    assert left_behind(results) == [rest]
+    details, lines = undeploy(results)
+    assert details["unseen"] == [unseen]
+    assert lines[-1] == "unseen   c: listing instances: 403; allow it"
 
 
 def test_a_deployment_that_was_asked_for_and_is_not_there_is_a_fault() -> None:

@@ -15,6 +15,7 @@ from ansible_collections.multinode.inference.plugins.modules import (
     oci_node_pool,
     oci_node_pool_info,
     oci_preauthenticated_request,
+    oci_remainder_info,
 )
 
 COMPARED = ("type", "default", "choices", "required", "elements")
@@ -22,7 +23,7 @@ COMPARED = ("type", "default", "choices", "required", "elements")
 
 @pytest.mark.parametrize(
     "module",
-    [model_info, oci_cluster_info, oci_node_pool, oci_node_pool_info, oci_preauthenticated_request],
+    [model_info, oci_cluster_info, oci_node_pool, oci_node_pool_info, oci_preauthenticated_request, oci_remainder_info],
     ids=lambda module: module.__name__,
 )
 def test_options_are_documented(module: Any) -> None:

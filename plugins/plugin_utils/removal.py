@@ -1,0 +1,150 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Removes a deployment's objects and sees them go. What does not go is said at the end: nodes that cost money do not wait for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..module_utils.kube.client import Kubernetes
+from ..module_utils.kube.footprint import load_balancers_of, volumes_of
+from ..module_utils.kube.removal import (
+    costs_money,
+    left_folders,
+    objects_of,
+    own_namespace,
+    pods_of,
+    shared_operator,
+)
+from ..module_utils.planning.fault import Fault, Refused
+from ..module_utils.planning.observation import readable_seconds
+from .bucket_access import BucketAccess
+
+# A load balancer takes a minute, a pod as long as its grace period.
+LONGEST_SECONDS = 300.0
+LOOK_SECONDS = 1.0
+Write = Callable[..., dict[str, Any]]
+
+
+class Remover:
+    """Removes objects; `left` are the faults of those that stay.
+
+    write     calls kubernetes.core.k8s with a list of objects
+    say       shows a line
+    watching  whether anything goes that could be watched: not in check mode
+    """
+
+    def __init__(
+        self,
+        write: Write,
+        say: Callable[[str], None],
+        watching: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._write = write
+        self._say = say
+        self._watching = watching
+        self._clock = clock
+        self._sleep = sleep
+        self._began = clock()
+        self.left: list[Fault] = []
+
+    def remove(self, objects: list[dict[str, Any]]) -> None:
+        """Ask for the end of the objects, of each whatever becomes of the others."""
+        if not objects:
+            return
+        result = self._write(objects, state="absent", continue_on_error=True)
+        entries = (result.get("result") or {}).get("results") or [result]
+        for item, entry in zip(objects, entries, strict=False):
+            if error := entry.get("error"):
+                self.left.append(_left(name_of(item), f"not removed: {error.get('msg') or error.get('reason')}"))
+
+    def watch(self, look: Callable[[], list[str]]) -> None:
+        """Return when `look` names nothing any more, or after LONGEST_SECONDS of this removal."""
+        if not self._watching:
+            return
+        refused = {fault.where for fault in self.left}
+        said = None
+        while remaining := [name for name in look() if name not in refused]:
+            age = self._clock() - self._began
+            if age > LONGEST_SECONDS:
+                self.left += [_left(name, f"still there after {readable_seconds(age)}") for name in remaining]
+                return
+            if remaining != said:
+                self._say(f"  {readable_seconds(age):>6}  still there: {', '.join(remaining)}")
+                said = remaining
+            self._sleep(LOOK_SECONDS)
+
+
+def name_of(item: dict[str, Any]) -> str:
+    """Return kind and name of an object, as results show it."""
+    return f"{item['kind']}/{item['metadata']['name']}"
+
+
+def _left(where: str, found: str) -> Fault:
+    return Fault("not_removed", where, found, "gone", "see its events (kubectl describe), then run undeploy again")
+
+
+def remove_deployment(
+    kubernetes: Kubernetes, name: str, namespace: str, access: BucketAccess, remover: Remover
+) -> dict[str, Any]:
+    """Remove the objects, pods and volumes, then the namespace where it was made for this deployment.
+
+    First what costs money or holds the nodes, and that is waited for: a volume cannot be taken off a node that is gone.
+    `access` is the request for the source's bucket, which is revoked.
+    """
+    objects = objects_of(kubernetes, name, namespace)
+    volumes = volumes_of(kubernetes, name, namespace)
+    balancers = load_balancers_of(kubernetes, name, namespace)
+    own = own_namespace(kubernetes, name, namespace)
+    kept = [f"{folder} of the nodes" for folder in left_folders(kubernetes, name, namespace)]
+    kept += [
+        f"PersistentVolume/{volume['name']} (its reclaim policy is Retain)" for volume in volumes if volume["kept"]
+    ]
+    if own is False:
+        kept.append(f"Namespace/{namespace} (it was not made for this deployment)")
+    kept += shared_operator(kubernetes)
+    first = [item for item in objects if costs_money(item)]
+    then = [item for item in objects if not costs_money(item)]
+    if own:
+        then.append({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    held: set[str] = set()
+
+    def billing() -> list[str]:
+        names = [name_of(item) for item in objects_of(kubernetes, name, namespace) if costs_money(item)]
+        names += [f"Pod/{pod}" for pod in pods_of(kubernetes, name, namespace)]
+        standing = volumes_of(kubernetes, name, namespace)
+        return names + [f"PersistentVolume/{volume['name']}" for volume in standing if not volume["kept"]]
+
+    def others() -> list[str]:
+        names = [name_of(item) for item in objects_of(kubernetes, name, namespace) if not costs_money(item)]
+        names += [f"Namespace/{namespace}"] if own_namespace(kubernetes, name, namespace) else []
+        return [words for words in names if words not in held]
+
+    remover.remove(first)
+    remover.watch(billing)
+    revoked: list[str] = []
+    try:
+        revoked = access.revoke()
+    except Refused as refused:
+        remover.left += refused.faults
+        record = f"Secret/{access.secret_name}"
+        if record in map(name_of, then):
+            kept.append(f"{record} (it says which request is still to be revoked)")
+            held = {record, f"Namespace/{namespace}"}
+            then = [item for item in then if name_of(item) not in held]
+    remover.remove(then)
+    remover.watch(others)
+    left = {fault.where for fault in remover.left}
+    removed = [words for words in map(name_of, [*first, *then]) if words not in left]
+    return {
+        "changed": bool(removed or revoked),
+        "removed": [*removed, *revoked],
+        "kept": kept,
+        "left": [fault.as_dict() for fault in remover.left],
+        "volumes": [volume["id"] for volume in volumes if volume["id"] and not volume["kept"]],
+        "load_balancers": balancers,
+    }
