@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ..module_utils.planning.images import operator_values
 from ..module_utils.planning.model_source import model_options
 from ..module_utils.planning.recipe import converted_recipe, read_inputs
 from ..module_utils.planning.secret_references import named_secrets
@@ -47,6 +48,7 @@ class ActionModule(Action):
             "cluster": cluster.as_data() if cluster else {},
             "nodes": _nodes(inputs.recipe) if whole else None,
             "room": _room(inputs.recipe, inputs.settings) if whole else [],
+            "operator_values": operator_values(inputs.settings),
             "recipe": inputs.recipe,
             "settings": inputs.settings,
             "changes": [change.as_dict() for change in inputs.changes] if whole else [],

@@ -84,6 +84,11 @@ has_model_facts:
   returned: when the whole recipe was read
   type: bool
   sample: false
+operator_values:
+  description: Values of the KubeRay operator's chart that follow from the settings.
+  returned: success
+  type: dict
+  sample: {"image": {"repository": "registry.example.com/kuberay/operator"}}
 has_cluster:
   description: Whether a cluster is named, or a kubeconfig lies where one is looked for.
   returned: success

@@ -46,6 +46,20 @@ def replaced_worker(rig: RunningRig, namespace: str) -> str:
     return str(wait("another worker that has staged", new, 120))
 
 
+def check_names(rig: RunningRig, result: dict[str, Any]) -> None:
+    """The endpoint is asked by its name at the load balancer's address; no name server here knows the name, which is said."""
+    names = ["shared.llm.rig.example", "dashboard.shared.llm.rig.example"]
+    hosts = [url.partition("://")[2].partition(":")[0] for url in result["recipes"].values()]
+    assert hosts == names
+    missing = [warning for warning in result["warnings"] if warning["code"] == "dns_record_missing"]
+    assert [warning["where"] for warning in missing] == names
+    address = json.loads(rig.kubectl("-n", "shared", "get", "service", "shared-api", "-o", "json"))
+    ip = address["status"]["loadBalancer"]["ingress"][0]["ip"]
+    assert f"{names[0]} A {ip}" in missing[0]["remedy"] and f"http://{ip}:" in result["curl"]
+    annotation = address["metadata"]["annotations"]["external-dns.alpha.kubernetes.io/hostname"]
+    assert annotation == ",".join(names)
+
+
 def test_a_file_system_is_filled_once_for_all_nodes(tmp_path: Path, rig: RunningRig, tenancy: Tenancy) -> None:
     samples.put_model(tenancy.json, rig.configuration)
     entry = {
@@ -55,12 +69,15 @@ def test_a_file_system_is_filled_once_for_all_nodes(tmp_path: Path, rig: Running
         "volume_size_in_gbs": 50,
     }
     par = samples.make_par(tenancy.json, rig.configuration)
-    recipe = samples.light_recipe(par, deployment_name="shared", input_file_system=[entry])
+    recipe = samples.light_recipe(
+        par, deployment_name="shared", input_file_system=[entry], service_endpoint_domain="llm.rig.example"
+    )
     playbooks = Playbooks(tmp_path, rig.environment(), tenancy.settings)
     try:
         first = playbooks.run("deploy", recipe)
         assert first.code == 0, first.output
         assert first.result is not None
+        check_names(rig, first.result)
         size = first.result["plan"]["model"]["bytes"]
         head = json.loads(rig.kubectl("--namespace", "shared", "get", "pods", "-o", "json"))["items"]
         brought = [sum(fetched(rig, "shared", pod["metadata"]["name"])) for pod in head]

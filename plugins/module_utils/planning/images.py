@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from .shapes import Shape
 
 # rayproject/ray-llm runs as user `ray`, 1000, group 100 (Dockerfile of rayproject/ray). Its files lie in /home/ray.
 RAY_LLM_USER = 1000
+# KubeRay's chart takes the operator from there (values.yaml, image.repository).
+OPERATOR = "quay.io/kuberay/operator"
 RAY_LLM = "docker.io/rayproject/ray-llm"
 # The newest line that is well tried, and the last one known whose CUDA still has kernels for Volta.
 DEFAULT_TAG = "2.58.0-py312-cu130"
@@ -79,6 +82,17 @@ def full_image_name(image: str, registry: str | None = None) -> str:
     if not own_registry:
         first, rest = "docker.io", image if slash else f"library/{image}"
     return f"{(registry or first).rstrip('/')}/{rest}"
+
+
+def operator_values(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of KubeRay's chart that say where the operator's image is, and how it is pulled.
+
+    Nothing where nothing is given: the chart says it itself. The names are those of the chart's values.yaml.
+    """
+    registry, secret = settings["image_registry"], settings["kuberay_image_pull_secret"]
+    image = settings["kuberay_image"] or (registry and full_image_name(OPERATOR, registry))
+    values: dict[str, Any] = {"image": {"repository": image}} if image else {}
+    return values | ({"imagePullSecrets": [{"name": secret}]} if secret else {})
 
 
 def image_line(image: str) -> ImageLine | None:

@@ -166,7 +166,9 @@ KUBERNETES = (
         choices=("auto", "public", "private"),
     ),
     Parameter("namespace", "string", "Namespace of the deployment; without it one of its own, named like it."),
-    Parameter("image_registry", "string", "Registry that mirrors the images, put in place of their own."),
+    Parameter(
+        "image_registry", "string", "Registry that mirrors all images, the operator's too, put in place of their own."
+    ),
     Parameter(
         "default_image",
         "string",
@@ -236,6 +238,14 @@ KUBERAY = (
         default="https://ray-project.github.io/kuberay-helm",
     ),
     Parameter("kuberay_chart_version", "string", "Version of the chart that is installed.", default="1.7.0"),
+    Parameter(
+        "kuberay_image",
+        "string",
+        "Image of the operator, without its tag; without it the chart's own, from image_registry where that is given.",
+    ),
+    Parameter(
+        "kuberay_image_pull_secret", "string", "Secret of the operator's namespace to pull its image with, made before."
+    ),
     Parameter("kuberay_namespace", "string", "Namespace of the operator.", default="kuberay-system"),
     Parameter("helm_binary", "string", "Path of Helm 3; without it, helm on PATH."),
 )

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
@@ -11,10 +13,13 @@ from ansible_collections.multinode.inference.plugins.module_utils.planning.image
     default_image,
     full_image_name,
     image_line,
+    operator_values,
 )
+from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.planning.shapes import SHAPES, find_shape
 
 from .plans import plan
+from .recipes import recipe
 
 RAY_LLM = "docker.io/rayproject/ray-llm"
 
@@ -93,3 +98,23 @@ def test_a_shape_with_volta_gets_the_older_line_or_the_reason_why_not() -> None:
         )
     assert "bfloat16_not_supported" in [fault.code for fault in refused.value.faults]
     assert "image_too_new" not in [fault.code for fault in refused.value.faults]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, {}),
+        (
+            {"image_registry": "mirror.example.com/group/"},
+            {"image": {"repository": "mirror.example.com/group/kuberay/operator"}},
+        ),
+        (
+            {"image_registry": "mirror.example.com", "kuberay_image": "other.example.com/operator"},
+            {"image": {"repository": "other.example.com/operator"}},
+        ),
+        ({"kuberay_image_pull_secret": "registry"}, {"imagePullSecrets": [{"name": "registry"}]}),
+    ],
+)
+def test_the_operators_image_is_behind_the_registry_too(given: dict[str, str], wanted: dict[str, Any]) -> None:
+    settings = read_inputs({**recipe(), **given}).settings
+    assert operator_values(settings) == wanted

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All images from one registry of one's own: the group's, those of init containers, and the operator's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import RunningRig, Tenancy
+from tests.e2e.playbooks import Playbooks
+from tests.e2e.rig.ray_clusters import NAMESPACE, OPERATOR
+from tests.rig import samples
+
+REGISTRY = "mirror.rig.example/group"
+NAME = "mirrored"
+
+
+@pytest.fixture
+def no_operator(rig: RunningRig) -> None:
+    """No operator: deploy installs its own, which stays for those who come after."""
+    helm = [str(rig.directory / "bin" / "helm"), "--kubeconfig", str(rig.kubeconfig), "-n", NAMESPACE]
+    subprocess.run([*helm, "uninstall", OPERATOR, "--wait", "--ignore-not-found"], check=True, capture_output=True)
+
+
+@pytest.mark.cluster
+@pytest.mark.soak
+def test_every_image_comes_from_the_registry(
+    tmp_path: Path, rig: RunningRig, tenancy: Tenancy, no_operator: None
+) -> None:
+    samples.put_model(tenancy.json, rig.configuration)
+    recipe = samples.light_recipe(
+        samples.make_par(tenancy.json, rig.configuration),
+        deployment_name=NAME,
+        recipe_container_secret_name="registry",
+    )
+    settings = {**tenancy.settings, "image_registry": REGISTRY, "kuberay_image_pull_secret": "operators"}
+    # With a folder of the node there is an init container of ours, too.
+    playbooks = Playbooks(tmp_path, rig.environment(), {**settings, "model_cache": "node"})
+    try:
+        first = playbooks.run("deploy", recipe)
+        assert first.code == 0, first.output
+        pods = json.loads(rig.kubectl("-n", NAME, "get", "pods", "-o", "json"))["items"]
+        operators = json.loads(rig.kubectl("-n", NAMESPACE, "get", "pods", "-o", "json"))["items"]
+        assert operators and len(pods) == 2
+        for pod in (*pods, *operators):
+            for container in (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]):
+                assert container["image"].startswith(f"{REGISTRY}/"), container["image"]
+        assert {pod["spec"]["imagePullSecrets"][0]["name"] for pod in pods} == {"registry"}
+        assert {pod["spec"]["imagePullSecrets"][0]["name"] for pod in operators} == {"operators"}
+    finally:
+        removed = playbooks.run("undeploy", recipe)
+    assert removed.code == 0, removed.output
