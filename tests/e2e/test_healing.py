@@ -38,6 +38,8 @@ class Deployment:
         self.lied: tuple[bool, str] | None = None
         self.plan: dict[str, Any] = {}
         self.source: dict[str, bytes] = {}
+        self.objects = Path()
+        """Where the rig keeps the contents of the bucket."""
 
     def watch(self) -> None:
         """While the engine lies, see whether anything takes it for ready; then let it serve."""
@@ -70,6 +72,7 @@ def deployment(rig: RunningRig, tmp_path_factory: pytest.TempPathFactory) -> Ite
     watching.join(30)
     assert run.code == 0 and run.result is not None, run.output
     found.plan, found.source = run.result["plan"], stored(tenancy, rig)
+    found.objects = rig.directory / "objects" / tenancy["namespace"] / tenancy["bucket"]
     yield found
     ended = playbooks.run("undeploy", {"deployment_name": NAME})
     assert ended.code == 0, ended.output
@@ -278,14 +281,14 @@ def test_a_late_worker_is_waited_for(rig: RunningRig, deployment: Deployment, gr
 
 @pytest.mark.soak
 def test_a_file_corrupt_at_the_source_ends_the_staging_of_its_pod(
-    rig: RunningRig, group: ServedGroup, told: Told
+    deployment: Deployment, group: ServedGroup, told: Told
 ) -> None:
     """No other pod is hurt by it, and no try is repeated; mended at the source, another pod is all it takes."""
     worker = group.worker()
-    name = next(name for name in group.files(worker) if name.endswith(".safetensors"))
-    [stored] = [path for path in stored_objects(rig) if path.read_bytes() == group.files(worker)[name]]
-    good = stored.read_bytes()
-    stored.write_bytes(bytes(len(good)))
+    held = group.files(worker)
+    name = next(name for name in held if name.endswith(".safetensors"))
+    (stored_at,) = [path for path in deployment.objects.iterdir() if path.read_bytes() == held[name]]
+    stored_at.write_bytes(bytes(len(held[name])))
     try:
         began = time.monotonic()
         group.delete(worker)
@@ -294,8 +297,10 @@ def test_a_file_corrupt_at_the_source_ends_the_staging_of_its_pod(
         said = group.status(group.worker())["cause"]
         assert f"{name.rpartition('/')[2]} is corrupt: fetched twice, md5" in said and "cost money" in said
         assert restarts(group.worker()) == 1
+        run = deployment.playbooks.run("deploy", deployment.recipe)
+        assert run.code != 0 and "is corrupt" in run.faults[0]["found"], run.output
     finally:
-        stored.write_bytes(good)
+        stored_at.write_bytes(held[name])
     group.delete(group.worker())
     told("served after it was mended", group.until_served(time.monotonic()))
 
@@ -335,8 +340,3 @@ def stored(tenancy: dict[str, Any], rig: RunningRig) -> dict[str, bytes]:
     place = tenancy["namespace"], tenancy["bucket"]
     names = [entry.name for entry in client.list_objects(*place, prefix=MODEL).data.objects]
     return {name: client.get_object(*place, name).data.content for name in names}
-
-
-def stored_objects(rig: RunningRig) -> list[Path]:
-    """The contents of all objects of the rig's Object Storage."""
-    return [path for path in (rig.directory / "objects").rglob("*") if path.is_file()]
