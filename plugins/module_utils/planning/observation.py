@@ -26,6 +26,8 @@ _TERMINAL_REASONS = {
     "RunContainerError": "the container cannot be started",
 }
 _IMAGE_REASONS = {"ImagePullBackOff"}
+# So many restarts of a container whose program says nothing when it ends show that there will be no other.
+_SILENT_ENDS = 3
 
 
 @dataclass
@@ -255,8 +257,18 @@ def _container_failure(pod: str, status: Mapping[str, Any]) -> Fault | None:
     terminated = (
         (status.get("state") or {}).get("terminated") or (status.get("lastState") or {}).get("terminated") or {}
     )
-    cause = terminal_cause(terminated.get("message") or "")
-    return Fault("runtime", f"pod {pod}", cause, "", "see the logs playbook") if cause else None
+    message = terminated.get("message") or ""
+    if cause := terminal_cause(message):
+        return Fault("runtime", f"pod {pod}", cause, "", "see the logs playbook")
+    if reason == "CrashLoopBackOff" and status.get("restartCount", 0) >= _SILENT_ENDS and not progress_lines(message):
+        # Our programs say why they end: these never ran, or were ended from outside.
+        how = f"exit code {terminated.get('exitCode')}, {terminated.get('reason') or 'no reason'}"
+        last = f": {message[-300:].strip()}" if message.strip() else ""
+        found = f"the container has started {status['restartCount'] + 1} times and always ended without its cause ({how}){last}"
+        return Fault(
+            "container", f"pod {pod}", found, "", "see the logs playbook; the image has to have Python 3.10 or newer"
+        )
+    return None
 
 
 def terminal_cause(message: str) -> str | None:

@@ -2,8 +2,8 @@
 """What an image name means on process nodes: the folders `tests/rig/images/<folder>` with their `image.json`.
 
 image.json: names (patterns of full names), user, group, home (and work directory), path (folders of programs, relative to this one),
-environment ("{image}" in a value is this folder), entrypoint. A pod's PATH is RIG_POD_PATH, the image's own folders, the
-interpreter's environment, the system's.
+environment ("{image}" in a value is this folder, "{python}" the rig's interpreter), entrypoint, alone. A pod's PATH is RIG_POD_PATH, the
+image's own folders, the interpreter's environment unless the image is to be `alone` (that has Ray), the system's.
 
 Facts imitated:
 - only full names (registry/repository:tag): CRI-O on OKE refuses short ones from Kubernetes 1.34 on
@@ -70,7 +70,7 @@ def find(name: str, folder: Path = FOLDER) -> Image:
 
 def _image(name: str, folder: Path, fields: dict) -> Image:
     folders = [os.environ.get("RIG_POD_PATH", ""), *(str(folder / entry) for entry in fields.get("path", []))]
-    folders += [str(Path(sys.prefix) / "bin"), SYSTEM_PATH]
+    folders += [SYSTEM_PATH] if fields.get("alone") else [str(Path(sys.prefix) / "bin"), SYSTEM_PATH]
     return Image(
         name=name,
         folder=folder,
@@ -80,7 +80,11 @@ def _image(name: str, folder: Path, fields: dict) -> Image:
         environment={
             "PATH": ":".join(entry for entry in folders if entry),
             "HOME": fields.get("home", "/root"),
-            **{key: value.replace("{image}", str(folder)) for key, value in fields.get("environment", {}).items()},
+            **{key: _filled(value, folder) for key, value in fields.get("environment", {}).items()},
         },
         entrypoint=tuple(fields.get("entrypoint", [])),
     )
+
+
+def _filled(value: str, folder: Path) -> str:
+    return value.replace("{image}", str(folder)).replace("{python}", sys.executable)

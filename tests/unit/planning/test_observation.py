@@ -112,6 +112,30 @@ def test_what_waiting_cannot_mend_is_a_failure(status: dict[str, Any], words: st
     assert judgement.failure is not None and words in judgement.failure.line()
 
 
+@pytest.mark.parametrize(
+    ("restarts", "message", "failed"),
+    [
+        (3, "", True),
+        (3, "exec: python3: not found", True),
+        # It may be that the next start goes well.
+        (2, "", False),
+        # A group that rebuilds says why, and stops by itself.
+        (9, 'multinode {"phase":"engine","state":"ended","cause":"a rank died"}', False),
+    ],
+)
+def test_a_container_that_ends_again_and_again_without_a_cause(restarts: int, message: str, failed: bool) -> None:
+    ended = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": message}}
+    waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+    observed = pod("h", "head", restartCount=restarts, state=waiting, lastState=ended)
+    failure = judge(Observation(CLUSTER, [observed], NODES), 2, 1).failure
+    if not failed:
+        assert failure is None
+        return
+    assert failure is not None
+    assert "has started 4 times" in failure.found and "exit code 137, OOMKilled" in failure.found
+    assert message in failure.found
+
+
 def test_a_group_that_gave_up_is_a_failure() -> None:
     progress = {"h": {"engine": {"phase": "engine", "state": "failed", "cause": "no memory for the KV cache"}}}
     failure = judge(Observation(CLUSTER, [pod("h", "head")], NODES, progress), 2, 1).failure

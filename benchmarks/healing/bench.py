@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A group on real Ray whose rank is killed: how long until it serves again, beside the engine's own start in the same rebuild.
+
+The engine's own start is from the line that vLLM is being started to the token that came back, by the times of the head's log; what
+is left is what healing adds: noticing, the containers' end and start, Ray, the group.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+
+from tests.e2e.conftest import RunningRig
+from tests.e2e.playbooks import Playbooks
+from tests.e2e.served_group import ServedGroup
+from tests.rig import access, samples
+from tests.rig.configuration import REPOSITORY, Rig, rig_directory
+
+NAME = "bench-healing"
+ROUNDS = 3
+SERVED_SECONDS = 900
+
+
+def main() -> None:
+    directory = rig_directory()
+    was_up = (directory / "env").exists()
+    _rig("up")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _measure(Rig.load(directory), Path(folder))
+    finally:
+        if not was_up:
+            _rig("down")
+
+
+def _measure(rig: Rig, folder: Path) -> None:
+    running = RunningRig(rig.directory, rig.as_json(), rig.oci.control, rig.kubernetes.kubeconfig, rig)
+    tenancy = running.steer("POST", "/tenancies", {})
+    samples.put_model(tenancy, rig)
+    settings = {**tenancy["settings"], "endpoint_exposure": "none"}
+    playbooks = Playbooks(folder, access.environment(rig.directory), settings)
+    group = ServedGroup(running, NAME, tenancy["compartment_id"])
+    try:
+        run = playbooks.run("deploy", samples.recipe(samples.make_par(tenancy, rig), deployment_name=NAME))
+        if run.code:
+            raise SystemExit(run.output)
+        print(f"{'seconds':<8} {'served again':>13} {'own start':>10} {'difference':>11} {'ratio':>6}")
+        for number in range(1, ROUNDS + 1):
+            if number > 1:
+                # New pods: the kubelet makes the second restart of a container wait, and that is not ours.
+                for pod in group.pods():
+                    group.delete(pod)
+                time.sleep(5)
+            group.until_served(time.monotonic(), SERVED_SECONDS)
+            began = time.monotonic()
+            group.kill_rank(group.worker())
+            while group.endpoint_is_open():
+                time.sleep(0.2)
+            healed = group.until_served(began, SERVED_SECONDS)
+            own = _own_start(group)
+            print(f"{number:<8} {healed:13.1f} {own:10.1f} {healed - own:11.1f} {healed / own:6.2f}", flush=True)
+    finally:
+        playbooks.run("undeploy", {"deployment_name": NAME})
+
+
+def _own_start(group: ServedGroup) -> float:
+    """Seconds from the engine's start to its first token, in the head container that runs."""
+    times: dict[str, datetime] = {}
+    for line in group.log(group.head(), "--timestamps").splitlines():
+        moment, _, text = line.partition(" ")
+        for name, words in (
+            ("began", '"phase":"engine","state":"running"'),
+            ("ended", '"phase":"token","state":"done"'),
+        ):
+            if text.startswith("multinode {" + words):
+                times.setdefault(name, datetime.fromisoformat(moment))
+    return (times["ended"] - times["began"]).total_seconds()
+
+
+def _rig(command: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "tests.rig", command], cwd=REPOSITORY, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the rig: {command} ended with {done.returncode}")

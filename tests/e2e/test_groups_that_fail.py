@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Groups that no restart mends: they say why, stop trying, and deploy ends with the cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import RunningRig, Tenancy
+from tests.e2e.playbooks import Playbooks, Run
+from tests.e2e.served_group import ServedGroup, is_ready, restarts
+from tests.rig import samples
+
+Deploy = Callable[..., tuple[Run, ServedGroup]]
+
+
+@pytest.fixture
+def deploy(rig: RunningRig, tenancy: Tenancy, tmp_path: Path) -> Iterator[Deploy]:
+    """Deploys the tiny model with changes of the recipe; its run and its group."""
+    samples.put_model(tenancy.json, rig.configuration)
+    playbooks = Playbooks(tmp_path, rig.environment(), {**tenancy.settings, "endpoint_exposure": "none"})
+    made: list[str] = []
+
+    def make(name: str, settings: dict[str, Any] | None = None, **changes: Any) -> tuple[Run, ServedGroup]:
+        made.append(name)
+        recipe = samples.light_recipe(samples.make_par(tenancy.json, rig.configuration), deployment_name=name)
+        run = playbooks.run("deploy", {**recipe, **changes}, settings or {})
+        return run, ServedGroup(rig, name, tenancy.compartment_id)
+
+    yield make
+    for name in made:
+        rig.steer("POST", f"/engines/{name}/heal", {})
+        ended = playbooks.run("undeploy", {"deployment_name": name})
+        assert ended.code == 0, ended.output
+
+
+def test_an_image_without_ray_is_told_before_a_byte_is_staged(deploy: Deploy) -> None:
+    run, group = deploy("without-ray", recipe_image_uri="docker.io/vllm/vllm-openai:v0.26.0")
+    assert run.code != 0
+    assert [fault["code"] for fault in run.faults] == ["runtime"], run.output
+    assert "the image has no `ray` on its PATH" in run.faults[0]["found"]
+    assert group.progress(group.head()).keys() == {"ray"}
+    assert not [name for name in group.fetched(0) if name.endswith(".safetensors")]
+    assert not is_ready(group.head()) and restarts(group.head()) <= 1
+
+
+@pytest.mark.soak
+def test_after_the_last_try_it_stays_up_without_ray_and_says_why(deploy: Deploy, rig: RunningRig) -> None:
+    rig.steer("POST", "/engines/gives-up/die", {})
+    run, group = deploy("gives-up", {"rebuild_limit": 1})
+    assert run.code != 0
+    said = run.faults[0]["found"]
+    assert "given up after 2 failures; the first: the engine died" in said and "The nodes still cost money" in said
+    head, worker = group.head(), group.worker()
+    assert (restarts(head), is_ready(head), group.endpoint_is_open()) == (2, False, False)
+    assert group.status(head)["state"] == "given_up"
+    assert group.status(worker)["phases"]["ray"]["step"] == "waiting: the head has given up, its log says why"
+    assert not group.processes(head, "raylet") and not group.processes(worker, "raylet")
+    assert "died unexpectedly" in group.log(head)
+
+
+@pytest.mark.soak
+def test_a_vllm_without_an_option_that_is_not_demanded_serves_without_it(deploy: Deploy) -> None:
+    """The stand-in plays 0.22, which has no --shutdown-timeout, and refuses what it does not know."""
+    run, group = deploy("older-vllm", recipe_container_env=[{"key": "RIG_VLLM_VERSION", "value": "0.22.0"}])
+    assert run.code == 0, run.output
+    assert "left out --shutdown-timeout 45: the image's vLLM does not have it" in group.log(group.head())
+    run, group = deploy(
+        "older-vllm",
+        recipe_container_env=[{"key": "RIG_VLLM_VERSION", "value": "0.22.0"}],
+        recipe_container_command_args=["--distributed-timeout-seconds", "900"],
+    )
+    assert run.code != 0
+    assert "does not take an option" in run.faults[0]["found"], run.output
