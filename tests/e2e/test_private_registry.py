@@ -16,6 +16,7 @@ from tests.rig import samples
 
 REGISTRY = "mirror.rig.example/group"
 NAME = "mirrored"
+LOGIN = ("--docker-username=user", "--docker-password=password")
 
 
 @pytest.fixture
@@ -39,6 +40,8 @@ def test_every_image_comes_from_the_registry(
     settings = {**tenancy.settings, "image_registry": REGISTRY, "kuberay_image_pull_secret": "operators"}
     # With a folder of the node there is an init container of ours, too.
     playbooks = Playbooks(tmp_path, rig.environment(), {**settings, "model_cache": "node"})
+    rig.kubectl("create", "namespace", NAME)
+    rig.kubectl("-n", NAME, "create", "secret", "docker-registry", "registry", f"--docker-server={REGISTRY}", *LOGIN)
     try:
         first = playbooks.run("deploy", recipe)
         assert first.code == 0, first.output
@@ -52,4 +55,5 @@ def test_every_image_comes_from_the_registry(
         assert {pod["spec"]["imagePullSecrets"][0]["name"] for pod in operators} == {"operators"}
     finally:
         removed = playbooks.run("undeploy", recipe)
+        rig.kubectl("delete", "namespace", NAME)
     assert removed.code == 0, removed.output
