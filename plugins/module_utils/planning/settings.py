@@ -260,6 +260,12 @@ ENDPOINT = (
     ),
     Parameter("service_annotations", "mapping", "Annotations of the load balancer's Service."),
     Parameter(
+        "metrics_namespaces",
+        "list",
+        "Namespaces whose pods may read Ray's metrics from each pod of the group (metrics_export_port), such as that of "
+        "Prometheus.",
+    ),
+    Parameter(
         "wait_timeout_minutes",
         "integer",
         "How long deploy waits for the first token.",

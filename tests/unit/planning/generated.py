@@ -98,6 +98,7 @@ def _optional(chance: random.Random) -> dict[str, Any]:
                 {"input_file_system": [{**_FILE_SYSTEM, "mount_location": "/shared"}]},
             ]
         ),
+        "metrics_namespaces": ["monitoring", "prometheus"],
         "rebuild_limit": chance.randint(1, 20),
     }
 

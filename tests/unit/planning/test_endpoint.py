@@ -41,6 +41,12 @@ def test_a_domain_without_an_endpoint_is_refused() -> None:
     assert [fault.code for fault in refused.value.faults] == ["domain_without_endpoint"]
 
 
+def test_a_namespace_that_cannot_be_is_refused() -> None:
+    with pytest.raises(Refused) as refused:
+        plan(metrics_namespaces=["monitoring", "My Namespace"])
+    assert [fault.where for fault in refused.value.faults] == ["metrics_namespaces[1]"]
+
+
 def test_a_domain_touches_no_pod() -> None:
     made = plan(endpoint_exposure="load_balancer"), plan(**EXPOSED)
     clusters = [next(item for item in render(one, {}) if item["kind"] == "RayCluster")["spec"] for one in made]

@@ -84,6 +84,17 @@ def test_nobody_else_reaches_a_worker(exposure: str) -> None:
             assert not allowed(policies, pods[source], pods["worker"], port), (source, port)
 
 
+@pytest.mark.parametrize("exposure", EXPOSURES)
+def test_metrics_are_read_from_the_namespaces_that_are_named(exposure: str) -> None:
+    policies, pods, ports = made(endpoint_exposure=exposure, metrics_namespaces=["another"])
+    others = {*ports.values(), *OTHER_PORTS} - {ports["api"], ports["dashboard"]}
+    for target in ("head", "worker"):
+        for port in others:
+            assert allowed(policies, pods["elsewhere"], pods[target], port) == (port == ports["metrics"])
+            assert not allowed(policies, pods["neighbour"], pods[target], port)
+            assert not allowed(policies, pods["internet"], pods[target], port)
+
+
 def test_other_pods_of_the_namespace_are_left_as_they_are() -> None:
     policies, pods, ports = made()
     assert all(allowed(policies, pods["elsewhere"], pods["neighbour"], port) for port in ports.values())

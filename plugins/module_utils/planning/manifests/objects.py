@@ -130,7 +130,8 @@ def _namespace(plan: Mapping[str, Any]) -> dict[str, Any]:
 def _network_policies(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Close the group: its own pods reach each other on every port (NCCL, Gloo and vLLM take ports as they come).
 
-    From elsewhere only the head's API, and its dashboard where it is exposed; Ray's token guards that one.
+    From elsewhere only the head's API, its dashboard where it is exposed (Ray's token guards that one), and metrics where
+    they are asked for.
     """
     name = plan["deployment"]["name"]
     names = object_names(name)
@@ -141,17 +142,27 @@ def _network_policies(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not exposed:
         outside["from"] = [{"namespaceSelector": {}}]
     group = {"matchLabels": {"ray.io/cluster": name}}
+    inside: list[dict[str, Any]] = [{"from": [{"podSelector": group}]}]
+    if namespaces := plan["endpoint"]["metrics_namespaces"]:
+        # Each namespace bears its own name as this label (Kubernetes, "Automatic labelling").
+        named = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces}
+        inside.append(
+            {
+                "from": [{"namespaceSelector": {"matchExpressions": [named]}}],
+                "ports": [{"port": ports["metrics"], "protocol": "TCP"}],
+            }
+        )
     head = {"matchLabels": {"ray.io/cluster": name, "ray.io/node-type": "head"}}
     return [
         {
             "apiVersion": "networking.k8s.io/v1",
             "kind": "NetworkPolicy",
             "metadata": _metadata(plan, names[policy]),
-            "spec": {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": [rule]},
+            "spec": {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": rules},
         }
-        for policy, selector, rule in (
-            ("network_policy", group, {"from": [{"podSelector": group}]}),
-            ("endpoint_policy", head, outside),
+        for policy, selector, rules in (
+            ("network_policy", group, inside),
+            ("endpoint_policy", head, [outside]),
         )
     ]
 
