@@ -77,14 +77,16 @@ def effect_on(plan: Mapping[str, Any], deployment: Mapping[str, Any], adopt_defa
 
     changes    {field, class}: the fields of the plan that differ from those it was made with, and what that means
     keep_pods  nobody asked for other pods: what another version of the collection would make of the same recipe, or
-               what lies at the model's source by now, waits for adopt_defaults
+               what lies at the model's source by now, waits for adopt_defaults. A group that has failed serves nobody,
+               and may be mended by just that.
     kept       the fields that are left as they are therefore
     """
     former = deployment.get("fields")
     if not former:
         return None
     changed = changed_fields(plan, former)
-    keep = not adopt_defaults and deployment.get("given") == plan["deployment"]["given"]
+    asked = adopt_defaults or deployment.get("given") != plan["deployment"]["given"]
+    keep = not asked and deployment.get("state") != "Failed"
     kept = [entry["field"] for entry in changed if keep and entry["class"] == RESTART]
     return {
         "keep_pods": keep,

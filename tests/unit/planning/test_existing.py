@@ -215,6 +215,13 @@ def test_what_a_new_deployment_would_get_is_taken_when_it_is_asked_for() -> None
     assert "newer_choice" not in [warning["code"] for warning in made["warnings"]]
 
 
+def test_a_group_that_failed_gets_the_programs_of_today() -> None:
+    failed = {**stands(plan()), "state": "Failed"}
+    made = plan(facts(deployment=failed))
+    assert made["existing"] == {"keep_pods": False, "changes": [], "kept": []}
+    assert applied(made, NEWER)["ConfigMap"]["data"]["head.py"] == NEWER["head.py"]
+
+
 def test_pods_that_were_changed_by_hand_go_back_to_the_plan() -> None:
     before = rendered(plan())
     edited = json.loads(json.dumps(before["RayCluster"]))

@@ -40,6 +40,13 @@ PARAMS = "recipe_raycluster_params"
             ),
         ),
         (
+            {"recipe_served_model_name": "--trust-remote-code"},
+            (
+                "recipe_served_model_name: '--trust-remote-code', expected a name without spaces, and without a hyphen in "
+                "front; correct it"
+            ),
+        ),
+        (
             {"recipe_container_secret_name": "hf_Abc/def"},
             (
                 "recipe_container_secret_name: a text that cannot name a Secret, expected the name of a Secret in the "
