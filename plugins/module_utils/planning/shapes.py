@@ -126,7 +126,8 @@ def _shape(
     )
 
 
-# OCI documentation, Compute Shapes, and Oracle's public price list. A price that no list states is None.
+# OCI documentation, Compute Shapes, and Oracle's public price list. The prices of A100-40 and MI355X are as others quote
+# them; a price that nobody states is None. The setting `prices` puts another in place.
 SHAPES: tuple[Shape, ...] = (
     _shape("VM.GPU2.1", 1, _P100, 12, 72, (0, 0), 8, 0, None),
     _shape("BM.GPU2.2", 2, _P100, 28, 192, (0, 0), 50, 0, None),
