@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -92,8 +92,8 @@ def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> In
         secrets = _take_secrets(recipe)
     if faults:
         raise Refused(faults)
-    said = {key for key, value in {**extra_variables, **given}.items() if not is_unset(value)}
-    return Inputs(written_name, name, recipe, settings, secrets, warnings, changes, _given(recipe, settings, said))
+    bearing = _bearing_on_pods(recipe, given, settings, extra_variables)
+    return Inputs(written_name, name, recipe, settings, secrets, warnings, changes, bearing)
 
 
 # What of a recipe reaches no pod.
@@ -106,13 +106,19 @@ _NOT_OF_PODS = (
 )
 
 
-def _given(recipe: Mapping[str, Any], settings: Mapping[str, Any], said: Container[str]) -> str:
-    """Return the hash of what a person gave that bears on the pods; of no default, which another version may change."""
-    named = {parameter.name for parameter in OF_PODS}
+def _bearing_on_pods(
+    recipe: Mapping[str, Any], given: Mapping[str, Any], settings: Mapping[str, Any], variables: Mapping[str, Any]
+) -> str:
+    """Return the hash of what a person gave that bears on the pods; of no default, which another version may change.
+
+    recipe and settings are typed; given and variables tell which of them a person said, in whatever spelling.
+    """
+    of_recipe = [key for key in recipe if key not in _NOT_OF_PODS and not is_unset(given.get(key))]
+    of_settings = [entry.name for entry in OF_PODS if not is_unset(variables.get(entry.name))]
     return short_hash(
         [
-            {key: _without_none(value) for key, value in recipe.items() if key in said and key not in _NOT_OF_PODS},
-            {key: value for key, value in settings.items() if key in said and key in named},
+            {key: _without_none(recipe[key]) for key in of_recipe},
+            {key: settings[key] for key in of_settings},
         ]
     )
 

@@ -59,6 +59,7 @@ def test_blueprint_spellings_are_the_same_recipe() -> None:
     inputs = read_inputs(spelled)
     assert inputs.recipe == read_inputs(recipe()).recipe
     assert "blueprint_mode: recipe_mode; its name today" in [change.line() for change in inputs.changes]
+    assert inputs.given == read_inputs(recipe()).given, "nobody asked for other pods"
     nested = {key: value for key, value in spelled.items() if key != "oke_cluster_id"}
     assert read_inputs({"recipe": nested, "oke_cluster_id": CLUSTER}).recipe == inputs.recipe
 
