@@ -44,15 +44,14 @@ def check_container(recipe: Mapping[str, Any], faults: list[Fault]) -> None:
         )
     secret_name(recipe.get("recipe_container_secret_name"), "recipe_container_secret_name", faults)
     served = recipe.get("recipe_served_model_name")
-    if served and not re.fullmatch(r"[^\s-]\S*", served):
-        # With a hyphen in front vLLM would take it for an option.
+    if served and served.startswith("-"):
         faults.append(
             Fault(
                 "served_name",
                 "recipe_served_model_name",
                 shown(served),
-                "a name without spaces, and without a hyphen in front",
-                "correct it",
+                "a name without a hyphen in front",
+                "vLLM would take it for an option; choose another",
             )
         )
     _environment(recipe, faults)

@@ -42,8 +42,8 @@ PARAMS = "recipe_raycluster_params"
         (
             {"recipe_served_model_name": "--trust-remote-code"},
             (
-                "recipe_served_model_name: '--trust-remote-code', expected a name without spaces, and without a hyphen in "
-                "front; correct it"
+                "recipe_served_model_name: '--trust-remote-code', expected a name without a hyphen in front; vLLM would take "
+                "it for an option; choose another"
             ),
         ),
         (
