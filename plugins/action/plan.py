@@ -34,6 +34,7 @@ class ActionModule(Action):
             deployment=deployment,
             exports=(cluster or {}).get("exports") or (),
             secrets=arguments.get("secrets"),
+            surroundings=arguments.get("surroundings") or {},
         )
         plan = make_plan(inputs, facts)
         return {"changed": False, "plan": plan}

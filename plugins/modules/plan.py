@@ -23,6 +23,10 @@ options:
     description: The cluster, as M(multinode.inference.oci_cluster_info) returns it. Empty when no node pool is made.
     type: dict
     default: {}
+  surroundings:
+    description: What the cluster has, as M(multinode.inference.cluster_info) returns it. Empty without a cluster.
+    type: dict
+    default: {}
   deployments:
     description: What is there of the deployment, as M(multinode.inference.group_info) returns it.
     type: list
@@ -52,6 +56,7 @@ EXAMPLES = r"""
   multinode.inference.plan:
     model: "{{ found_model.model }}"
     cluster: "{{ found_cluster.cluster }}"
+    surroundings: "{{ found_surroundings.cluster }}"
     deployments: "{{ found_groups.deployments }}"
   register: made
 """

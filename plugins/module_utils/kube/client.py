@@ -28,6 +28,7 @@ except ImportError:
 # Seconds to connect and to answer: every read here is small.
 CONNECT_SECONDS = 5
 READ_SECONDS = 30
+_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 class Kubernetes:
@@ -52,13 +53,25 @@ class Kubernetes:
 
     def read(self, path: str, **query: Any) -> bytes | None:
         """Return the body of a GET of `path`, or None where there is no such thing (404). Raises Refused."""
-        fields = {key: str(value) for key, value in query.items() if value is not None}
+        return self._ask("GET", path, fields={key: str(value) for key, value in query.items() if value is not None})
+
+    def allows(self, attributes: Mapping[str, str]) -> bool:
+        """Tell whether the user has a right: the resourceAttributes of a SelfSubjectAccessReview, which changes nothing."""
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": dict(attributes)},
+        }
+        answer = self._ask("POST", _REVIEWS, body=json.dumps(body))
+        return bool(answer and json.loads(answer)["status"].get("allowed"))
+
+    def _ask(self, method: str, path: str, **content: Any) -> bytes | None:
         try:
             answer = self._client.rest_client.pool_manager.request(
-                "GET",
+                method,
                 self.host + path,
-                fields=fields,
-                headers=self._headers(),
+                **content,
+                headers={**self._headers(), **({"Content-Type": "application/json"} if "body" in content else {})},
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
                 # A connection that was closed while it lay idle is tried again; an API server that is away is not waited for.
                 retries=urllib3.Retry(total=1, redirect=0),
@@ -68,7 +81,7 @@ class Kubernetes:
         if answer.status == 404:
             return None
         if answer.status >= 400:
-            raise Refused([_api_fault(answer.status, answer.data, path, self.signed_in_by)])
+            raise Refused([_api_fault(answer.status, answer.data, f"{method} {path}", self.signed_in_by)])
         return bytes(answer.data)
 
     def get(self, path: str, **query: Any) -> Any:
@@ -92,7 +105,7 @@ class Kubernetes:
         )
 
 
-def _api_fault(status: int, body: bytes, path: str, signed_in_by: str) -> Fault:
+def _api_fault(status: int, body: bytes, request: str, signed_in_by: str) -> Fault:
     """Return the fault that an answer of the API server means, in its own words."""
     try:
         message = str(json.loads(body)["message"])
@@ -102,7 +115,7 @@ def _api_fault(status: int, body: bytes, path: str, signed_in_by: str) -> Fault:
         return Fault(
             "unauthorized",
             signed_in_by,
-            f"401 {message} (GET {path})",
+            f"401 {message} ({request})",
             "a user that the cluster knows",
             f"renew the {signed_in_by}"
             + ("'s credentials" if signed_in_by == "kubeconfig" else ", and check this machine's clock"),
@@ -116,7 +129,7 @@ def _api_fault(status: int, body: bytes, path: str, signed_in_by: str) -> Fault:
             "give the user this right, or use another user",
         )
     return Fault(
-        "kubernetes", "Kubernetes API", f"{status} {message} (GET {path})", "an answer", "running again is safe"
+        "kubernetes", "Kubernetes API", f"{status} {message} ({request})", "an answer", "running again is safe"
     )
 
 

@@ -55,6 +55,7 @@ class Facts:
     exports     where the recipe's file systems can be mounted (`storage.storage_of`)
     deployment  of `group_info`: what stands on the objects of this deployment already; empty when there is none
     secrets     of `group_info`: the keys of each Secret that the recipe names; None where nobody looked
+    surroundings  of `cluster_info`: what the cluster has; empty without one
     """
 
     model: Mapping[str, Any]
@@ -62,6 +63,7 @@ class Facts:
     deployment: Mapping[str, Any] = field(default_factory=dict)
     exports: Sequence[Mapping[str, Any]] = ()
     secrets: Mapping[str, Sequence[str] | None] | None = None
+    surroundings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def are_model_facts(value: Any) -> bool:

@@ -35,6 +35,7 @@ from .room import Need, place
 from .secret_references import check_secrets
 from .shapes import Shape
 from .storage import check_storage, on_local_drives, throughput
+from .surroundings import judge_surroundings
 from .times import cache_rate, minutes_of, slow_volume
 
 __all__ = ["Cloud", "Facts", "make_plan"]
@@ -86,6 +87,9 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     engine = engine_of(inputs, model, memory, (tensor, pipeline), given, network, faults, warnings)
     endpoint = endpoint_of(inputs, faults)
     check_rdma(inputs, shape, faults, warnings)
+    against, doubtful = judge_surroundings(facts.surroundings, pod, pipeline)
+    faults.extend(against)
+    warnings.extend(doubtful)
     node_pool = None
     cloud = facts.cloud
     if cloud is not None:

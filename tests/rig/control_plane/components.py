@@ -193,6 +193,11 @@ class ApiServer:
         """Whether there is an object at `path`."""
         return _answers(f"{self._url}{path}", self._context)
 
+    def has_ready_pods(self, path: str) -> bool:
+        """Whether the Deployment at `path` has a pod that is ready."""
+        with urllib.request.urlopen(f"{self._url}{path}", context=self._context, timeout=20) as answer:
+            return bool(json.load(answer).get("status", {}).get("readyReplicas"))
+
     def create(self, path: str, content: dict[str, Any]) -> None:
         """Create an object in the collection at `path`; one that is there already is left as it is."""
         request = urllib.request.Request(

@@ -29,7 +29,7 @@ from tests.rig.configuration import (
     rig_name,
     write_whole,
 )
-from tests.rig.control_plane import components, down, network
+from tests.rig.control_plane import cluster_objects, components, down, network
 from tests.rig.control_plane.build import ensure_programs
 from tests.rig.control_plane.certificates import write_certificates
 from tests.rig.processes import PartEnded, recorded, start, wait_until
@@ -43,20 +43,6 @@ TOOLS = {
 }
 """What process nodes need, and the Debian package that has it."""
 PARTS = ("oci", "nodes", "cloud_controller")
-STORAGE_CLASS = {
-    "apiVersion": "storage.k8s.io/v1",
-    "kind": "StorageClass",
-    "metadata": {
-        "name": "oci-bv",
-        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
-    },
-    "provisioner": "blockvolume.csi.oraclecloud.com",
-    "volumeBindingMode": "WaitForFirstConsumer",
-    "allowVolumeExpansion": True,
-    "reclaimPolicy": "Delete",
-}
-"""The default class of OKE clusters (OKE documentation, "Setting Up Storage for Kubernetes Clusters")."""
-
 OKE_ADMINISTRATORS_BINDING = {
     "apiVersion": "rbac.authorization.k8s.io/v1",
     "kind": "ClusterRoleBinding",
@@ -136,15 +122,22 @@ def _start(directory: Path, root: bool, programs: dict[str, Path], say: Callable
             directory, part, [sys.executable, "-m", f"tests.rig.{part}", "--rig", str(directory)], _environment(rig)
         )
         waits[part] = rig.ready(part).exists
-    server.create("/apis/storage.k8s.io/v1/storageclasses", STORAGE_CLASS)
+    system = "/api/v1/namespaces/kube-system"
+    wait_until(lambda: server.exists(system), foundation, START_SECONDS, "the namespace kube-system")
+    for path, content in cluster_objects.OBJECTS:
+        server.create(path, content)
     server.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", OKE_ADMINISTRATORS_BINDING)
     write_chart(rig)
-    steps.done("storage class, KubeRay chart")
+    steps.done("storage class, DNS, device plugin, KubeRay chart")
     for part, ready in waits.items():
         wait_until(ready, [*foundation, *processes.values()], START_SECONDS, f"{part}'s readiness")
         steps.done(part)
     account = "/api/v1/namespaces/default/serviceaccounts/default"
     wait_until(lambda: server.exists(account), processes.values(), START_SECONDS, "the default service account")
+    if rig.root:
+        dns = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
+        wait_until(lambda: server.has_ready_pods(dns), processes.values(), START_SECONDS, "CoreDNS")
+        steps.done("CoreDNS")
     _write_settings(rig)
     _write_environment(rig)
     steps.done("first tenancy, env, settings.yml")
