@@ -6,8 +6,9 @@ Most of it shows in a plan, which makes nothing.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
+from tests.e2e.rig.ray_clusters import wait
 from tests.rig import samples
 
 MakeAccount = Callable[..., "Account"]
@@ -140,3 +142,214 @@ def test_what_else_is_short(account: MakeAccount, options: dict[str, Any], chang
     run = own.plan(**changes)
     assert codes(run) == [code], run.output
     assert "CreateNodePool" not in own.calls()
+
+
+# --- the cluster ----------------------------------------------------------------------------------------------------
+
+
+class Cluster:
+    """The rig's cluster, with something of it taken away for a while."""
+
+    def __init__(self, rig: RunningRig) -> None:
+        self._rig = rig
+        self._undo: list[tuple[tuple[str, ...], str | None]] = []
+
+    def scale_dns(self, replicas: int) -> None:
+        dns = ("--namespace", "kube-system", "deployment/coredns")
+        self._rig.kubectl("scale", *dns, f"--replicas={replicas}")
+        self._undo.append((("scale", *dns, "--replicas=1"), None))
+        wanted = "" if replicas == 0 else str(replicas)
+        ready = ("get", *dns, "--output", "jsonpath={.status.readyReplicas}")
+        wait("CoreDNS scaled", lambda: self._rig.kubectl(*ready) == wanted)
+
+    def add(self, manifest: dict[str, Any]) -> None:
+        text = json.dumps(manifest)
+        self._rig.kubectl("apply", "--filename", "-", stdin=text)
+        self._undo.append((("delete", "--filename", "-"), text))
+
+    def user(self, folder: Path, *bindings: dict[str, Any]) -> str:
+        """The path of a kubeconfig of a service account that has the rights of `bindings` alone."""
+        name = f"preflight-{len(self._undo)}"
+        self.add({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "default"}})
+        for number, rules in enumerate(bindings):
+            self.add(
+                {
+                    "apiVersion": "rbac.authorization.k8s.io/v1",
+                    "kind": "ClusterRole",
+                    "metadata": {"name": f"{name}-{number}"},
+                    "rules": [rules],
+                }
+            )
+            self.add(
+                {
+                    "apiVersion": "rbac.authorization.k8s.io/v1",
+                    "kind": "ClusterRoleBinding",
+                    "metadata": {"name": f"{name}-{number}"},
+                    "roleRef": {
+                        "apiGroup": "rbac.authorization.k8s.io",
+                        "kind": "ClusterRole",
+                        "name": f"{name}-{number}",
+                    },
+                    "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}],
+                }
+            )
+        token = self._rig.kubectl("create", "token", name, "--namespace", "default").strip()
+        config = json.loads(self._rig.kubeconfig.read_text(encoding="utf-8"))
+        config["users"][0]["user"] = {"token": token}
+        path = folder / "user.kubeconfig"
+        path.write_text(json.dumps(config), encoding="utf-8")
+        return str(path)
+
+    def restore(self) -> None:
+        for command, text in reversed(self._undo):
+            self._rig.kubectl(*command, stdin=text)
+        if any("scale" in command for command, _text in self._undo):
+            ready = ("get", "--namespace", "kube-system", "deployment/coredns")
+            wait(
+                "CoreDNS back",
+                lambda: self._rig.kubectl(*ready, "--output", "jsonpath={.status.readyReplicas}") == "1",
+            )
+
+
+@pytest.fixture
+def cluster(rig: RunningRig) -> Iterator[Cluster]:
+    made = Cluster(rig)
+    yield made
+    made.restore()
+
+
+def second_device_plugin() -> dict[str, Any]:
+    labels = {"app": "nvidia-device-plugin-daemonset"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "nvidia-device-plugin-daemonset", "namespace": "default"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "nodeSelector": {"nvidia.com/gpu.deploy.device-plugin": "true"},
+                    "containers": [{"name": "plugin", "image": "nvcr.io/nvidia/k8s-device-plugin:v0.17.4"}],
+                },
+            },
+        },
+    }
+
+
+@pytest.mark.cluster
+def test_a_cluster_that_cannot_take_it_is_refused_with_all_its_faults(
+    account: MakeAccount, cluster: Cluster, tmp_path: Path
+) -> None:
+    """No CoreDNS, two device plugins, no such StorageClass, and a user who may read only: four causes, one run."""
+    own = account()
+    cluster.scale_dns(0)
+    cluster.add(second_device_plugin())
+    reader = cluster.user(tmp_path, {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]})
+    run = own.playbooks.run("deploy", own.recipe, {"kubeconfig": reader, "model_storage_class": "gone"})
+    assert set(codes(run)) == {"right_missing", "dns_not_ready", "storage_class_missing", "gpus_advertised_twice"}
+    words = json.dumps(run.faults)
+    assert "may not create, patch, delete rayclusters.ray.io in namespace tinyllama" in words
+    assert "may not create, patch, delete namespaces" in words
+    assert "DaemonSet kube-system/nvidia-gpu-device-plugin" in words
+    assert "CreateNodePool" not in own.calls()
+
+
+@pytest.mark.soak
+@pytest.mark.cluster
+def test_a_user_without_any_right(account: MakeAccount, cluster: Cluster, tmp_path: Path) -> None:
+    own = account()
+    run = own.playbooks.run("deploy", own.recipe, {"kubeconfig": cluster.user(tmp_path)})
+    assert run.code != 0 and "Traceback" not in run.output
+    assert "rayclusters" in json.dumps(run.faults)
+    assert "CreateNodePool" not in own.calls()
+
+
+def test_nothing_that_enforces_network_policies_is_said(account: MakeAccount) -> None:
+    assert "network_policy_not_enforced" in warnings(account().plan())
+
+
+def gpu_node(name: str) -> dict[str, Any]:
+    """A node of KWOK's that looks like one of VM.GPU.A10.2."""
+    amounts = {"cpu": "59", "memory": "460Gi", "ephemeral-storage": "200Gi", "nvidia.com/gpu": "2", "pods": "110"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "labels": {"node.kubernetes.io/instance-type": "VM.GPU.A10.2"},
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+        },
+        "spec": {"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]},
+        "status": {"capacity": amounts, "allocatable": amounts},
+    }
+
+
+def test_nodes_that_are_there_are_counted_and_what_does_not_fit_is_named(
+    account: MakeAccount, rig: RunningRig, cluster: Cluster
+) -> None:
+    """Two nodes of the shape; then one of them is cordoned: enough for one pod, not for two."""
+    own = account()
+    names = ["preflight-a", "preflight-b"]
+    for name in names:
+        cluster.add(gpu_node(name))
+    params = {"head_node_num_gpus": 2, "worker_node_num_gpus": 2}
+    shared = {
+        "recipe_use_shared_node_pool": True,
+        "recipe_node_shape": "VM.GPU.A10.2",
+        "recipe_nvidia_gpu_count": 2,
+        "recipe_raycluster_params": {**own.recipe["recipe_raycluster_params"], **params},
+    }
+    ready = 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}'
+    wait("the nodes", lambda: "True True" in rig.kubectl("get", "nodes", *names, "--output", ready))
+    run = own.plan(**shared)
+    assert run.code == 0, run.output
+    rig.kubectl("cordon", names[0])
+    run = own.plan(**shared)
+    assert codes(run) == ["gpu_nodes_too_few"], run.output
+    assert f"{names[0]}: cordoned" in run.faults[0]["found"]
+
+
+# --- what is there already ------------------------------------------------------------------------------------------
+
+
+def test_what_a_deployment_holds_is_not_asked_for_again(rig: RunningRig, account: MakeAccount) -> None:
+    """A quota of exactly the pool's size: deployed twice, a newer image between; one node more is refused."""
+    own = account(node_kind="process", limits={"gpu-a10-count": 2})
+    name = "quota"
+    recipe = samples.light_recipe(own.recipe["input_object_storage"][0]["par"], deployment_name=name)
+    try:
+        first = own.playbooks.run("deploy", recipe)
+        assert first.code == 0, first.output
+        image = image_of(first)
+        newest = newest_image(rig, own)
+        second = own.playbooks.run("deploy", recipe)
+        assert second.code == 0 and second.recap["changed"] == 0, second.output
+        assert second.result is not None
+        (said,) = [entry for entry in second.result["warnings"] if entry["code"] == "newer_choice"]
+        assert (said["where"], image_of(second)) == ("image_id", image)
+        assert image in said["found"] and newest in said["expected"]
+        adopted = own.playbooks.run("plan", {**recipe, "adopt_defaults": True})
+        assert image_of(adopted) == newest
+        more = own.playbooks.run("plan", scaled(recipe, 3))
+        assert codes(more) == ["gpu_limit"] and "1 GPU for 1 more node" in more.faults[0]["expected"], more.output
+    finally:
+        removed = own.playbooks.run("undeploy", recipe)
+    assert removed.code == 0, removed.output
+
+
+def image_of(run: Run) -> str:
+    assert run.result is not None and run.result["ok"], run.output
+    return run.result["plan"]["node_pool"]["node_source_details"]["image_id"]
+
+
+def newest_image(rig: RunningRig, own: Account) -> str:
+    """Publish an image that a new deployment would take; its OCID."""
+    version = json.loads(rig.kubectl("version", "--output", "json"))["serverVersion"]["gitVersion"]
+    name = f"Oracle-Linux-8.10-Gen2-GPU-2030.01.01-0-OKE-{version.removeprefix('v')}-9999"
+    return rig.steer("POST", "/images", {"tenancy": own.tenancy.compartment_id, "name": name})["id"]
+
+
+def scaled(recipe: dict[str, Any], nodes: int) -> dict[str, Any]:
+    params = {**recipe["recipe_raycluster_params"], "num_worker_nodes": nodes - 1}
+    return {**recipe, "recipe_node_pool_size": nodes, "recipe_raycluster_params": params}

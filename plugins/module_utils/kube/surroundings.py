@@ -76,7 +76,7 @@ def read_surroundings(
             missing += _missing_rights(kubernetes, threads, installing)
         described = None
         if node_selector and nodes is not None:
-            key, _, value = node_selector.partition("=")
+            key, _equals, value = node_selector.partition("=")
             selected = [node for node in nodes if (node["metadata"].get("labels") or {}).get(key) == value]
             others = [pod for pod in pods.result() or [] if not _is_own(pod, name, namespace)] if pods else []
             described = [_node(node, others) for node in selected]
