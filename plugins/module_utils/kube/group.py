@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
+from ..planning.fault import Refused
 from ..planning.names import (
     CHOICES_ANNOTATION,
     FIELDS_ANNOTATION,
@@ -23,7 +24,7 @@ from ..planning.names import (
     SHAPE_ANNOTATION,
     label_selector,
 )
-from ..planning.observation import Observation, judge, progress_lines
+from ..planning.observation import Observation, judge, node_ready, progress_lines
 from ..planning.source_access import recorded
 from .client import Kubernetes
 
@@ -96,11 +97,12 @@ class Observer:
         pods = self._kubernetes.items(
             f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"ray.io/cluster={self._name}"
         )
+        nodes = self._nodes(raycluster)
         return Observation(
             raycluster=raycluster,
             pods=pods,
-            nodes=self._nodes(raycluster),
-            progress=self._all_progress(pods),
+            nodes=nodes,
+            progress=self._all_progress(pods, {node["metadata"]["name"] for node in nodes if node_ready(node)}),
             warnings=self._warnings(),
         )
 
@@ -116,9 +118,11 @@ class Observer:
         path = f"/api/v1/namespaces/{quote(self._namespace)}/events"
         return self._kubernetes.items(path, fieldSelector=f"type=Warning,involvedObject.name={self._name}")
 
-    def _all_progress(self, pods: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    def _all_progress(self, pods: list[dict[str, Any]], ready: set[str]) -> dict[str, dict[str, dict[str, Any]]]:
         for pod in pods:
-            self._read_log(pod)
+            # The API server asks the node for a log, and a dead one for half a minute.
+            if pod["spec"].get("nodeName") in ready:
+                self._read_log(pod)
         names = {pod["metadata"]["name"] for pod in pods}
         self._progress = {name: phases for name, phases in self._progress.items() if name in names}
         return self._progress
@@ -138,13 +142,19 @@ class Observer:
             since = int((now - last_time).total_seconds()) + 2
         else:
             self._progress[name] = {}
-        log = self._kubernetes.read(
-            f"/api/v1/namespaces/{quote(self._namespace)}/pods/{quote(name)}/log",
-            container=statuses[0]["name"],
-            sinceSeconds=since,
-            tailLines=None if since else 5000,
-            limitBytes=4_000_000,
-        )
+        try:
+            log = self._kubernetes.read(
+                f"/api/v1/namespaces/{quote(self._namespace)}/pods/{quote(name)}/log",
+                container=statuses[0]["name"],
+                sinceSeconds=since,
+                tailLines=None if since else 5000,
+                limitBytes=4_000_000,
+            )
+        except Refused as refused:
+            # The node may have left just now; an API server that is away is found by the next read.
+            if {fault.code for fault in refused.faults} <= {"kubernetes", "unreachable"}:
+                return
+            raise
         if log is not None:
             self._progress.setdefault(name, {}).update(progress_lines(log.decode(errors="replace")))
             self._read[name] = (run, now)

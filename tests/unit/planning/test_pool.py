@@ -122,8 +122,13 @@ def test_preemptible_bare_metal_is_refused() -> None:
 def test_a_pool_that_moved_is_what_a_plan_made_there_has() -> None:
     here = facts()
     assert here.cloud is not None
-    cloud = replace(here.cloud, others=[OTHER])
-    there = facts(cloud=replace(here.cloud, values={**here.cloud.values, "placement_configs": OTHER}))
+
+    def chosen(place: Any) -> list[dict[str, Any]]:
+        return [{"field": "placement_configs", "value": place, "why": "the shape is offered there"}]
+
+    cloud = replace(here.cloud, others=[OTHER], choices=chosen(here.cloud.values["placement_configs"]))
+    values = {**here.cloud.values, "placement_configs": OTHER}
+    there = facts(cloud=replace(here.cloud, values=values, choices=chosen(OTHER)))
     changes = {"node_pool_tags": {"cost-center": "7"}, "node_pool_fault_domains": ["FAULT-DOMAIN-1"]}
     made = make_plan(read_inputs(recipe(**changes)), facts(cloud=cloud))
     made_there = make_plan(read_inputs(recipe(**changes)), there)

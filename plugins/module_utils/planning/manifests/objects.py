@@ -115,8 +115,10 @@ def _record(plan: Mapping[str, Any]) -> dict[str, str]:
         RECIPE_ANNOTATION: plan["deployment"]["recipe_name"],
         SHAPE_ANNOTATION: plan["nodes"]["shape"],
         PRICE_ANNOTATION: "" if price is None else f"{price:.2f}",
+        # The pool itself remembers where it is, and the wait may move it after the objects were applied.
         CHOICES_ANNOTATION: json.dumps(
-            {choice["field"]: choice["value"] for choice in plan["choices"]}, sort_keys=True
+            {choice["field"]: choice["value"] for choice in plan["choices"] if choice["field"] != "placement_configs"},
+            sort_keys=True,
         ),
         GIVEN_ANNOTATION: plan["deployment"]["given"],
         FIELDS_ANNOTATION: json.dumps(field_hashes(plan), sort_keys=True, separators=(",", ":")),
