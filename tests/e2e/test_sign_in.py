@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
 from tests.rig import samples
 from tests.rig.configuration import REPOSITORY
+from tests.tools.collection_finder import install
 
 NAME = "signin"
 # How every token begins: the base64 of the URL that is signed.
@@ -32,6 +34,28 @@ CHART = {
         "data": {"a": "b"},
     },
 }
+NEVER_READY = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "never"},
+    "spec": {
+        "selector": {"matchLabels": {"of": "never"}},
+        "template": {
+            "metadata": {"labels": {"of": "never"}},
+            "spec": {"nodeSelector": {"of": "nobody"}, "containers": [{"name": "c", "image": "registry.example/c"}]},
+        },
+    },
+}
+# How long the cloud takes a token.
+LIFE_SECONDS = 240
+
+install()
+
+
+def write_chart(folder: Path, files: dict[str, Any]) -> None:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(yaml.safe_dump(content))
 
 
 @pytest.fixture
@@ -111,9 +135,7 @@ def test_kubernetes_core_and_helm_by_the_playbooks_own_defaults(
     tmp_path: Path, rig: RunningRig, playbooks: Playbooks, command_lines: set[str]
 ) -> None:
     """A chart of the test's own, installed as the operator's is: with the defaults of the deploy playbook."""
-    for name, content in CHART.items():
-        (tmp_path / "chart" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "chart" / name).write_text(yaml.safe_dump(content))
+    write_chart(tmp_path / "chart", CHART)
     (play,) = yaml.safe_load((REPOSITORY / "playbooks" / "deploy.yml").read_text())
     namespace = f"rig-token-{os.getpid()}"
     play["tasks"] = [
@@ -153,6 +175,80 @@ def test_a_session_signs_in_too(rig: RunningRig, playbooks: Playbooks) -> None:
     by_environment = {"OCI_ANSIBLE_AUTH_TYPE": "security_token", "OCI_CONFIG_PROFILE": "SESSION"}
     run = playbooks.run("status", environment=by_environment)
     assert run.code == 0, run.output
+
+
+@pytest.mark.soak
+def test_a_resource_principal_signs_in_too(tenancy: Tenancy, playbooks: Playbooks) -> None:
+    """Its token and key come by the environment, as in a function of OCI's; the SDK's own signer takes them up."""
+    folder = Path(tenancy.settings["config_file_location"]).parent
+    principal = {
+        "OCI_ANSIBLE_AUTH_TYPE": "resource_principal",
+        "OCI_RESOURCE_PRINCIPAL_VERSION": "2.2",
+        "OCI_RESOURCE_PRINCIPAL_RPST": str(folder / "session-token"),
+        "OCI_RESOURCE_PRINCIPAL_PRIVATE_PEM": str(folder / "key.pem"),
+        "OCI_RESOURCE_PRINCIPAL_REGION": "us-ashburn-1",
+    }
+    settings = {name: value for name, value in playbooks.settings.items() if name != "config_file_location"}
+    run = Playbooks(playbooks.folder, playbooks.environment, settings).run("status", environment=principal)
+    assert run.code == 0, run.output
+
+
+@pytest.mark.soak
+def test_what_awx_injects_names_cluster_and_user(tmp_path: Path, rig: RunningRig, playbooks: Playbooks) -> None:
+    """AWX's credential for Kubernetes: address, token and authority in the environment."""
+    content = yaml.safe_load(rig.kubeconfig.read_text())["clusters"][0]["cluster"]
+    authority = tmp_path / "authority.pem"
+    authority.write_bytes(base64.b64decode(content["certificate-authority-data"]))
+    name = f"awx-{os.getpid()}"
+    rig.kubectl("create", "serviceaccount", name, "--namespace", "default")
+    binding = ("--clusterrole", "cluster-admin", "--serviceaccount", f"default:{name}")
+    rig.kubectl("create", "clusterrolebinding", name, *binding)
+    try:
+        injected = {
+            "K8S_AUTH_HOST": content["server"],
+            "K8S_AUTH_API_KEY": rig.kubectl("create", "token", name, "--namespace", "default").strip(),
+            "K8S_AUTH_SSL_CA_CERT": str(authority),
+            "K8S_AUTH_VERIFY_SSL": "True",
+        }
+        run = playbooks.run("status", environment=injected)
+        assert run.code == 0, run.output
+        wrong = playbooks.run("status", environment={**injected, "K8S_AUTH_API_KEY": "of-nobody"})
+        assert [fault["code"] for fault in wrong.faults] == ["unauthorized"]
+        twice = playbooks.run("status", {"kubeconfig": str(rig.kubeconfig)}, environment=injected)
+        assert [fault["code"] for fault in twice.faults] == ["cluster_named_twice"]
+    finally:
+        rig.kubectl("delete", "clusterrolebinding", name)
+        rig.kubectl("delete", "serviceaccount", name, "--namespace", "default")
+
+
+@pytest.mark.soak
+def test_helm_and_a_long_wait_outlive_a_token(
+    tmp_path: Path, rig: RunningRig, playbooks: Playbooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both go on asking for longer than a token lives; the cloud never sees one that is too old."""
+    from ansible_collections.multinode.inference.plugins.plugin_utils.cluster import Cluster
+
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    cluster = Cluster(playbooks.settings)
+    (tmp_path / "kubeconfig").write_text(json.dumps(cluster.as_data()["helm_kubeconfig"]))
+    write_chart(tmp_path / "chart", {**CHART, "templates/never.yaml": NEVER_READY})
+    namespace = f"outlive-{os.getpid()}"
+    command = [str(rig.directory / "bin" / "helm"), "install", "outlive", str(tmp_path / "chart"), "--create-namespace"]
+    command += ["--namespace", namespace, "--wait", "--timeout", f"{LIFE_SECONDS + 60}s"]
+    environment = {**playbooks.environment, "KUBECONFIG": str(tmp_path / "kubeconfig")}
+    began = time.time()
+    helm = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        kubernetes = cluster.connect()
+        while time.time() - began < LIFE_SECONDS + 30:
+            kubernetes.items(f"/api/v1/namespaces/{namespace}/pods")
+            time.sleep(5)
+        assert "context deadline exceeded" in helm.communicate(timeout=120)[0], "its own timeout, no refusal"
+    finally:
+        helm.kill()
+        rig.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+    reviews = rig.steer("GET", f"/calls?operation=ReviewToken&since={began}")
+    assert [call["reason"] for call in reviews if call["status"] != 200] == []
 
 
 def test_a_private_endpoint_out_of_reach(tmp_path: Path, rig: RunningRig, playbooks: Playbooks) -> None:

@@ -30,9 +30,11 @@ def test_deploys_twice_and_undeploys(rig: RunningRig, tenancy: Tenancy, tmp_path
     par = samples.make_par(tenancy.json, rig.configuration)
     recipe = samples.recipe(par, deployment_name=f"core-{core}-{minor}".replace(".", "-"))
 
-    variables = rig.environment()
-    variables["PATH"] = f"{folder / 'bin'}:{variables['PATH']}"
-    playbooks = Playbooks(tmp_path, variables, tenancy.settings)
+    # Without a kubeconfig, so that the tokens of the sign-in pass through each core's templates too.
+    variables = {name: value for name, value in rig.environment().items() if name != "KUBECONFIG"}
+    variables |= {"PATH": f"{folder / 'bin'}:{variables['PATH']}", "HOME": str(tmp_path)}
+    settings = {name: value for name, value in tenancy.settings.items() if name != "kubeconfig"}
+    playbooks = Playbooks(tmp_path, variables, settings)
     first = playbooks.run("deploy", recipe)
     assert first.code == 0, first.output
     again = playbooks.run("deploy", recipe)

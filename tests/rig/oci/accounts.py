@@ -12,10 +12,13 @@ Facts imitated:
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
 import itertools
+import json
 import secrets
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,8 @@ OPTIONS = (
 )
 ENDPOINTS = ("public", "private")
 CNI = ("FLANNEL_OVERLAY", "OCI_VCN_IP_NATIVE")
+SESSION_SECONDS = 24 * 3600
+"""Longer than any session of OCI's, since nobody refreshes it here."""
 SYSTEM_SHAPE = "VM.Standard.E5.Flex"
 
 
@@ -97,7 +102,7 @@ class Accounts:
             limits=_limits(options.get("limits") or {}, "limits"),
             quotas=_limits(options.get("quotas") or {}, "quotas"),
             administrator=bool(options.get("administrator", True)),
-            session_token=_session_token(),
+            session_token=_session_token(name),
             endpoints=_endpoints(options.get("endpoints") or {}),
         )
         _set_subnets(tenancy, options.get("subnets") or {})
@@ -166,9 +171,12 @@ def _endpoints(given: dict[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in given.items()}
 
 
-def _session_token() -> str:
-    """A token in the form of a JWT; the stand-in knows it, so nothing is read from it."""
-    return ".".join(secrets.token_urlsafe(length) for length in (24, 96, 64))
+def _session_token(name: str) -> str:
+    """A token in the form of a JWT, whose end the SDK reads; the stand-in only knows it again."""
+    now = int(time.time())
+    parts = ({"alg": "RS256", "kid": "rig"}, {"sub": name, "iat": now, "exp": now + SESSION_SECONDS})
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
+    return ".".join([*encoded, secrets.token_urlsafe(64)])
 
 
 def _set_subnets(tenancy: Tenancy, given: dict[str, Any]) -> None:
