@@ -11,10 +11,8 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.clock import moment
-from ..module_utils.kube.client import Kubernetes
 from ..module_utils.oci.errors import fault_of
 from ..module_utils.planning.fault import Fault, Refused
-from .cluster import Cluster
 
 
 class Action(ActionBase):
@@ -61,8 +59,3 @@ def failure(faults: list[Fault]) -> dict[str, Any]:
         "msg": "\n".join(fault.line() for fault in faults),
         "faults": [fault.as_dict() for fault in faults],
     }
-
-
-def connect_by_settings(settings: dict[str, Any]) -> Kubernetes:
-    """Return the cluster that the platform settings name."""
-    return Cluster(settings).connect()
