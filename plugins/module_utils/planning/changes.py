@@ -72,10 +72,13 @@ def change_classes(plan: Mapping[str, Any]) -> dict[str, str]:
 
 
 def class_of(field: str) -> str:
-    """Return the class of a field by the longest part of its name that has one."""
-    while field not in CLASSES:
+    """Return the class of a field by the longest part of its name that has one.
+
+    One that another version of the collection wrote, and this one does not know, is taken for the pods'.
+    """
+    while "." in field and field not in CLASSES:
         field = field.rpartition(".")[0]
-    return CLASSES[field]
+    return CLASSES.get(field, RESTART)
 
 
 def fields(plan: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

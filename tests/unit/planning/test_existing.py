@@ -10,9 +10,11 @@ import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.planning import engine, times
 from ansible_collections.multinode.inference.plugins.module_utils.planning.changes import (
+    CLASSES,
     LIVE,
     RESTART,
     change_classes,
+    class_of,
     fields,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.planning.description import (
@@ -131,6 +133,8 @@ def test_what_restarts_the_group_is_said_and_reaches_the_pods(changes: dict[str,
 
 def test_every_field_of_the_plan_has_a_class() -> None:
     made = plan()
+    assert {key for key in made if key != "change_class"} <= set(CLASSES)
+    assert class_of("of.another.version") == RESTART
     classes = change_classes(made)
     assert set(classes) == {name for name, _value in fields(made)}
     assert classes["node_pool.node_config_details.size"] == LIVE
