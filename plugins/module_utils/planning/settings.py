@@ -323,19 +323,14 @@ OUTPUT = (
 
 SETTINGS = (*CLOUD, *NODES, *KUBERNETES, *SOURCES, *KUBERAY, *ENDPOINT, *ENGINE, *OUTPUT)
 
-_OF_PODS = ("node_provisioner", "node_pool_preemptible", "node_pool_taints")
+# Of no pod: of the node pool alone, of how the cluster is reached, of what is only reckoned.
 _NOT_OF_PODS = (
-    "kubeconfig",
-    "kubeconfig_context",
-    "kubernetes_endpoint",
-    "model_volume_vpus_per_gb",
-    "source_request_days",
+    *("node_pool_availability_domains", "node_pool_fault_domains", "node_pool_capacity_reservation_id"),
+    *("node_pool_labels", "node_pool_tags", "node_pods_vcpus", "node_pods_memory_gb"),
+    *("on_shortfall", "shortfall_keep_minutes", "node_repair_limit", "node_join_minutes", "node_gpu_minutes"),
+    *("kubeconfig", "kubeconfig_context", "kubernetes_endpoint", "model_volume_vpus_per_gb", "source_request_days"),
+    *(parameter.name for parameter in (*CLOUD, *KUBERAY, *ENDPOINT, *OUTPUT) if parameter.name != "node_provisioner"),
 )
-# Settings of which the pods may be made: where one is given otherwise, the pods are rendered as they are today.
-OF_PODS = tuple(
-    parameter
-    for parameter in SETTINGS
-    if parameter.name in _OF_PODS
-    or parameter not in (*CLOUD, *NODES, *KUBERAY, *ENDPOINT, *OUTPUT)
-    and parameter.name not in _NOT_OF_PODS
-)
+# Settings of which the pods may be made: where one is given otherwise, the pods are rendered as they are today. What is
+# not named above is one of them: a wish that is not followed is worse than a restart together with another version.
+OF_PODS = tuple(parameter for parameter in SETTINGS if parameter.name not in _NOT_OF_PODS)

@@ -285,6 +285,7 @@ def test_a_deployment_does_not_move_to_another_namespace() -> None:
 def test_a_setting_that_may_reach_the_pods_is_never_taken_for_nobodys_wish() -> None:
     names = {parameter.name for parameter in OF_PODS}
     assert {"node_provisioner", "hugging_face_endpoint", "image_registry", "rebuild_limit", "node_pool_taints"} <= names
+    assert {"rdma", "rdma_socket_interface", "nvme_folder", "model_cache"} <= names
     assert not names & {"endpoint_exposure", "service_annotations", "kubeconfig", "prices", "wait_timeout_minutes"}
     assert read_inputs(recipe(ray_version="2.58.0")).given != read_inputs(recipe()).given
     assert read_inputs(recipe(endpoint_exposure="load_balancer")).given == read_inputs(recipe()).given
