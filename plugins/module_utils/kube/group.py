@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
@@ -103,7 +103,7 @@ class Observer:
             pods=pods,
             nodes=nodes,
             progress=self._all_progress(pods, {node["metadata"]["name"] for node in nodes if node_ready(node)}),
-            warnings=self._warnings(),
+            warnings=self._warnings({self._name, *(pod["metadata"]["name"] for pod in pods)}),
         )
 
     def _nodes(self, raycluster: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -114,9 +114,11 @@ class Observer:
             selector = ",".join(f"{key}={value}" for key, value in wanted.items())
         return self._kubernetes.items("/api/v1/nodes", labelSelector=selector)
 
-    def _warnings(self) -> list[dict[str, Any]]:
+    def _warnings(self, names: Container[str]) -> list[dict[str, Any]]:
+        """The warnings of the objects of these names: the RayCluster and its pods."""
         path = f"/api/v1/namespaces/{quote(self._namespace)}/events"
-        return self._kubernetes.items(path, fieldSelector=f"type=Warning,involvedObject.name={self._name}")
+        found = self._kubernetes.items(path, fieldSelector="type=Warning")
+        return [event for event in found if event["involvedObject"].get("name") in names]
 
     def _all_progress(self, pods: list[dict[str, Any]], ready: set[str]) -> dict[str, dict[str, dict[str, Any]]]:
         for pod in pods:

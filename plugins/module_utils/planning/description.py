@@ -132,7 +132,9 @@ def _cache(plan: Mapping[str, Any]) -> str:
     if cache["kind"] == "volume":
         return f"on a block volume of each pod, {cache['size_gib']} GiB; a replaced pod reads those{shares} again"
     if cache["kind"] == "node":
-        return f"in {cache['path']} of each node; a replaced pod finds them there, a new node reads those{shares} again"
+        # A pool of the deployment's own has a node for each pod and no other.
+        there = "finds them there" if plan["node_pool"] else "finds them on the same node"
+        return f"in {cache['path']} of each node; a replaced pod {there}, another node reads those{shares} again"
     return "on a file system that all nodes share, filled once; neither a new pod nor a new node reads them again"
 
 

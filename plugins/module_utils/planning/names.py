@@ -39,6 +39,8 @@ HASH_TAG = "multinode-inference-hash"
 NAME_TAG = "multinode-inference-name"
 
 WORKER_GROUP = "workers"
+# The init container that gives the model's folder to the image's user.
+MODEL_FOLDER = "model-folder"
 
 
 def dns_name(deployment_name: str) -> str:

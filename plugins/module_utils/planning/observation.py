@@ -8,11 +8,12 @@ Pure: the caller reads the cluster and passes what it saw. `deploy`'s wait and `
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .fault import Fault
+from .names import MODEL_FOLDER
 
 # The phases after the objects were applied, in the order in which the last of them ends.
 PHASES = ("nodes", "pods", "staging", "ray", "engine", "token")
@@ -25,6 +26,8 @@ _TERMINAL_REASONS = {
     "CreateContainerError": "the container cannot be made",
     "RunContainerError": "the container cannot be started",
 }
+# A volume that cannot be attached or mounted (kubelet and attach-detach controller, events).
+_VOLUME_REASONS = ("FailedMount", "FailedAttachVolume")
 _IMAGE_REASONS = {"ImagePullBackOff"}
 # So many restarts of a container whose program says nothing when it ends show that there will be no other.
 _SILENT_ENDS = 3
@@ -156,7 +159,21 @@ def _pods(observation: Observation, nodes: int) -> Step:
     waiting = sorted({reason for pod in living if pod not in running for reason in [_waiting_reason(pod)] if reason})
     if waiting:
         text += f" ({', '.join(waiting)})"
+    text += _volume_trouble(observation.warnings, {pod["metadata"]["name"] for pod in living if pod not in running})
     return Step("pods", len(running), nodes, text)
+
+
+def _volume_trouble(warnings: Iterable[Mapping[str, Any]], waiting: Container[str]) -> str:
+    """Return what the kubelet last said of a volume that a waiting pod cannot have yet, in its own words."""
+    said = [
+        event
+        for event in warnings
+        if event.get("reason") in _VOLUME_REASONS and (event.get("involvedObject") or {}).get("name") in waiting
+    ]
+    if not said:
+        return ""
+    last = max(said, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+    return f"; pod {last['involvedObject']['name']}: {' '.join(str(last.get('message')).split())[:300]}"
 
 
 def _staging(observation: Observation, nodes: int) -> Step:
@@ -258,6 +275,14 @@ def _container_failure(pod: str, status: Mapping[str, Any]) -> Fault | None:
         (status.get("state") or {}).get("terminated") or (status.get("lastState") or {}).get("terminated") or {}
     )
     message = terminated.get("message") or ""
+    if status.get("name") == MODEL_FOLDER and terminated.get("exitCode"):
+        return Fault(
+            "model_folder",
+            f"pod {pod}",
+            f"the model's folder cannot be given to the image's user: {message[-300:].strip()}",
+            "a folder whose owner root may change",
+            "an export that squashes root, or is read-only, does not serve: change its options, then run deploy again",
+        )
     if cause := terminal_cause(message):
         return Fault("runtime", f"pod {pod}", cause, "", "see the logs playbook")
     if reason == "CrashLoopBackOff" and status.get("restartCount", 0) >= _SILENT_ENDS and not progress_lines(message):

@@ -142,6 +142,39 @@ def test_a_group_that_gave_up_is_a_failure() -> None:
     assert failure is not None and "no memory for the KV cache" in failure.line()
 
 
+def test_a_volume_that_a_pod_waits_for_is_said_in_the_kubelets_words() -> None:
+    def event(name: str, reason: str, message: str, minute: int) -> dict[str, Any]:
+        time = f"2026-01-01T00:{minute:02}:00Z"
+        return {"involvedObject": {"name": name}, "reason": reason, "message": message, "lastTimestamp": time}
+
+    warnings = [
+        event("h", "FailedMount", "of a pod that runs by now", 9),
+        event("w", "FailedMount", "mount.nfs: Connection\n timed out", 5),
+        event("w", "FailedMount", "an older word", 4),
+        event("w", "FailedScheduling", "0/3 nodes are available", 6),
+    ]
+    waiting = pod("w", state={"waiting": {"reason": "ContainerCreating"}})
+    observed = Observation(CLUSTER, [pod("h", "head"), waiting], NODES, warnings=warnings)
+    assert steps(observed)["pods"] == "1/2 pods running (ContainerCreating); pod w: mount.nfs: Connection timed out"
+    assert judge(observed, 2, 1).failure is None
+
+
+def test_a_models_folder_that_root_may_not_give_away_is_a_failure() -> None:
+    said = "install: cannot change owner and permissions of '/models/llama': Operation not permitted"
+    waiting = pod("w", state={"waiting": {"reason": "PodInitializing"}})
+    first = {
+        "name": "model-folder",
+        "restartCount": 1,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"exitCode": 1, "message": said}},
+    }
+    waiting["status"]["initContainerStatuses"] = [first]
+    failure = judge(Observation(CLUSTER, [waiting], NODES), 2, 1).failure
+    assert failure is not None and failure.code == "model_folder" and said in failure.line()
+    first |= {"state": {"terminated": {"exitCode": 0}}, "lastState": {}}
+    assert judge(Observation(CLUSTER, [waiting], NODES), 2, 1).failure is None
+
+
 def test_a_refused_raycluster_is_a_failure() -> None:
     event = {"reason": "InvalidRayClusterSpec", "message": "name is too long"}
     judgement = judge(Observation(CLUSTER, warnings=[event]), 2, 1)

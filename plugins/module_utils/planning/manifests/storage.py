@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..images import RAY_LLM_USER
-from ..names import common_labels
+from ..names import MODEL_FOLDER, common_labels
 from ..storage import FILE_SYSTEM_DRIVER
 
 
@@ -44,7 +44,7 @@ def init_containers(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     mount = next(entry for entry in mounts_of(plan) if f"{path}/".startswith(f"{entry['mountPath']}/"))
     return [
         {
-            "name": "model-folder",
+            "name": MODEL_FOLDER,
             "image": plan["pod"]["image"],
             "command": ["install", "--directory", f"--owner={user}", f"--group={user}", "--mode=2775", path],
             "securityContext": {"runAsUser": 0, "runAsGroup": 0},
