@@ -187,6 +187,19 @@ def test_no_field_is_unknown_to_the_sdk(account: Account, pool_id: str) -> None:
     )
     bucket = f"/n/{account.namespace}/b/{account.bucket}"
     account.objects.put_object(account.namespace, account.bucket, "fields", b"x")
+    node = account.container_engine.get_node_pool(pool_id).data.nodes[0]
+    (made,) = account.raw("GET", f"/20180222/workRequests?{compartment}&resourceId={pool_id}").json()[:1]
+    volume = account.steer(
+        "POST", "/rig/volumes", {"size_gb": 50, "namespace": "d", "claim": "f", "node": node.private_ip}
+    )
+    balancers = {
+        network: account.steer(
+            "POST",
+            "/rig/load_balancers",
+            {"name": f"fields-{network}", "address": "127.0.0.1", "network": network, "node": node.private_ip},
+        )["id"]
+        for network in (False, True)
+    }
     for path, kind, models in (
         (f"/20180222/clusters/{account.cluster_id}", "Cluster", engine),
         (f"/20180222/clusters?{compartment}", "list[ClusterSummary]", engine),
@@ -195,12 +208,24 @@ def test_no_field_is_unknown_to_the_sdk(account: Account, pool_id: str) -> None:
         (f"/20180222/nodePools?{compartment}", "list[NodePoolSummary]", engine),
         (f"/20180222/nodePoolOptions/{account.cluster_id}", "NodePoolOptions", engine),
         (f"/20180222/workRequests?{compartment}", "list[WorkRequestSummary]", engine),
+        (f"/20180222/workRequests/{made['id']}", "WorkRequest", engine),
+        (f"/20180222/workRequests/{made['id']}/errors?{compartment}", "list[WorkRequestError]", engine),
+        (f"/20180222/workRequests/{made['id']}/logs?{compartment}", "list[WorkRequestLogEntry]", engine),
         (f"/20160918/shapes?{compartment}&limit=1000", "list[Shape]", core),
         (f"/20160918/images?{compartment}", "list[Image]", core),
         (f"/20160918/instances?{compartment}", "list[Instance]", core),
         (f"/20160918/subnets?{compartment}", "list[Subnet]", core),
         (f"/20160918/vcns?{compartment}", "list[Vcn]", core),
         (f"/20160918/volumes?{compartment}", "list[Volume]", core),
+        (f"/20160918/instances/{node.id}", "Instance", core),
+        (f"/20160918/volumes/{volume['id']}", "Volume", core),
+        (f"/20170115/loadBalancers?{compartment}", "list[LoadBalancer]", oci.load_balancer.models),
+        (f"/20170115/loadBalancers/{balancers[False]}", "LoadBalancer", oci.load_balancer.models),
+        (
+            f"/20200501/networkLoadBalancers?{compartment}",
+            "NetworkLoadBalancerCollection",
+            oci.network_load_balancer.models,
+        ),
         (f"/20160918/availabilityDomains?{compartment}", "list[AvailabilityDomain]", identity),
         (f"/20160918/compartments/{account.compartment_id}", "Compartment", identity),
         (bucket, "Bucket", storage),
