@@ -74,4 +74,4 @@ def test_a_vllm_without_an_option_that_is_not_demanded_serves_without_it(deploy:
         recipe_container_command_args=["--distributed-timeout-seconds", "900"],
     )
     assert run.code != 0
-    assert "does not take an option" in run.faults[0]["found"], run.output
+    assert "has no option --distributed-timeout-seconds" in run.faults[0]["found"], run.output
