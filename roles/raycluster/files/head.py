@@ -156,7 +156,8 @@ class Head:
         if not token["ok"]:
             self._refused_at = self._refused_at or now
             self._board.tell("token", state="running", cause=token["error"])
-            silent = now - max(stepped, self._refused_at)
+            # One that is late may have many to answer before; one that answers with an error has none of that excuse.
+            silent = now - (self._refused_at if token["answered"] else max(stepped, self._refused_at))
             if silent > pulse_file.HANG_SECONDS:
                 raise Failure(
                     "token", f"no completion came back for {silent:.0f} s though /health says 200: {token['error']}"

@@ -47,9 +47,10 @@ def _complete(group: Group, run: str) -> str:
     """Ask for one token, and leave what came of it to the head's program."""
     body = {"model": group.served_names[0], "prompt": PROMPT, "max_tokens": 1, "temperature": 0}
     began = time.monotonic()
-    result: dict[str, Any] = {"run": run, "ok": False, "text": None, "error": None}
+    result: dict[str, Any] = {"run": run, "ok": False, "answered": False, "text": None, "error": None}
     try:
         status, answer = _ask(group.engine_port, "POST", "/v1/completions", COMPLETION_SECONDS, body)
+        result["answered"] = True
         if status == 200:
             result["text"] = json.loads(answer)["choices"][0]["text"]
             result["ok"] = True

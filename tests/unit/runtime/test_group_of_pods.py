@@ -238,7 +238,15 @@ def test_an_engine_that_lies_later_is_asked_again_and_ended(make_group: MakeGrou
     until(lambda: group.head.progress("token").get("state") == "done", 10, "told in the log")
     assert not group.head.ended()
     group.behave(completion=500)
-    until(probing(group), 15, "ended")
+    # It counts steps all the same: what it answers decides.
+    steps = iter(range(100_000))
+
+    def probe() -> bool:
+        (group.folder / "metrics").write_text(f"vllm:prompt_tokens_total{{}} {next(steps)}\n")
+        return probing(group)()
+
+    until(lambda: group.head.probe()[0] == 1, 10, "not ready")
+    until(probe, 15, "ended")
     message = group.head.message()
     assert (message["phase"], message["state"]) == ("token", "ended")
     assert "though /health says 200: the completion was answered with 500" in message["cause"]
