@@ -15,7 +15,7 @@ from ..module_utils.planning import release
 from ..module_utils.planning.description import describe_shortly
 from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.page import page
-from ..plugin_utils.action import Action
+from ..plugin_utils.action import Action, fault_of
 from ..plugin_utils.inputs import given_variables
 from ..plugin_utils.results import OF_PLAYBOOK, left_behind, not_ready, timeline
 
@@ -69,7 +69,7 @@ class ActionModule(Action):
         if lines:
             self._display.display("\n" + "\n".join(lines) + "\n")
         if not result["ok"]:
-            raise Refused([Fault(**fault) for fault in result["faults"]])
+            raise Refused([fault_of(fault) for fault in result["faults"]])
         return {"changed": False, "result": result}
 
     def _show_plan(self, plan: dict[str, Any]) -> None:

@@ -151,6 +151,34 @@ def test_a_bucket_is_read_through_a_request_that_lives_as_long_as_the_deployment
         playbooks.show_nowhere(url.split("/p/")[1].split("/")[0], rig)
 
 
+@pytest.mark.soak
+def test_a_request_that_cannot_be_revoked_holds_up_no_node_and_goes_with_the_next_undeploy(
+    rig: RunningRig, tenancy: Tenancy, playbooks: Kept
+) -> None:
+    """After half a deployment: the run was killed as soon as the objects were applied."""
+    name = "bucketleft"
+    samples.put_model(tenancy.json, rig.configuration)
+    playbooks.kill_when(
+        "TASK [multinode.inference.endpoint", "deploy", bucket_recipe(tenancy, deployment_name=name)
+    )  # fmt: skip
+    assert len(requests_of(rig, tenancy)) == 1
+    match = {"tenancy": tenancy.compartment_id, "operation": "DeletePreauthenticatedRequest"}
+    refusal = {"status": 404, "code": "NotAuthorizedOrNotFound", "message": "Authorization failed"}
+    scenario = rig.steer("POST", "/scenarios", {"match": match, "do": refusal})
+    refused = playbooks.run("undeploy", {"deployment_name": name})
+    assert refused.code != 0
+    assert [fault["code"] for fault in refused.faults] == ["cloud_not_found_or_not_authorized"], refused.output
+    assert "PAR_MANAGE" in refused.faults[0]["remedy"]
+    (state,) = rig.steer("GET", f"/state?tenancy={tenancy.compartment_id}")["tenancies"]
+    assert not [pool for pool in state["node_pools"] if pool["name"] == name and pool["state"] != "DELETED"]
+    assert rig.kubectl("get", "secret", "--namespace", name, "--output", "name").split() == [f"secret/{name}-source"]
+    rig.steer("DELETE", f"/scenarios/{scenario['id']}")
+    again = playbooks.run("undeploy", {"deployment_name": name})
+    assert again.code == 0, again.output
+    assert requests_of(rig, tenancy) == []
+    assert f"namespace/{name}" not in rig.kubectl("get", "namespaces", "--output", "name").split()
+
+
 @pytest.fixture
 def hub(rig: RunningRig, tmp_path: Path) -> Iterator[Hub]:
     """A Hub with one gated repository that holds the tiny Llama, its weights in large file storage."""
