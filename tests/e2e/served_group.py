@@ -150,21 +150,23 @@ class ServedGroup:
 
     # --- processes and files --------------------------------------------------------------------------------------
 
-    def processes(self, pod: Object, words: str) -> list[int]:
-        """The processes of a pod in whose command line `words` stand."""
+    def processes(self, pod: Object, words: str = "", name: str = "") -> list[int]:
+        """The processes of a pod that have `words` in their command line, and this name where one is given."""
         mark = f"pods/{pod['metadata']['uid']}/"
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-                if words in command and mark in (folder / "mountinfo").read_text():
+                if words not in command or (name and (folder / "comm").read_text().strip() != name):
+                    continue
+                if mark in (folder / "mountinfo").read_text():
                     found.append(int(folder.name))
         return found
 
-    def kill(self, pod: Object, words: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal to the processes of a pod whose command line has `words`; there has to be one."""
-        found = self.processes(pod, words)
-        assert found, f"no process with {words!r} in {pod['metadata']['name']}"
+    def kill(self, pod: Object, words: str = "", name: str = "", number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to the processes of a pod that `processes` finds; there has to be one."""
+        found = self.processes(pod, words, name)
+        assert found, f"no process {words or name!r} in {pod['metadata']['name']}"
         for process in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, number)

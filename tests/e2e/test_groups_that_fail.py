@@ -58,7 +58,7 @@ def test_after_the_last_try_it_stays_up_without_ray_and_says_why(deploy: Deploy,
     assert (restarts(head), is_ready(head), group.endpoint_is_open()) == (2, False, False)
     assert group.status(head)["state"] == "given_up"
     assert group.status(worker)["phases"]["ray"]["step"] == "waiting: the head has given up, its log says why"
-    assert not group.processes(head, "raylet") and not group.processes(worker, "raylet")
+    assert not group.processes(head, name="raylet") and not group.processes(worker, name="raylet")
     assert "died unexpectedly" in group.log(head)
 
 

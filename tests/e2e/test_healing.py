@@ -240,7 +240,7 @@ def test_a_deleted_head_is_replaced_and_the_worker_keeps_its_files(group: Served
 @pytest.mark.soak
 def test_an_engine_that_ends_with_exit_code_0_has_failed(group: ServedGroup, told: Told) -> None:
     epoch, began = time.time(), time.monotonic()
-    group.kill(group.head(), "vllm serve", signal.SIGTERM)
+    group.kill(group.head(), "vllm serve", number=signal.SIGTERM)
     wait("the head starts again", lambda: "exit code 0" in cause(group.head()).get("cause", ""), 60, group.describe)
     rebuilt(group, began, told, epoch)
 
@@ -248,7 +248,7 @@ def test_an_engine_that_ends_with_exit_code_0_has_failed(group: ServedGroup, tol
 @pytest.mark.soak
 def test_a_lost_raylet_ends_its_pod_and_the_group_is_rebuilt(group: ServedGroup, told: Told) -> None:
     epoch, began = time.time(), time.monotonic()
-    group.kill(group.worker(), "raylet/raylet")
+    group.kill(group.worker(), name="raylet")
     wait(
         "the worker starts again", lambda: "raylet ended" in cause(group.worker()).get("cause", ""), 60, group.describe
     )
