@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How often Oracle Cloud is asked, and that being told of too many requests ends nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import RunningRig, Tenancy
+from tests.e2e.light_deployment import Deployment
+
+# Of each operation, by a deploy that changes nothing; shapes are asked for in each availability domain.
+MOST = 2
+MOST_BY_DOMAIN = {"ListShapes": 3}
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, rig: RunningRig, tenancy: Tenancy) -> Iterator[Deployment]:
+    found = Deployment("cloudcalls", tmp_path, rig, tenancy)
+    yield found
+    found.undeploy()
+
+
+@pytest.mark.soak
+def test_storms_of_429_are_survived_and_a_second_run_asks_little(
+    rig: RunningRig, tenancy: Tenancy, deployment: Deployment
+) -> None:
+    match = {"tenancy": tenancy.compartment_id}
+    refusal = {"status": 429, "code": "TooManyRequests", "message": "Too many requests for the user"}
+
+    def storm(calls: int) -> None:
+        rig.steer("POST", "/scenarios", {"match": match, "do": {**refusal, "times": calls}})
+
+    def asked(since: float) -> list[dict[str, object]]:
+        return rig.steer("GET", f"/calls?tenancy={tenancy.compartment_id}&since={since}")
+
+    storm(6)
+    began = time.time()
+    first = deployment.playbooks.run("deploy", deployment.recipe)
+    assert first.code == 0, first.output
+    assert sum(call["status"] == 429 for call in asked(began)) == 6
+    assert len(deployment.pools()) == 1
+
+    began = time.time()
+    second = deployment.playbooks.run("deploy", deployment.recipe)
+    assert second.code == 0, second.output
+    assert second.recap["changed"] == 0
+    calls = asked(began)
+    assert {call["method"] for call in calls} == {"GET"}
+    # Not counted is what pods read.
+    counts = Counter(str(call["operation"]) for call in calls if "Python" in str(call["user_agent"]))
+    assert counts
+    many = {name: count for name, count in counts.items() if count > MOST_BY_DOMAIN.get(name, MOST)}
+    assert many == {}, counts
+
+    storm(6)
+    removed = deployment.undeploy()
+    assert removed.result is not None and removed.result["ok"]
