@@ -245,8 +245,7 @@ def test_a_gated_repository_is_staged_at_the_commit_that_the_deployment_was_made
     assert removed.code == 0, removed.output
     # What is not ours stays: the namespace that was there, and the Secret in it.
     assert rig.kubectl("get", "secret", "--namespace", name, "--output", "name").split() == ["secret/hub"]
-    assert removed.result is not None and removed.result["kept"] == [
-        f"Namespace/{name} (it was not made for this deployment)"
-    ]
+    assert removed.result is not None
+    assert f"Namespace/{name} (it was not made for this deployment)" in removed.result["kept"]
     rig.kubectl("delete", "namespace", name, "--wait=false")
     playbooks.show_nowhere(TOKEN, rig)
