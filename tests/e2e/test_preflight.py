@@ -74,7 +74,9 @@ def test_the_pool_goes_where_all_nodes_fit(account: MakeAccount) -> None:
     own = account()
     own.scenario("AD-1", capacity=1)
     own.scenario("AD-3", capacity=0)
-    assert domain_of(own.plan()) == own.domains[1]
+    run = own.plan()
+    assert domain_of(run) == own.domains[1]
+    assert "network_policy_not_enforced" in warnings(run), "nothing enforces them on the rig"
 
 
 def test_a_limit_that_is_too_low_costs_nothing(account: MakeAccount) -> None:
@@ -263,10 +265,6 @@ def test_a_user_without_any_right(account: MakeAccount, cluster: Cluster, tmp_pa
     assert run.code != 0 and "Traceback" not in run.output
     assert "rayclusters" in json.dumps(run.faults)
     assert "CreateNodePool" not in own.calls()
-
-
-def test_nothing_that_enforces_network_policies_is_said(account: MakeAccount) -> None:
-    assert "network_policy_not_enforced" in warnings(account().plan())
 
 
 def gpu_node(name: str) -> dict[str, Any]:
