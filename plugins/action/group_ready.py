@@ -12,7 +12,7 @@ from ..module_utils.clock import moment
 from ..module_utils.kube.group import Observer, read_secret
 from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.names import object_names
-from ..module_utils.planning.observation import Judgement, head_pod, judge, readable_seconds
+from ..module_utils.planning.observation import Judgement, Observation, head_pod, judge, readable_seconds
 from ..plugin_utils.action import Action
 from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.completion import complete
@@ -24,6 +24,8 @@ from ..plugin_utils.progress import Lines, Timeline
 POLL_SECONDS = 2.0
 # What looks like a failure has to be seen that long: pods of a former run may still be on their way out.
 FAILURE_SECONDS = 12.0
+# The probe makes the pod Ready a moment before the head's log has the text.
+TEXT_LOOKS = 5
 
 
 class ActionModule(Action):
@@ -42,14 +44,18 @@ class ActionModule(Action):
 
         judgement, observation = self._wait_for_token(observer, plan, watch, deadline)
         key = (read_secret(kubernetes, namespace, object_names(name)["api_key_secret"]) or {})["api_key"]
-        head = head_pod(observation.pods)
-        token = observation.progress.get(head["metadata"]["name"], {}).get("token", {}) if head else {}
+        text = _completion(observation)
+        for _look in range(TEXT_LOOKS):
+            if text is not None:
+                break
+            time.sleep(POLL_SECONDS)
+            text = _completion(observer.look())
         result = {
             "changed": bool(watch.repairs),
             "repairs": watch.repairs,
             "state": judgement.state,
             "model": plan["model"]["served_names"][0],
-            "completion": token.get("text"),
+            "completion": text,
             "recipes": {},
             "key_command": (
                 f"kubectl --namespace {namespace} get secret {object_names(name)['api_key_secret']} "
@@ -148,3 +154,11 @@ class ActionModule(Action):
             "url": url,
             "records_missing": [fault.as_dict() for fault in missing],
         }
+
+
+def _completion(observation: Observation) -> str | None:
+    """Return the text that the head got from the engine, None while its log has none."""
+    head = head_pod(observation.pods)
+    phases = observation.progress.get(head["metadata"]["name"], {}) if head else {}
+    text = phases.get("token", {}).get("text")
+    return None if text is None else str(text)
