@@ -17,7 +17,7 @@ from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.page import page
 from ..plugin_utils.action import Action, fault_of
 from ..plugin_utils.inputs import given_variables
-from ..plugin_utils.results import OF_PLAYBOOK, left_behind, not_ready, timeline
+from ..plugin_utils.results import OF_PLAYBOOK, left_behind, nodes_left, not_ready, timeline
 
 SCHEMA = 1
 
@@ -59,13 +59,16 @@ class ActionModule(Action):
         if playbook == "undeploy" and failed is None:
             result["faults"] = left_behind(results)
             result["ok"] = not result["faults"]
+        elif playbook == "undeploy":
+            result["faults"] = [*faults, *nodes_left(results)]
         self._write("result_file", json.dumps(result, indent=2) + "\n")
         if playbook == "plan" and plan:
             self._write("html_file", page(plan))
         if failed is not None:
             task = str(arguments.get("failed_task") or "").rpartition(" : ")[2]
             first = faults[0]["where"] + ": " + faults[0]["found"] if faults else "see above"
-            raise Refused([Fault("failed", playbook, f"stopped at `{task}` ({first})")])
+            more = [fault_of(fault) for fault in result["faults"][len(faults) :]]
+            raise Refused([Fault("failed", playbook, f"stopped at `{task}` ({first})"), *more])
         if lines:
             self._display.display("\n" + "\n".join(lines) + "\n")
         if not result["ok"]:

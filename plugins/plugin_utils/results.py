@@ -190,6 +190,21 @@ def left_behind(results: Results) -> list[dict[str, Any]]:
     return [*(last.get("left") or []), *((results.get("remainder") or {}).get("left") or [])]
 
 
+def nodes_left(results: Results) -> list[dict[str, Any]]:
+    """Return a fault where undeploy stopped before it came to the node pool: one that is there goes on billing."""
+    recipe = results.get("recipe") or {}
+    if not (recipe.get("settings") or {}).get("oke_cluster_id") or "changed" in (results.get("node_pool") or {}):
+        return []
+    fault = Fault(
+        "nodes_left",
+        f"node pool {recipe.get('name')}",
+        "not looked at, since undeploy stopped before; if it is there, its nodes go on costing money",
+        "no node pool of the deployment",
+        "mend what stopped it and run undeploy again, or delete the node pool in the console",
+    )
+    return [fault.as_dict()]
+
+
 def logs(results: Results) -> Details:
     """The lines that were asked for."""
     result = results.get("logs") or {}
