@@ -188,9 +188,6 @@ _CONTAINER = (
             f"Times of the {name} probe of the head.",
             f"{name}Probe of the head container",
             properties=probe(f"{name}Probe"),
-            not_served="a group takes as long as it takes to start: no clock alone ends it"
-            if name == "startup"
-            else "",
         )
         for name in ("startup", "liveness", "readiness")
     ),

@@ -54,7 +54,7 @@ def pod_of(
             name: {
                 key: value for key, value in (recipe[f"recipe_{name}_probe_params"] or {}).items() if value is not None
             }
-            for name in ("liveness", "readiness")
+            for name in ("startup", "liveness", "readiness")
         },
         # A Kubernetes CPU is a vCPU: two per OCPU on x86, one on Arm (OCI Compute, shapes).
         "cpu": params["head_node_num_cpus"] * (1 if shape and shape.architecture == "arm64" else 2),

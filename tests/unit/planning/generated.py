@@ -83,6 +83,7 @@ def _optional(chance: random.Random) -> dict[str, Any]:
         "recipe_id": "recipe: {{ id }}",
         "recipe_max_model_length": 8192,
         "recipe_liveness_probe_params": _probe(chance),
+        "recipe_startup_probe_params": _probe(chance),
         "recipe_readiness_probe_params": {**_probe(chance), "success_threshold": chance.randint(1, 3)},
         "image_registry": "mirror.example.com/group",
         "model_storage_class": "oci-bv-encrypted",

@@ -175,3 +175,11 @@ def test_times_of_the_probes() -> None:
     assert (container["readinessProbe"]["periodSeconds"], container["readinessProbe"]["failureThreshold"]) == (20, 4)
     assert container["livenessProbe"]["initialDelaySeconds"] == 90
     assert container["readinessProbe"]["exec"] == {"command": ["python3", "/opt/multinode/ready.py"]}
+    assert "startupProbe" not in container
+    given = head(recipe_startup_probe_params={"period_seconds": 3, "failure_threshold": 20})["containers"][0]
+    assert given["startupProbe"] == {
+        "exec": {"command": ["python3", "/opt/multinode/live.py"]},
+        "periodSeconds": 3,
+        "timeoutSeconds": 20,
+        "failureThreshold": 20,
+    }

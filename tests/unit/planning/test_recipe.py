@@ -151,10 +151,10 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
             ),
         ),
         (
-            {"recipe_startup_probe_params": {"period_seconds": 3}},
+            {"recipe_startup_probe_params": {"period_seconds": 3, "success_threshold": 2}},
             (
-                "recipe_startup_probe_params: a parameter that is not served; take it out: a group takes as long as it "
-                "takes to start: no clock alone ends it"
+                "recipe_startup_probe_params.success_threshold: 2, expected 1; "
+                "correct recipe_startup_probe_params.success_threshold"
             ),
         ),
         (

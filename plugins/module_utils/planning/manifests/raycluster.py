@@ -158,6 +158,13 @@ def _container(plan: Mapping[str, Any], role: str, mounts: list[dict[str, Any]])
             **_probe_times(plan, role, "readiness"),
         },
     }
+    if startup := _probe_times(plan, role, "startup"):
+        # It asks whether the program answers, as liveness does: how long a model loads is no matter of a probe.
+        container["startupProbe"] = {
+            "exec": {"command": ["python3", "/opt/multinode/live.py"]},
+            "timeoutSeconds": 20,
+            **startup,
+        }
     if role == "head":
         ports = pod["ports"]
         # Naming one port drops all that KubeRay would name by itself.
