@@ -24,8 +24,8 @@ REAL_DEFINITION = REPOSITORY.parent / "shared" / "kuberay" / "crds" / "ray.io_ra
 Object = dict[str, Any]
 
 
-def wait(what: str, answer: Callable[[], Any], seconds: float = 40) -> Any:
-    """The first true answer; fails the test when none comes in time."""
+def wait(what: str, answer: Callable[[], Any], seconds: float = 120) -> Any:
+    """The first true answer; fails the test when none comes in time: a pod of a node that another test takes away is remade in a minute."""
     end = time.monotonic() + seconds
     while not (found := answer()):
         if time.monotonic() > end:
