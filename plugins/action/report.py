@@ -60,7 +60,7 @@ class ActionModule(Action):
             result["faults"] = left_behind(results)
             result["ok"] = not result["faults"]
         elif playbook == "undeploy":
-            result["faults"] = [*faults, *nodes_left(results)]
+            result["faults"] = [*faults, *nodes_left(results, faults)]
         self._write("result_file", json.dumps(result, indent=2) + "\n")
         if playbook == "plan" and plan:
             self._write("html_file", page(plan))

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -190,9 +190,14 @@ def left_behind(results: Results) -> list[dict[str, Any]]:
     return [*(last.get("left") or []), *((results.get("remainder") or {}).get("left") or [])]
 
 
-def nodes_left(results: Results) -> list[dict[str, Any]]:
-    """Return a fault where undeploy stopped before it came to the node pool: one that is there goes on billing."""
+def nodes_left(results: Results, faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a fault where undeploy stopped before it came to the node pool: one that is there goes on billing.
+
+    faults: what it stopped for. Refused because the deployment is another one, there is nothing of ours to look at.
+    """
     recipe = results.get("recipe") or {}
+    if any(fault.get("code") == "name_taken" for fault in faults):
+        return []
     if not (recipe.get("settings") or {}).get("oke_cluster_id") or "changed" in (results.get("node_pool") or {}):
         return []
     fault = Fault(

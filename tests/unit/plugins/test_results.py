@@ -115,12 +115,14 @@ def test_undeploy_says_what_is_left_and_what_could_not_be_looked_for() -> None:
 
 def test_undeploy_that_stopped_before_the_node_pool_says_that_nodes_may_bill() -> None:
     recipe = {"name": "llama", "settings": {"oke_cluster_id": "ocid1.cluster.oc1.iad.aaaa"}}
-    (fault,) = nodes_left({"recipe": recipe, "undeploy": {"failed": True}, "node_pool": {}})
+    (fault,) = nodes_left({"recipe": recipe, "undeploy": {"failed": True}, "node_pool": {}}, [])
     assert (fault["code"], fault["where"]) == ("nodes_left", "node pool llama")
     assert "costing money" in fault["found"]
     # The pool's own task says what went wrong with it, and without a cluster of OKE there is no pool.
-    assert nodes_left({"recipe": recipe, "node_pool": {"failed": True, "changed": False}}) == []
-    assert nodes_left({"recipe": {"name": "llama", "settings": {"oke_cluster_id": None}}}) == []
+    assert nodes_left({"recipe": recipe, "node_pool": {"failed": True, "changed": False}}, []) == []
+    assert nodes_left({"recipe": {"name": "llama", "settings": {"oke_cluster_id": None}}}, []) == []
+    # The deployment of that name is another one.
+    assert nodes_left({"recipe": recipe}, [{"code": "name_taken"}]) == []
 
 
 def test_a_deployment_that_was_asked_for_and_is_not_there_is_a_fault() -> None:
