@@ -98,6 +98,15 @@ def tenancy(rig: RunningRig) -> Tenancy:
     return Tenancy(answer["compartment_id"], answer["oke_cluster_id"], answer["settings"], answer)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run a file's tests on one worker, and all that start real Ray on the same, first: two such groups would starve two cores."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    for item in items:
+        group = "ray" if item.get_closest_marker("ray") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End the rig if this session's tests started it; with pytest-xdist only the process that leads does."""
     directory = rig_directory()

@@ -30,13 +30,18 @@ PARTS: dict[str, tuple[str, ...]] = {
     "unit-quick": (*PYTEST, "-q", "-m", "not processes", "tests/unit"),
     "molecule": (sys.executable, "-m", "tests.tools.molecule"),
     "e2e": (*PYTEST, "-v", "--durations=10", "-m", "not soak and not packaging", "tests/e2e"),
+    "alone": (*PYTEST, "-v", "--durations=5", "-m", "cluster and not soak", "tests/e2e"),
+    "pairs": (
+        *(*PYTEST, "-v", "--durations=25", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"),
+        *("-m", "not cluster and not soak and not packaging", "tests/e2e"),
+    ),
     "packaging": (*PYTEST, "-v", "--durations=10", "-m", "packaging and not soak", "tests/e2e/test_packaging.py"),
     "properties": ("env", "HYPOTHESIS_PROFILE=soak", *PYTEST, "-q", "-m", "hypothesis", "tests/unit"),
     "long": (*PYTEST, "-v", "--durations=10", "-m", "soak", "tests"),
 }
 
 GROUPS = {
-    "all": ("lint", "unit", "rig-up", "packaging", "molecule", "e2e", "rig-down"),
+    "all": ("lint", "unit", "rig-up", "packaging", "molecule", "alone", "pairs", "rig-down"),
     "quick": ("style", "unit-quick"),
     "soak": ("properties", "rig-up", "long", "rig-down"),
 }

@@ -59,14 +59,14 @@ def test_the_default_storage_class_is_block_volume(rig) -> None:
 
 @pytest.mark.cluster
 def test_a_pod_on_a_fake_node_is_played_and_others_are_left_alone(rig, namespace: str) -> None:
-    label = {"control-plane-test": namespace}
+    label = {"control-plane-test": namespace}  # of the played node alone: a pod on the other could never start
     capacity = {"cpu": "8", "memory": "32Gi", "pods": "110"}
     node = {"apiVersion": "v1", "kind": "Node", "status": {"capacity": capacity, "allocatable": capacity}}
     taint = {"key": "control-plane-test", "effect": "NoSchedule"}
     annotations = {"kwok.x-k8s.io/node": "fake"}
-    names = {"played": annotations, "left-alone": {}}
-    for name, marks in names.items():
-        metadata = {"name": f"{namespace}-{name}", "labels": label, "annotations": marks}
+    names = {"played": (label, annotations), "left-alone": ({}, {})}
+    for name, (labels, marks) in names.items():
+        metadata = {"name": f"{namespace}-{name}", "labels": labels, "annotations": marks}
         _apply(rig, node | {"metadata": metadata, "spec": {"taints": [taint]}})
     try:
         spec = {

@@ -26,7 +26,7 @@ __all__ = ["definition", "namespace", "operator"]  # fixtures
 
 @pytest.fixture(scope="module")
 def nodes(rig: RunningRig) -> Iterator[None]:
-    """Three nodes with two GPUs each, played by KWOK."""
+    """Three nodes with two GPUs each, played by KWOK; their taint keeps away the pods that are to run for real."""
     size = {"cpu": "32", "memory": "256Gi", "pods": "20", "ephemeral-storage": "100Gi", "nvidia.com/gpu": "2"}
     names = [f"kuberay-{uuid.uuid4().hex[:6]}" for _ in range(3)]
     for name in names:
@@ -38,6 +38,7 @@ def nodes(rig: RunningRig) -> Iterator[None]:
                 "labels": {NODE_LABEL: "yes"},
                 "annotations": {"kwok.x-k8s.io/node": "fake"},
             },
+            "spec": {"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]},
             "status": {"capacity": size, "allocatable": size},
         }
         rig.kubectl("create", "-f", "-", stdin=json.dumps(node))

@@ -70,6 +70,8 @@ def manifest(
     own_taints = [{"key": UNINITIALIZED, "value": "true", "effect": "NoSchedule"}]
     if shape.gpus:
         own_taints.append({"key": GPU, "value": "", "effect": "NoSchedule"})
+    elif tenancy.node_kind == "kwok":  # a pod that is to run for real, such as the operator's, must not come here
+        own_taints.append({"key": KWOK_ANNOTATION, "value": "fake", "effect": "NoSchedule"})
     if node.preemptible:
         own_taints.append({"key": PREEMPTIBLE, "value": "true", "effect": "NoSchedule"})
         labels = {PREEMPTIBLE: "true", **labels}
