@@ -8,7 +8,12 @@ from typing import Any
 from ansible_collections.multinode.inference.plugins.module_utils.planning.plan import Cloud, Facts, make_plan
 from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
 
+from .configurations import published
 from .recipes import recipe
+
+PARAMS = "recipe_raycluster_params"
+RAY_LLM = "docker.io/rayproject/ray-llm"
+LLAMA_70B, LLAMA_405B = "meta-llama--Meta-Llama-3.1-70B", "meta-llama--Meta-Llama-3.1-405B"
 
 # The fields of Llama 3.1 8B's config.json that a plan reads.
 LLAMA_8B = {
@@ -65,3 +70,19 @@ def facts(**changes: Any) -> Facts:
 def plan(found: Facts | None = None, **changes: Any) -> dict[str, Any]:
     """The plan of the sample with `changes` of its parameters (see `recipe`)."""
     return make_plan(read_inputs(recipe(**changes)), found or facts())
+
+
+def on(shape: str, gpus: int, nodes: int, cpus: int = 20, memory: int = 200, **more: Any) -> dict[str, Any]:
+    """What to change in the sample's recipe for so many nodes of a shape, with pods of that size."""
+    changes = {"recipe_node_shape": shape, "recipe_nvidia_gpu_count": gpus, "recipe_node_pool_size": nodes}
+    changes[f"{PARAMS}__num_worker_nodes"] = nodes - 1
+    for role in ("head", "worker"):
+        for name, value in (("num_cpus", cpus), ("num_gpus", gpus), ("cpu_mem_in_gbs", memory)):
+            changes[f"{PARAMS}__{role}_node_{name}"] = value
+    return {**changes, **more}
+
+
+def of(name: str = "", **changes: Any) -> Facts:
+    """The facts with the configuration of a published model, else the sample's, and `changes` of it; no files known."""
+    config = {**(published(name) if name else LLAMA_8B), **changes}
+    return facts(model={**facts().model, "config": config, "index": None, "files": []})
