@@ -92,6 +92,11 @@ cluster:
       description: Whether a KubeRay operator runs.
       type: bool
       sample: true
+    raycluster_fields:
+      description: Fields that the spec of a RayCluster has there; null where no operator is installed that can be used.
+      type: list
+      elements: str
+      sample: [authOptions, headGroupSpec, rayVersion, upgradeStrategy, workerGroupSpecs]
     operator_faults:
       description: What forbids to use it, or to install it.
       type: list

@@ -57,6 +57,9 @@ def test_a_changed_recipe_reaches_the_pods(
         again = playbooks.run("deploy", recipe)
         assert (again.code, again.recap["changed"]) == (0, 0), again.output
         assert uids() == before
+        planned = playbooks.run("plan", {**recipe, "recipe_served_model_name": "renamed"})
+        assert planned.result is not None and planned.result["plan"]["existing"]["by_delete"] is True, planned.output
+        assert "deleting the RayCluster" in " ".join(planned.output.split())
         changed = playbooks.run("deploy", {**recipe, "recipe_served_model_name": "renamed"})
         assert changed.code == 0, changed.output
         assert "deleted and made again" in changed.output

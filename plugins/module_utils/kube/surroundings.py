@@ -92,6 +92,7 @@ def read_surroundings(
             "policy_engines": None if all_daemons is None else _policy_engines(all_daemons),
             "storage_classes": _all(classes.result(), lambda item: item["metadata"]["name"]),
             "operator_available": bool(found and found["available"]),
+            "raycluster_fields": found["fields"] if found and found["usable"] else None,
             "operator_faults": [fault.as_dict() for fault in against],
             "gpu_nodes": described,
         }

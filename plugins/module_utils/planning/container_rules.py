@@ -117,7 +117,7 @@ def _environment(recipe: Mapping[str, Any], faults: list[Fault]) -> None:
             elif name == HANG_VARIABLE and field == "key":
                 if not re.fullmatch(r"[1-9]\d{1,5}", str(entry.get("value"))):
                     found = f"{name} with the value {shown(entry.get('value'))}"
-                    faults.append(Fault("variable", place, found, "whole seconds, at least 10", "correct it"))
+                    faults.append(Fault("variable", place, found, "whole seconds, 10 to 999999", "correct it"))
             elif _OURS.fullmatch(name):
                 faults.append(
                     Fault("variable", place, f"{name}, which the deployment sets", "another variable", "take it out")

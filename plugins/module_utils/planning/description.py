@@ -185,9 +185,10 @@ def _changes(plan: Mapping[str, Any]) -> list[str]:
     if not existing:
         return []
     minutes = plan["expected"]["minutes"]["changed_template"]
+    how = " by deleting the RayCluster, since this KubeRay has no upgradeStrategy" if existing["by_delete"] else ""
     means = (
         (LIVE, "live, the group goes on serving"),
-        (RESTART, f"restart, the pods are made again: about {minutes:g} minutes until it serves"),
+        (RESTART, f"restart, the pods are made again{how}: about {minutes:g} minutes until it serves"),
         (NEW_POOL, "new_pool, nodes that are there keep what they have"),
     )
     lines: list[str] = []

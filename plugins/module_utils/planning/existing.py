@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from .changes import RESTART, changed_fields
@@ -72,14 +72,23 @@ def named_otherwise(written: str, name: str, raycluster: Mapping[str, Any] | Non
     ]
 
 
-def effect_on(plan: Mapping[str, Any], deployment: Mapping[str, Any], adopt_defaults: bool) -> dict[str, Any] | None:
+def effect_on(
+    plan: Mapping[str, Any],
+    deployment: Mapping[str, Any],
+    adopt_defaults: bool,
+    raycluster_fields: Collection[str] | None = None,
+) -> dict[str, Any] | None:
     """Return what applying the plan means for the deployment that stands; None where there is none.
+
+    raycluster_fields: of `cluster_info`; None where it is not known.
 
     changes    {field, class}: the fields of the plan that differ from those it was made with, and what that means
     keep_pods  nobody asked for other pods: what another version of the collection would make of the same recipe, or
                what lies at the model's source by now, waits for adopt_defaults. A group that has failed serves nobody,
                and may be mended by just that.
     kept       the fields that are left as they are therefore
+    by_delete  the pods are made again by deleting the RayCluster and making another: the installed KubeRay has no
+               upgradeStrategy, and would leave them as they are (manifests/older_kuberay.py)
     """
     former = deployment.get("fields")
     if not former:
@@ -88,8 +97,12 @@ def effect_on(plan: Mapping[str, Any], deployment: Mapping[str, Any], adopt_defa
     asked = adopt_defaults or deployment.get("given") != plan["deployment"]["given"]
     keep = not asked and deployment.get("state") != "Failed"
     kept = [entry["field"] for entry in changed if keep and entry["class"] == RESTART]
+    changes = [entry for entry in changed if entry["field"] not in kept]
     return {
         "keep_pods": keep,
-        "changes": [entry for entry in changed if entry["field"] not in kept],
+        "changes": changes,
         "kept": kept,
+        "by_delete": bool(raycluster_fields)
+        and "upgradeStrategy" not in (raycluster_fields or ())
+        and any(entry["class"] == RESTART for entry in changes),
     }

@@ -229,6 +229,8 @@ def _runs(plan: Mapping[str, Any]) -> str:
 
 def _changes(plan: Mapping[str, Any]) -> str:
     rows = [(_text(entry["field"]), _text(entry["class"])) for entry in plan["existing"]["changes"]]
+    if plan["existing"]["by_delete"]:
+        rows.append(("the RayCluster", "deleted and made again: this KubeRay has no upgradeStrategy"))
     return _table(rows) if rows else "<p>Nothing: the deployment stands as it is.</p>"
 
 

@@ -161,7 +161,9 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     plan["deployment"]["hash"] = short_hash({key: value for key, value in plan.items() if key not in _SAID})
     plan["deployment"]["given"] = inputs.given
     plan["choices"] = choices.made
-    plan["existing"] = existing = effect_on(plan, facts.deployment, settings["adopt_defaults"])
+    plan["existing"] = existing = effect_on(
+        plan, facts.deployment, settings["adopt_defaults"], facts.surroundings.get("raycluster_fields")
+    )
     for field in existing["kept"] if existing else []:
         warnings.append(Fault("newer_choice", field, "kept as it is", "another value for a new deployment", ADOPT))
     plan["warnings"] = [fault.as_dict() for fault in [*warnings, *choices.warnings]]

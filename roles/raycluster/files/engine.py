@@ -45,6 +45,8 @@ class Engine:
         self._group = group
         self._board = board
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        # Lines of the tail since the engine serves.
+        self._fresh = 0
         self._cause: causes.Cause | None = None
         self._last_line = time.monotonic()
         self._process: subprocess.Popen[bytes] | None = None
@@ -95,6 +97,7 @@ class Engine:
         self.serving = True
         # What was amiss while it started did not keep it from starting.
         self._cause = None
+        self._fresh = 0
         self._board.tell("engine", state="done", step=None, done=1, total=1, unit="")
 
     def drain(self) -> None:
@@ -118,7 +121,8 @@ class Engine:
         lines = self.tail()
         if self._cause:
             return Failure("engine", f"{how}: {self._cause.text}", self._cause.lasting, lines)
-        errors = [match[0].strip() for match in map(_ERROR.search, lines) if match]
+        fresh = lines[max(0, len(lines) - self._fresh) :]
+        errors = [match[0].strip() for match in map(_ERROR.search, fresh) if match]
         last = f"; its last error: {errors[-1][:300]}" if errors else ""
         return Failure("engine", how + last, evidence=lines)
 
@@ -136,6 +140,7 @@ class Engine:
     def _read(self, line: str) -> None:
         emit(line)
         self._tail.append(line)
+        self._fresh += 1
         self._last_line = time.monotonic()
         if self._cause is None:
             self._cause = causes.known(line)

@@ -122,7 +122,7 @@ class Head:
                 pulse = Pulse(self._group.engine_port)
                 self._asked_at = time.monotonic()
             else:
-                self._ask_again(pulse.stepped)
+                self._ask_again(pulse)
 
     def _look_for_token(self) -> None:
         """The readiness probe asks for the first token; what came of it is told here, in the pod's log."""
@@ -145,10 +145,10 @@ class Head:
                     f"no completion came back for {TOKEN_SECONDS:.0f} s though /health says 200: {token['error']}",
                 )
 
-    def _ask_again(self, stepped: float) -> None:
-        """Have the readiness probe ask for a token where the engine is quiet: it may lie, or hang with nothing to show for it.
+    def _ask_again(self, pulse: Pulse) -> None:
+        """Have the readiness probe ask for a token where the engine has not proven that it answers: is quiet, or fails requests.
 
-        Its answer closes or opens the endpoint; where none comes, the engine is ended.
+        It may lie, or hang with nothing to show for it. Its answer closes or opens the endpoint; where none comes, the engine is ended.
         """
         now, token = time.monotonic(), self._token()
         if token is None:
@@ -157,7 +157,7 @@ class Head:
             self._refused_at = self._refused_at or now
             self._board.tell("token", state="running", cause=token["error"])
             # One that is late may have many to answer before; one that answers with an error has none of that excuse.
-            silent = now - (self._refused_at if token["answered"] else max(stepped, self._refused_at))
+            silent = now - (self._refused_at if token["answered"] else max(pulse.gave, self._refused_at))
             if silent > pulse_file.HANG_SECONDS:
                 raise Failure(
                     "token", f"no completion came back for {silent:.0f} s though /health says 200: {token['error']}"
@@ -165,7 +165,7 @@ class Head:
             return
         self._refused_at = None
         self._board.tell("token", state="done", cause=None)
-        if now - max(stepped, self._asked_at) > pulse_file.QUIET_SECONDS:
+        if now - max(pulse.proven, self._asked_at) > pulse_file.QUIET_SECONDS:
             self._asked_at = now
             TOKEN_FILE.unlink(missing_ok=True)
 

@@ -3,7 +3,9 @@
 """The engine's pulse: whether it makes steps while requests run. Idle is healthy; /health says 200 for an engine that hangs.
 
 vLLM counts a request as running only after a step (SchedulerStats come with the step's outputs): an engine that hangs in the first
-step after a pause looks idle. So one that has made no step for a while is asked for a token; see `Head._ask_again`.
+step after a pause looks idle. And a request that fails counts as a step, with its prompt (vllm/v1/metrics/stats.py,
+IterationStats.update_from_output): an engine that answers all with errors looks busy. So one that has not proven for a while that it
+answers is asked for a token; see `Head._ask_again`.
 """
 
 from __future__ import annotations
@@ -19,13 +21,22 @@ from progress import Failure
 ASK_SECONDS = 5.0
 # vLLM ends an engine itself whose step takes 300 s (VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS), with a better cause than this one.
 HANG_SECONDS = float(os.environ.get("MULTINODE_HANG_SECONDS", "360"))
-LOOK_SECONDS = min(15.0, HANG_SECONDS / 4)
-# An engine that has made no step for so long is asked for a token.
+# Several looks within each bound below.
+LOOK_SECONDS = min(15.0, HANG_SECONDS / 12)
+# An engine that has not proven for so long that it answers is asked for a token.
 QUIET_SECONDS = HANG_SECONDS / 3
 # vLLM's metrics: a gauge of running requests; a histogram that every step of the engine counts in, and its tokens.
 _RUNNING = re.compile(r"^vllm:num_requests_running(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 _STEPS = re.compile(
     r"^vllm:(?:iteration_tokens_total_count|generation_tokens_total|prompt_tokens_total)(?:\{[^}]*\})? (\S+)$",
+    re.MULTILINE,
+)
+# What it gave, and whom it failed: requests that the engine ended by an error (vllm/v1/engine, FinishReason), and answers of the API
+# server (prometheus_fastapi_instrumentator, which groups them by class).
+_TOKENS = re.compile(r"^vllm:generation_tokens_total(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+_FAILED = re.compile(
+    r"^(?:vllm:request_success_total\{[^}]*finished_reason=\"error\"[^}]*\}"
+    r"|http_requests_total\{[^}]*status=\"5\w\w\"[^}]*\}) (\S+)$",
     re.MULTILINE,
 )
 
@@ -36,17 +47,23 @@ class Pulse:
     def __init__(self, port: int) -> None:
         self._port = port
         self._lock = threading.Lock()
-        self._well = self._stepped = time.monotonic()
-        self._steps = -1.0
+        self._well = self._gave = self._proven = time.monotonic()
+        self._steps = self._tokens = self._failed = -1.0
         self._running = 0.0
         self._trouble: str | None = None
         threading.Thread(target=self._run, name="pulse", daemon=True).start()
 
     @property
-    def stepped(self) -> float:
-        """When the engine last made a step (monotonic)."""
+    def gave(self) -> float:
+        """When the engine last gave a token to anyone (monotonic)."""
         with self._lock:
-            return self._stepped
+            return self._gave
+
+    @property
+    def proven(self) -> float:
+        """When the engine last gave tokens while no request failed (monotonic): it needs not be asked for one."""
+        with self._lock:
+            return self._proven
 
     def failure(self) -> Failure | None:
         """Return how the engine hangs; None while it does not."""
@@ -66,16 +83,23 @@ class Pulse:
                 with self._lock:
                     self._trouble = f"its metrics do not answer ({type(error).__name__})"
                 continue
-            steps = sum(float(value) for value in _STEPS.findall(text))
-            with self._lock:
-                self._trouble = None
-                self._running = sum(float(value) for value in _RUNNING.findall(text))
-                if steps != self._steps:
-                    self._stepped = time.monotonic()
-                # An engine without these metrics (--disable-log-stats) cannot be judged by them.
-                if not self._running or steps != self._steps:
-                    self._well = time.monotonic()
-                self._steps = steps
+            self.note(text)
+
+    def note(self, page: str) -> None:
+        """Take in what the engine's metrics say now."""
+        steps, tokens, failed = _sum(_STEPS, page), _sum(_TOKENS, page), _sum(_FAILED, page)
+        with self._lock:
+            now = time.monotonic()
+            self._trouble = None
+            self._running = _sum(_RUNNING, page)
+            # An engine without these metrics (--disable-log-stats) cannot be judged by them.
+            if not self._running or steps != self._steps:
+                self._well = now
+            if tokens != self._tokens:
+                self._gave = now
+                if failed == self._failed:
+                    self._proven = now
+            self._steps, self._tokens, self._failed = steps, tokens, failed
 
     def _ask(self) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=ASK_SECONDS)
@@ -84,3 +108,7 @@ class Pulse:
             return connection.getresponse().read().decode("utf-8", "replace")
         finally:
             connection.close()
+
+
+def _sum(pattern: re.Pattern[str], text: str) -> float:
+    return sum(float(value) for value in pattern.findall(text))

@@ -46,12 +46,20 @@ def pod(name: str, on: str = "", requests: Any = (), inits: Any = (), **labels: 
     }
 
 
+OPERATOR = {
+    "metadata": {"name": "kuberay-operator", "namespace": "kuberay-system"},
+    "spec": {"template": {"spec": {"containers": [{"image": "quay.io/kuberay/operator:v1.5.1"}]}}},
+    "status": {"availableReplicas": 1},
+}
+
+
 class Cluster:
     """Lists by the last part of their path; a list that is missing is forbidden. `allowed` answers reviews."""
 
-    def __init__(self, allowed: Any = lambda right: True, **lists: list[dict[str, Any]]) -> None:
+    def __init__(self, allowed: Any = lambda right: True, crd: Any = None, **lists: list[dict[str, Any]]) -> None:
         self._lists = {"deployments": [], "daemonsets": [], "storageclasses": [], "pods": [], "nodes": [], **lists}
         self._allowed = allowed
+        self._crd = crd
         self.asked: list[dict[str, str]] = []
 
     def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
@@ -59,11 +67,11 @@ class Cluster:
         if found is None:
             raise Refused([Fault("forbidden", "kubeconfig", "403")])
         if "kuberay-operator" in query.get("labelSelector", ""):
-            return []
+            return [] if self._crd is None else [OPERATOR]
         return found
 
     def get(self, path: str, **_query: Any) -> Any:
-        return None
+        return self._crd
 
     def allows(self, attributes: dict[str, str]) -> bool:
         self.asked.append(attributes)
@@ -137,3 +145,12 @@ def test_without_an_operator_helm_is_looked_for_before_anything_is_made() -> Non
     found = read(Cluster(), helm="/no/such/helm")
     assert [fault["code"] for fault in found["operator_faults"]] == ["no_helm"]
     assert not found["operator_available"]
+    assert found["raycluster_fields"] is None
+
+
+def test_the_fields_of_a_raycluster_are_those_of_the_installed_definition() -> None:
+    fields = {"authOptions": {}, "headGroupSpec": {}, "rayVersion": {}}
+    schema = {"openAPIV3Schema": {"properties": {"spec": {"properties": fields}}}}
+    found = read(Cluster(crd={"spec": {"versions": [{"name": "v1", "schema": schema}]}}))
+    assert found["operator_available"]
+    assert found["raycluster_fields"] == ["authOptions", "headGroupSpec", "rayVersion"]

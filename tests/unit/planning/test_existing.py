@@ -23,6 +23,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.planning.descr
 )
 from ansible_collections.multinode.inference.plugins.module_utils.planning.existing import (
     belongs_to_another,
+    effect_on,
     named_otherwise,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.planning.manifests.objects import render
@@ -35,6 +36,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.planning.names
     FIELDS_ANNOTATION,
     GIVEN_ANNOTATION,
 )
+from ansible_collections.multinode.inference.plugins.module_utils.planning.page import page
 from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.planning.settings import OF_PODS
 
@@ -148,7 +150,7 @@ def test_every_field_of_the_plan_has_a_class() -> None:
 def test_a_run_that_changes_nothing_says_so() -> None:
     assert plan()["existing"] is None, "there is none yet"
     assert not [line for line in describe(plan()) if line.startswith("Changes")]
-    assert again()["existing"] == {"keep_pods": True, "changes": [], "kept": []}
+    assert again()["existing"] == {"keep_pods": True, "changes": [], "kept": [], "by_delete": False}
     assert "Changes      none: the deployment stands as it is" in describe_shortly(again())
 
 
@@ -190,6 +192,7 @@ def test_another_version_that_renders_other_pods_restarts_nothing_unasked(monkey
         "keep_pods": True,
         "changes": [{"field": "endpoint.exposure", "class": "live"}],
         "kept": ["engine.ray_start"],
+        "by_delete": False,
     }
     assert ("newer_choice", "engine.ray_start") in [(entry["code"], entry["where"]) for entry in made["warnings"]]
     objects = render(made, PROGRAMS)
@@ -203,7 +206,27 @@ def test_another_version_that_renders_other_pods_restarts_nothing_unasked(monkey
         facts(deployment={**found, "fields": json.loads(annotations[FIELDS_ANNOTATION])}),
         endpoint_exposure="load_balancer",
     )
-    assert next_run["existing"] == {"keep_pods": True, "changes": [], "kept": ["engine.ray_start"]}
+    assert next_run["existing"] == {"keep_pods": True, "changes": [], "kept": ["engine.ray_start"], "by_delete": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "known", "by_delete"),
+    [
+        ({"recipe_container_port": 9000}, ["authOptions", "rayVersion"], True),
+        ({"recipe_container_port": 9000}, ["authOptions", "rayVersion", "upgradeStrategy"], False),
+        ({"recipe_container_port": 9000}, None, False),
+        ({"endpoint_exposure": "load_balancer"}, ["authOptions", "rayVersion"], False),
+    ],
+    ids=["older KubeRay", "KubeRay", "unknown", "live"],
+)
+def test_a_raycluster_that_has_to_be_deleted_is_said_in_the_plan(
+    changes: dict[str, Any], known: list[str] | None, by_delete: bool
+) -> None:
+    made = again(**changes)
+    made["existing"] = effect = effect_on(made, stands(plan()), False, known)
+    assert effect is not None and effect["by_delete"] is by_delete
+    assert ("deleting the RayCluster" in " ".join("\n".join(describe(made)).split())) is by_delete
+    assert ("deleted and made again" in page(made)) is by_delete
 
 
 def test_other_files_at_the_source_restart_nothing_unasked() -> None:
@@ -226,7 +249,7 @@ def test_what_a_new_deployment_would_get_is_taken_when_it_is_asked_for() -> None
 def test_a_group_that_failed_gets_the_programs_of_today() -> None:
     failed = {**stands(plan()), "state": "Failed"}
     made = plan(facts(deployment=failed))
-    assert made["existing"] == {"keep_pods": False, "changes": [], "kept": []}
+    assert made["existing"] == {"keep_pods": False, "changes": [], "kept": [], "by_delete": False}
     assert applied(made, NEWER)["ConfigMap"]["data"]["head.py"] == NEWER["head.py"]
 
 

@@ -138,6 +138,32 @@ def test_a_broken_rule_of_containers_and_nodes(given: dict[str, Any], message: s
     assert "canary" not in message
 
 
+def environment(value: Any, key: str = "MULTINODE_HANG_SECONDS") -> dict[str, Any]:
+    return recipe(recipe_container_env=[{"key": key, "value": value}])
+
+
+@pytest.mark.parametrize("value", ["10", "360", "999999"])
+def test_after_how_many_seconds_an_engine_hangs_may_be_given(value: str) -> None:
+    assert read_inputs(environment(value)).recipe["recipe_container_env"][0]["value"] == value
+
+
+@pytest.mark.parametrize("value", ["9", "0", "-60", "1000000", "010", "60.5", "60s", "6e1", "sixty"])
+def test_seconds_that_no_engine_can_be_judged_by_are_refused(value: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read_inputs(environment(value))
+    (fault,) = refused.value.faults
+    assert (fault.where, fault.expected) == ("recipe_container_env[0].key", "whole seconds, 10 to 999999")
+    assert fault.found.startswith("MULTINODE_HANG_SECONDS with the value ")
+
+
+def test_no_other_variable_of_the_programs_may_be_given_nor_this_one_by_a_secret() -> None:
+    by_secret = {"secret_name": "s", "secret_key": "k", "envvar_name": "MULTINODE_HANG_SECONDS"}
+    for given in (environment("60", "MULTINODE_TERMINATION_LOG"), recipe(recipe_environment_secrets=[by_secret])):
+        with pytest.raises(Refused) as refused:
+            read_inputs(given)
+        assert "which the deployment sets" in refused.value.faults[0].line()
+
+
 @pytest.mark.parametrize(
     ("arguments", "found"),
     [

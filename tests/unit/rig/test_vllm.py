@@ -211,10 +211,14 @@ class TestChecks:
 
 
 def test_metrics_have_vllms_names() -> None:
-    metrics = Metrics("tiny", running=2, generation_tokens=7)
+    metrics = Metrics("tiny", running=2, generation_tokens=7, steps=9, failures=2)
+    metrics.answers["/v1/completions", "POST", "5xx"] += 2
     page = metrics.text()
     assert 'vllm:num_requests_running{engine="0",model_name="tiny"} 2.0' in page
     assert 'vllm:generation_tokens_total{engine="0",model_name="tiny"} 7.0' in page
+    assert 'vllm:iteration_tokens_total_count{engine="0",model_name="tiny"} 9.0' in page
+    assert 'vllm:request_success_total{engine="0",model_name="tiny",finished_reason="error"} 2.0' in page
+    assert 'http_requests_total{handler="/v1/completions",method="POST",status="5xx"} 2.0' in page
 
 
 class TestNvidiaSmi:

@@ -200,6 +200,17 @@ def test_a_known_cause_comes_with_its_remedy(make_group: MakeGroup) -> None:
     assert group.head.message()["state"] == "failed"
 
 
+def test_what_was_amiss_before_it_served_is_not_why_it_ended(make_group: MakeGroup) -> None:
+    group = make_group([])
+    group.behave(warn=["(EngineCore) ValueError: No available memory for the cache blocks. Try increasing"])
+    group.start()
+    group.served()
+    group.behave(exit=3)
+    assert group.head.wait(10) == 1
+    message = group.head.message()
+    assert (message["cause"], message["state"]) == ("the engine ended with exit code 3", "ended")
+
+
 def test_an_engine_that_hangs_is_ended_and_an_idle_one_is_not(make_group: MakeGroup) -> None:
     group = make_group([])
     group.head.environment["MULTINODE_HANG_SECONDS"] = "2"
@@ -250,6 +261,66 @@ def test_an_engine_that_lies_later_is_asked_again_and_ended(make_group: MakeGrou
     message = group.head.message()
     assert (message["phase"], message["state"]) == ("token", "ended")
     assert "though /health says 200: the completion was answered with 500" in message["cause"]
+
+
+class Traffic:
+    """What an engine's metrics say of the requests of others, a round of them for each look of the kubelet."""
+
+    def __init__(self, group: PodGroup, metrics: str) -> None:
+        self._group, self._metrics, self._rounds = group, metrics, 0
+
+    def probe(self) -> tuple[int, str]:
+        """One more round, then the readiness probe."""
+        self._rounds += 1
+        (self._group.folder / "metrics").write_text(self._metrics.format(self._rounds))
+        return self._group.head.probe()
+
+    def completions(self) -> int:
+        """How often the engine was asked for a token."""
+        return len((self._group.folder / "completions").read_text().splitlines())
+
+
+# A request that the engine ends by an error counts as a step, with its prompt.
+FAILING = """vllm:num_requests_running{{engine="0"}} 1
+vllm:prompt_tokens_total{{engine="0"}} {0}
+vllm:generation_tokens_total{{engine="0"}} 40
+vllm:iteration_tokens_total_count{{engine="0"}} {0}
+vllm:request_success_total{{engine="0",finished_reason="length"}} 5
+vllm:request_success_total{{engine="0",finished_reason="error"}} {0}
+http_requests_total{{handler="/v1/completions",method="POST",status="2xx"}} 5
+http_requests_total{{handler="/v1/completions",method="POST",status="5xx"}} {0}
+"""
+# The engine does its part, and the API server fails to answer with it.
+UNANSWERED = """vllm:generation_tokens_total{{engine="0"}} {0}
+vllm:iteration_tokens_total_count{{engine="0"}} {0}
+vllm:request_success_total{{engine="0",finished_reason="length"}} {0}
+http_requests_total{{handler="/v1/chat/completions",method="POST",status="5xx"}} {0}
+"""
+
+
+@pytest.mark.parametrize("metrics", [FAILING, UNANSWERED], ids=["failing", "unanswered"])
+def test_an_engine_that_lies_to_others_too_is_found_out_and_ended(make_group: MakeGroup, metrics: str) -> None:
+    group = make_group([])
+    group.head.environment["MULTINODE_HANG_SECONDS"] = "3"
+    group.start()
+    group.served()
+    group.behave(completion=500)
+    traffic = Traffic(group, metrics)
+    until(lambda: traffic.probe()[0] == 1, 10, "not ready")
+    until(lambda: traffic.probe() and group.head.ended(), 15, "ended")
+    message = group.head.message()
+    assert (message["phase"], message["state"]) == ("token", "ended")
+    assert "though /health says 200: the completion was answered with 500" in message["cause"]
+
+
+def test_a_busy_engine_that_fails_others_is_asked_and_goes_on_where_it_answers(make_group: MakeGroup) -> None:
+    group = make_group([])
+    group.head.environment["MULTINODE_HANG_SECONDS"] = "3"
+    group.start()
+    group.served()
+    traffic = Traffic(group, UNANSWERED)
+    until(lambda: traffic.probe() and traffic.completions() > 2, 20, "asked again, and again")
+    assert traffic.probe()[0] == 0 and not group.head.ended()
 
 
 def test_an_option_that_this_vllm_does_not_have_is_left_out(make_group: MakeGroup, group_document: Document) -> None:

@@ -29,6 +29,10 @@ class EngineDeadError(Exception):
     """The engine has ended; the cause stands in the log."""
 
 
+class GenerationError(Exception):
+    """The engine ended this request by an error, and goes on (FinishReason "error")."""
+
+
 class Engine:
     """A model on tensor x pipeline ranks."""
 
@@ -153,7 +157,7 @@ class Engine:
         """The fault that a test asks for, in one step."""
         time.sleep(self._control.seconds)
         if self._control.fault == "lie":
-            raise EngineDeadError("EngineCore encountered an issue.")
+            raise GenerationError("Internal server error")
         end = time.monotonic() + timeout
         while self._control.fault == "hang" and not self.dead.wait(timeout=0.1):
             if time.monotonic() > end:

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counters in Prometheus' text format, by vLLM's names (vllm/v1/metrics/loggers.py)."""
+"""Counters in Prometheus' text format, by vLLM's names (vllm/v1/metrics/loggers.py, stats.py).
+
+A request that the engine ends by an error counts as a step, with its prompt, and under the reason "error". Answers are counted by
+the instrumentator of the API server (prometheus_fastapi_instrumentator, entrypoints/serve/instrumentator/metrics.py).
+"""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import threading
 
@@ -15,10 +20,13 @@ class Metrics:
     running: int = 0
     prompt_tokens: int = 0
     generation_tokens: int = 0
+    steps: int = 0
     requests: int = 0
     failures: int = 0
     seconds: float = 0.0
     first_token_seconds: float = 0.0
+    answers: collections.Counter[tuple[str, str, str]] = dataclasses.field(default_factory=collections.Counter)
+    """By path, method and class of the status."""
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def text(self) -> str:
@@ -46,9 +54,13 @@ class Metrics:
         for name, total, count in (
             ("vllm:time_to_first_token_seconds", self.first_token_seconds, self.requests),
             ("vllm:e2e_request_latency_seconds", self.seconds, self.requests),
-            ("vllm:iteration_tokens_total", self.prompt_tokens + self.generation_tokens, self.generation_tokens),
+            ("vllm:iteration_tokens_total", self.prompt_tokens + self.generation_tokens, self.steps),
         ):
             lines.append(f"# TYPE {name} histogram")
             lines.append(f'{name}_bucket{{{label},le="+Inf"}} {float(count)}')
             lines += [f"{name}_count{{{label}}} {float(count)}", f"{name}_sum{{{label}}} {float(total)}"]
+        lines.append("# TYPE http_requests_total counter")
+        for (path, method, status), count in sorted(self.answers.items()):
+            label = f'handler="{path}",method="{method}",status="{status}"'
+            lines.append(f"http_requests_total{{{label}}} {float(count)}")
         return "\n".join(lines) + "\n"

@@ -17,10 +17,12 @@ from typing import Any
 from aiohttp import web
 
 from vllm import __version__, log
-from vllm.engine import Engine, EngineDeadError
+from vllm.engine import Engine, EngineDeadError, GenerationError
 from vllm.metrics import Metrics
 
 GUARDED = ("/v1", "/v2", "/inference", "/cohere")
+# The instrumentator does not count these.
+UNCOUNTED = ("/metrics", "/health", "/load", "/ping", "/version")
 DEFAULT_TOKENS = 16
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -78,11 +80,14 @@ class Server:
                 answer = await handler(request)
         except Refusal as refusal:
             answer = web.json_response(refusal.body, status=refusal.status)
-        except EngineDeadError as error:
+        except (EngineDeadError, GenerationError) as error:
             body = {"message": str(error), "type": "InternalServerError", "param": None, "code": 500}
             answer = web.json_response({"error": body}, status=500)
         except web.HTTPException as error:
             answer = web.json_response({"detail": error.reason}, status=error.status)
+        if request.path not in UNCOUNTED:
+            with self.metrics.lock:
+                self.metrics.answers[request.path, request.method, f"{answer.status // 100}xx"] += 1
         if not self._arguments.disable_uvicorn_access_log and request.path not in self._quiet:
             version = f"HTTP/{request.version.major}.{request.version.minor}"
             log.uvicorn(f'{_peer(request)} - "{request.method} {request.path_qs} {version}" {answer.status}')
@@ -189,8 +194,7 @@ class Server:
     async def _stream(
         self, request: web.Request, form: Form, words: AsyncIterator[str], usage: bool
     ) -> web.StreamResponse:
-        """Server-sent events; a fault after the first is told in the stream, as the status has been sent."""
-        first = await anext(words)
+        """Server-sent events; a fault is told in the stream, as the status has been sent."""
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
 
@@ -198,8 +202,7 @@ class Server:
             data = event if isinstance(event, str) else json.dumps(event)
             await response.write(f"data: {data}\n\n".encode())
 
-        count = 1
-        await send(form.part(first, None))
+        count = 0
         try:
             async for word in words:
                 count += 1
@@ -207,7 +210,7 @@ class Server:
             await send(form.part("", "length"))
             if usage:
                 await send(form.usage_only(count))
-        except EngineDeadError as error:
+        except (EngineDeadError, GenerationError) as error:
             await send({"error": {"message": str(error), "type": "InternalServerError", "code": 500}})
         await send("[DONE]")
         return response
@@ -219,23 +222,29 @@ class Server:
         source = self._engine.generate(prompt, count)
         with metrics.lock:
             metrics.running += 1
-            metrics.prompt_tokens += len(prompt)
-        finished = False
         try:
             for position in range(count):
-                word = await loop.run_in_executor(self._threads, next, source)
+                word = failure = None
+                try:
+                    word = await loop.run_in_executor(self._threads, next, source)
+                except GenerationError as error:
+                    failure = error
                 with metrics.lock:
-                    metrics.generation_tokens += 1
+                    metrics.steps += 1
                     if position == 0:
+                        metrics.prompt_tokens += len(prompt)
                         metrics.first_token_seconds += time.monotonic() - begin
-                yield word
-            finished = True
+                    metrics.generation_tokens += word is not None
+                    metrics.failures += failure is not None
+                if failure:
+                    raise failure
+                yield str(word)
+            with metrics.lock:
+                metrics.requests += 1
+                metrics.seconds += time.monotonic() - begin
         finally:
             with metrics.lock:
                 metrics.running -= 1
-                metrics.requests += finished
-                metrics.failures += not finished
-                metrics.seconds += time.monotonic() - begin
 
 
 class Form:
