@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,20 +18,18 @@ from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.manifests.objects import render, secret
 from ..module_utils.planning.manifests.older_kuberay import without_upgrade_strategy
 from ..module_utils.planning.manifests.running import keep_pods, runtime_of
-from ..module_utils.planning.names import COLLECTION, object_names
+from ..module_utils.planning.names import object_names
 from ..module_utils.planning.observation import readable_seconds
-from ..plugin_utils.action import Action
-from ..plugin_utils.bucket_access import BucketAccess
 from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.inputs import given_inputs
 from ..plugin_utils.removal import Remover, remove_deployment
+from ..plugin_utils.writing import REMOVAL_SECONDS, WritingAction
 
 PROGRAMS = Path(__file__).parents[2] / "roles" / "raycluster" / "files"
-REMOVAL_SECONDS = 300
 _RAYCLUSTER_CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayclusters.ray.io"
 
 
-class ActionModule(Action):
+class ActionModule(WritingAction):
     """Writes go through kubernetes.core.k8s; the Secrets' values pass through memory only."""
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -42,8 +39,8 @@ class ActionModule(Action):
 
     def _present(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         plan, inputs = arguments["plan"], given_inputs(self._loader)
-        self._cluster = Cluster(inputs.settings, arguments.get("kubeconfig"))
-        kubernetes = self._cluster.connect()
+        self.cluster = Cluster(inputs.settings, arguments.get("kubeconfig"))
+        kubernetes = self.cluster.connect()
         programs = {path.name: path.read_text(encoding="utf-8") for path in sorted(PROGRAMS.glob("*.py"))}
         namespace, *objects = render(plan, programs)
         standing = self._raycluster(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"])
@@ -52,15 +49,12 @@ class ActionModule(Action):
         own = own_namespace(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"])
         # A namespace that somebody else made bears no mark of ours: it would go with the deployment.
         first = [namespace] if own is not False else []
-        access = self._access(kubernetes, inputs.settings, plan["deployment"], task_vars)
+        access = self.access(kubernetes, inputs.settings, plan["deployment"], task_vars)
         known = own is not None and kubernetes.get(_RAYCLUSTER_CRD)
         reads_bucket = plan["staging"]["source"] == "bucket"
         wanted = self._secrets(kubernetes, plan, inputs.secrets)
         if reads_bucket:
-            announced = access.announce(plan)
-            if announced and not self._task.check_mode:
-                self._apply([*first, announced], task_vars)
-            wanted += access.present(plan)
+            # The request was made before nodes were asked for (`bucket_access`).
             raycluster = next(item for item in objects if item["kind"] == "RayCluster")
             raycluster["metadata"]["annotations"].update(access.annotation())
         # A Secret that a pod mounts has to be there before the pod.
@@ -75,13 +69,11 @@ class ActionModule(Action):
             self._display.display("  this KubeRay has no upgradeStrategy: the RayCluster is deleted and made again")
             self._delete(kubernetes, plan, task_vars)
             changes.append({"object": f"RayCluster/{plan['deployment']['name']}", "change": "delete"})
-        changes += _changes(self._apply(objects, task_vars))
-        if reads_bucket:
-            access.settle(plan)
-        elif access.record:
+        changes += self.apply(objects, task_vars)
+        if access.record and not reads_bucket:
             changes += [{"object": words, "change": "revoked"} for words in access.revoke()]
             if not inputs.secrets.get("par"):
-                self._remove([access.reference()], task_vars)
+                self.remove([access.reference()], task_vars)
         for fault in kept:
             self._display.display(f"  {fault.line()}")
         return {
@@ -102,7 +94,7 @@ class ActionModule(Action):
         """Delete the RayCluster and return when its pods have ended."""
         name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
         item = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": name, "namespace": namespace}}
-        self._remove([item], task_vars)
+        self.remove([item], task_vars)
         if not self._task.check_mode:
             self._wait_for_pods(kubernetes, name, namespace, "the new ones wait for them")
 
@@ -128,16 +120,16 @@ class ActionModule(Action):
         """Remove the deployment; see `plugin_utils/removal.py`."""
         inputs = given_inputs(self._loader, "deployment")
         name, settings = arguments["name"], inputs.settings
-        self._cluster = Cluster(settings, arguments.get("kubeconfig"))
-        kubernetes = self._cluster.connect()
+        self.cluster = Cluster(settings, arguments.get("kubeconfig"))
+        kubernetes = self.cluster.connect()
         namespace = namespace_of(kubernetes, name, settings["namespace"])
         standing = self._raycluster(kubernetes, name, namespace)
         if others := named_otherwise(inputs.deployment_name, name, standing):
             raise Refused(others)
-        access = self._access(kubernetes, settings, {"name": name, "namespace": namespace}, task_vars)
+        access = self.access(kubernetes, settings, {"name": name, "namespace": namespace}, task_vars)
 
         def write(items: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
-            return self._write(items, task_vars, **options)
+            return self.write(items, task_vars, **options)
 
         remover = Remover(write, self._display.display, watching=not self._task.check_mode)
         return remove_deployment(kubernetes, name, namespace, access, remover)
@@ -156,26 +148,6 @@ class ActionModule(Action):
                 said = len(pods)
             time.sleep(1)
 
-    def _access(
-        self, kubernetes: Kubernetes, settings: dict[str, Any], deployment: Mapping[str, str], task_vars: dict[str, Any]
-    ) -> BucketAccess:
-        def run(module: str, arguments: dict[str, Any]) -> dict[str, Any]:
-            return self.run_module(module, arguments, task_vars)
-
-        return BucketAccess(kubernetes, settings, deployment["name"], deployment["namespace"], run)
-
-    def _apply(self, objects: list[dict[str, Any]], task_vars: dict[str, Any]) -> dict[str, Any]:
-        server_side = {"field_manager": COLLECTION, "force_conflicts": True}
-        return self._write(objects, task_vars, state="present", apply=True, server_side_apply=server_side)
-
-    def _remove(self, objects: list[dict[str, Any]], task_vars: dict[str, Any]) -> None:
-        if objects:
-            self._write(objects, task_vars, state="absent", wait=True, wait_timeout=REMOVAL_SECONDS)
-
-    def _write(self, objects: list[dict[str, Any]], task_vars: dict[str, Any], **options: Any) -> dict[str, Any]:
-        arguments = {"resource_definition": objects, **self._cluster.arguments(), **options}
-        return self.run_module("kubernetes.core.k8s", arguments, task_vars)
-
     def _secrets(self, kubernetes: Kubernetes, plan: dict[str, Any], given: dict[str, str]) -> list[dict[str, Any]]:
         """Return the Secrets that are missing or hold something else than was given.
 
@@ -192,22 +164,3 @@ class ActionModule(Action):
     @staticmethod
     def _read(kubernetes: Kubernetes, plan: dict[str, Any], kind: str) -> dict[str, str] | None:
         return read_secret(kubernetes, plan["deployment"]["namespace"], object_names(plan["deployment"]["name"])[kind])
-
-
-def _changes(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what kubernetes.core.k8s changed, Secrets without their values."""
-    entries = (result.get("result") or {}).get("results") or [result]
-    changes = []
-    for entry in entries:
-        if not entry.get("changed"):
-            continue
-        item = entry.get("result") or {}
-        kind = item.get("kind", "")
-        change = {
-            "object": f"{kind}/{item.get('metadata', {}).get('name', '')}",
-            "change": entry.get("method") or "apply",
-        }
-        if kind != "Secret" and entry.get("diff"):
-            change["diff"] = entry["diff"]
-        changes.append(change)
-    return changes

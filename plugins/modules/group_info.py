@@ -26,6 +26,10 @@ options:
   namespace:
     description: Namespace of O(secrets).
     type: str
+  with_leftovers:
+    description: Look for what there is of deployments that have no RayCluster, too.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - multinode.inference.kubernetes_connection
   - multinode.inference.reading
@@ -120,6 +124,29 @@ deployments:
       description: Why it cannot become ready by waiting, where that is known.
       type: dict
       sample: {}
+leftovers:
+  description: Secrets of deployments that have no RayCluster, where O(with_leftovers).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: DNS name of the deployment.
+      type: str
+      sample: llama
+    namespace:
+      description: Namespace of the Secrets.
+      type: str
+      sample: llama
+    secrets:
+      description: Their names.
+      type: list
+      elements: str
+      sample: [llama-source]
+    source_request:
+      description: The pre-authenticated request that was made for them, or was about to be. Empty without one.
+      type: dict
+      sample: {}
 secrets:
   description: The keys of each Secret of O(secrets), null for one that is not there. Values are not returned.
   returned: success
@@ -131,6 +158,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.kube.client import argument_spec, connect_as_asked
 from ..module_utils.kube.group import list_deployments, secret_keys
+from ..module_utils.kube.removal import leftovers
 from ..module_utils.planning.fault import Refused
 
 
@@ -139,16 +167,19 @@ def main() -> None:
         "name": {"type": "str"},
         "secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
         "namespace": {"type": "str"},
+        "with_leftovers": {"type": "bool", "default": False},
     }
     module = AnsibleModule(argument_spec={**argument_spec(), **own}, supports_check_mode=True)
     given = module.params
     try:
         kubernetes = connect_as_asked(given)
         deployments = list_deployments(kubernetes, given["name"])
+        left = leftovers(kubernetes, given["name"]) if given["with_leftovers"] else []
         secrets = {name: secret_keys(kubernetes, given["namespace"], name) for name in given["secrets"]}
     except Refused as refused:
         module.fail_json(msg=str(refused), faults=[fault.as_dict() for fault in refused.faults])
-    module.exit_json(changed=False, deployments=sorted(deployments, key=lambda entry: entry["name"]), secrets=secrets)
+    deployments.sort(key=lambda entry: entry["name"])
+    module.exit_json(changed=False, deployments=deployments, leftovers=left, secrets=secrets)
 
 
 if __name__ == "__main__":

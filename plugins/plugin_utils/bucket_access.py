@@ -13,7 +13,6 @@ from typing import Any
 
 from ..module_utils.kube.client import Kubernetes
 from ..module_utils.kube.group import RAYCLUSTERS, secret_values
-from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.manifests.objects import secret
 from ..module_utils.planning.names import label_selector, object_names
 from ..module_utils.planning.settings import SIGN_IN
@@ -72,25 +71,13 @@ class BucketAccess:
     def present(self, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Make the request where the one of the record does not serve; return the Secret, where it is another now."""
         known = self.record.get("id") if self.url else None
-        try:
-            result = self._ask(plan, known)
-        except Refused as refused:
-            raise Refused([*refused.faults, *self._nodes_cost_money(plan)]) from refused
+        result = self._ask(plan, known)
         if result.get("url"):
             self.url, self._made = result["url"], result["request"]["id"]
         if result["request"]:
             self.record = {key: value for key, value in result["request"].items() if isinstance(value, str)}
         would_be_made = result["changed"] and not result["request"]
         return [self._secret(plan, self.record)] if self._made or would_be_made else []
-
-    @staticmethod
-    def _nodes_cost_money(plan: Mapping[str, Any]) -> list[Fault]:
-        """Say that a right is missing while nodes come already: whether a request may be made shows by making it only."""
-        if plan["node_pool"] is None:
-            return []
-        count, shape = plan["nodes"]["count"], plan["nodes"]["shape"]
-        words = f"{count} x {shape} are asked for already"
-        return [Fault("nodes_cost_money", "node pool", words, "", "run deploy again when this is mended, or undeploy")]
 
     def settle(self, plan: Mapping[str, Any]) -> None:
         """After the Secret has its new URL: revoke what bears the name beside it."""

@@ -109,11 +109,21 @@ def not_ready(details: Mapping[str, Any], asked: str | None) -> list[dict[str, A
 
 
 def _orphans(results: Results, deployments: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the node pools without a RayCluster, and the RayClusters whose node pool is gone."""
+    """Return the node pools and Secrets without a RayCluster, and the RayClusters whose node pool is gone."""
+    left = [
+        {
+            "secrets": entry["secrets"],
+            "namespace": entry["namespace"],
+            "deployment": entry["name"],
+            "source_request": entry["source_request"].get("name"),
+            "bucket": entry["source_request"].get("bucket"),
+        }
+        for entry in (results.get("status") or {}).get("leftovers") or []
+    ]
     looked = results.get("node_pool") or {}
     if "node_pools" not in looked:
         # Without a cluster in Oracle Cloud there are none to compare.
-        return []
+        return left
     pools = {pool["freeform_tags"][DEPLOYMENT_TAG]: pool for pool in looked["node_pools"]}
     names = {entry["name"] for entry in deployments}
     found: list[dict[str, Any]] = []
@@ -122,7 +132,7 @@ def _orphans(results: Results, deployments: list[Mapping[str, Any]]) -> list[dic
             nodes = len(pool.get("nodes") or [])
             price = _price_of(pool.get("node_shape") or "", nodes)
             found.append({"node_pool": pool.get("name"), "id": pool.get("id"), "nodes": nodes, "usd_per_hour": price})
-    return found + [
+    return [*found, *left] + [
         {"raycluster": entry["name"], "namespace": entry["namespace"]}
         for entry in deployments
         if entry.get("own_nodes") and entry["name"] not in pools
@@ -138,12 +148,17 @@ def _price_of(shape_name: str, nodes: int) -> float | None:
 
 
 def _orphan_name(orphan: Mapping[str, Any]) -> str:
+    if "secrets" in orphan:
+        return f"Secret {', '.join(orphan['secrets'])} in namespace {orphan['namespace']}"
     return f"node pool {orphan['node_pool']}" if "node_pool" in orphan else f"RayCluster {orphan['raycluster']}"
 
 
 def _orphan_words(orphan: Mapping[str, Any]) -> str:
     if "raycluster" in orphan:
         return "has lost its node pool"
+    if "secrets" in orphan:
+        request = f"perhaps with pre-authenticated request {orphan['source_request']} of bucket {orphan['bucket']}"
+        return "has no RayCluster" + (f", {request}" if orphan["source_request"] else "")
     price = "" if orphan["usd_per_hour"] is None else f", {orphan['usd_per_hour']:.2f} USD an hour"
     return f"({orphan['nodes']} nodes{price}) has no RayCluster"
 

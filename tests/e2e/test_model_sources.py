@@ -151,6 +151,39 @@ def test_a_bucket_is_read_through_a_request_that_lives_as_long_as_the_deployment
         playbooks.show_nowhere(url.split("/p/")[1].split("/")[0], rig)
 
 
+def test_a_request_that_may_not_be_made_costs_no_node_and_leaves_nothing_that_is_not_named(
+    rig: RunningRig, tenancy: Tenancy, playbooks: Kept
+) -> None:
+    name = "bucketno"
+    samples.put_model(tenancy.json, rig.configuration)
+    recipe = bucket_recipe(tenancy, deployment_name=name)
+    match = {"tenancy": tenancy.compartment_id, "operation": "CreatePreauthenticatedRequest"}
+    refusal = {"status": 404, "code": "NotAuthorizedOrNotFound", "message": "Authorization failed"}
+    scenario = rig.steer("POST", "/scenarios", {"match": match, "do": refusal})
+    refused = playbooks.run("deploy", recipe)
+    assert refused.code != 0
+    assert [fault["code"] for fault in refused.faults] == ["cloud_not_found_or_not_authorized"], refused.output
+    assert "PAR_MANAGE" in refused.faults[0]["remedy"]
+    assert not rig.steer("GET", f"/calls?tenancy={tenancy.compartment_id}&operation=CreateNodePool")
+
+    # The right is given; the run is killed between the request and the nodes.
+    rig.steer("DELETE", f"/scenarios/{scenario['id']}")
+    playbooks.kill_when("TASK [multinode.inference.node_pool : Ask", "deploy", recipe)
+    (request,) = requests_of(rig, tenancy)
+    status = playbooks.run("status")
+    assert status.result is not None
+    (orphan,) = status.result["orphans"]
+    assert (orphan["namespace"], orphan["secrets"]) == (name, [f"{name}-source"])
+    assert orphan["source_request"] == request.name
+    assert f"Secret {name}-source in namespace {name} has no RayCluster" in status.output
+
+    removed = playbooks.run("undeploy", {"deployment_name": name})
+    assert removed.code == 0, removed.output
+    assert requests_of(rig, tenancy) == []
+    assert f"namespace/{name}" not in rig.kubectl("get", "namespaces", "--output", "name").split()
+    assert playbooks.run("status").code == 0
+
+
 @pytest.mark.soak
 def test_a_request_that_cannot_be_revoked_holds_up_no_node_and_goes_with_the_next_undeploy(
     rig: RunningRig, tenancy: Tenancy, playbooks: Kept

@@ -28,6 +28,8 @@ except ImportError:
 # Seconds to connect and to answer: every read here is small.
 CONNECT_SECONDS = 5
 READ_SECONDS = 30
+# Kubernetes API Concepts, "Alternate representations of resources".
+_METADATA_ALONE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
@@ -65,13 +67,22 @@ class Kubernetes:
         answer = self._ask("POST", _REVIEWS, body=json.dumps(body))
         return bool(answer and json.loads(answer)["status"].get("allowed"))
 
-    def _ask(self, method: str, path: str, **content: Any) -> bytes | None:
+    def metadata(self, path: str, **query: str) -> list[dict[str, Any]]:
+        """Like `items`, of each object its metadata alone: what Secrets hold stays where it is."""
+        body = self._ask("GET", path, fields=query, accept=_METADATA_ALONE)
+        return list(json.loads(body).get("items") or []) if body else []
+
+    def _ask(self, method: str, path: str, accept: str = "", **content: Any) -> bytes | None:
         try:
             answer = self._client.rest_client.pool_manager.request(
                 method,
                 self.host + path,
                 **content,
-                headers={**self._headers(), **({"Content-Type": "application/json"} if "body" in content else {})},
+                headers={
+                    **self._headers(),
+                    **({"Accept": accept} if accept else {}),
+                    **({"Content-Type": "application/json"} if "body" in content else {}),
+                },
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
                 # A connection that was closed while it lay idle is tried again; an API server that is away is not waited for.
                 retries=urllib3.Retry(total=1, redirect=0),

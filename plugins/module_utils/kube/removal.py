@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 from ..planning.fault import Refused
-from ..planning.names import NODE_LABEL, common_labels, label_selector
+from ..planning.names import INSTANCE_LABEL, NODE_LABEL, common_labels, label_selector
+from ..planning.source_access import recorded
 from .client import Kubernetes
 from .group import RAYCLUSTERS
 from .operator import SELECTOR as OPERATOR_SELECTOR
@@ -34,11 +36,53 @@ def costs_money(item: dict[str, Any]) -> bool:
 
 
 def namespace_of(kubernetes: Kubernetes, name: str, given: str | None) -> str:
-    """Return the namespace of a deployment: the one given, else where its RayCluster is, else the one of its name."""
+    """Return the namespace of a deployment: the one given, else where its RayCluster is, or what there is of half a
+    deployment, else the one of its name.
+    """
     if given:
         return given
-    clusters = kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(name))
-    return str(clusters[0]["metadata"]["namespace"]) if clusters else name
+    if clusters := kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(name)):
+        return str(clusters[0]["metadata"]["namespace"])
+    return next((entry["namespace"] for entry in leftovers(kubernetes, name)), name)
+
+
+def leftovers(kubernetes: Kubernetes, name: str | None = None) -> list[dict[str, Any]]:
+    """Return the Secrets of deployments that have no RayCluster: of runs that stopped before it was made, or while removing.
+
+    Each is `name` (of the deployment), `namespace`, `secrets` (their names), and `source_request`, the record of a
+    pre-authenticated request that may be there. Who may not list the cluster's Secrets sees those of the namespace `name`.
+    """
+    selector = label_selector(name)
+    secrets = _unless_forbidden(lambda: kubernetes.metadata("/api/v1/secrets", labelSelector=selector))
+    if secrets is None and name:
+        path = f"/api/v1/namespaces/{quote(name)}/secrets"
+        secrets = _unless_forbidden(lambda: kubernetes.metadata(path, labelSelector=selector))
+    if not secrets:
+        return []
+    standing = {_place(item) for item in kubernetes.items(RAYCLUSTERS, labelSelector=selector)}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for item in secrets:
+        place = _place(item)
+        if place in standing:
+            continue
+        entry = found.setdefault(place, {"name": place[1], "namespace": place[0], "secrets": [], "source_request": {}})
+        entry["secrets"].append(item["metadata"]["name"])
+        entry["source_request"] = recorded(item["metadata"].get("annotations")) or entry["source_request"]
+    return [found[place] for place in sorted(found)]
+
+
+def _place(item: dict[str, Any]) -> tuple[str, str]:
+    """Namespace, and name of the deployment, of one of our objects."""
+    return item["metadata"]["namespace"], item["metadata"]["labels"][INSTANCE_LABEL]
+
+
+def _unless_forbidden(read: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]] | None:
+    try:
+        return read()
+    except Refused as refused:
+        if [fault.code for fault in refused.faults] == ["forbidden"]:
+            return None
+        raise
 
 
 def objects_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[str, Any]]:
@@ -58,13 +102,8 @@ def objects_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[s
 
 
 def _volumes(kubernetes: Kubernetes, name: str) -> list[dict[str, Any]]:
-    try:
-        return kubernetes.items(_VOLUMES, labelSelector=label_selector(name))
-    except Refused as refused:
-        # Who may not read them has made none either.
-        if [fault.code for fault in refused.faults] == ["forbidden"]:
-            return []
-        raise
+    # Who may not read them has made none either.
+    return _unless_forbidden(lambda: kubernetes.items(_VOLUMES, labelSelector=label_selector(name))) or []
 
 
 def left_folders(kubernetes: Kubernetes, name: str, namespace: str) -> list[str]:

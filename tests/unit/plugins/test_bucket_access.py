@@ -178,6 +178,5 @@ def test_what_is_refused_is_raised(cluster: Cluster, requests: Requests) -> None
     requests.refused = True
     with pytest.raises(Refused):
         access(cluster, requests).revoke()
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Refused):
         access(cluster, requests).present(bucket_plan())
-    assert "4 x VM.GPU.A10.2 are asked for already" in str(refused.value)

@@ -90,6 +90,17 @@ def test_without_a_look_at_the_node_pools_nobody_is_an_orphan() -> None:
     assert details["orphans"] == []
 
 
+def test_secrets_without_a_raycluster_are_named_wherever_the_nodes_are_from() -> None:
+    request = {"name": "multinode-inference-a-1", "bucket": "models", "namespace": "tenancy"}
+    left = {"name": "a", "namespace": "team", "secrets": ["a-source"], "source_request": request}
+    details, lines = status({"status": {"deployments": [], "leftovers": [left]}})
+    assert lines[-1] == (
+        "Secret a-source in namespace team has no RayCluster, perhaps with pre-authenticated request "
+        "multinode-inference-a-1 of bucket models: run deploy again, or undeploy."
+    )
+    assert [fault["code"] for fault in not_ready(details, "a")] == ["orphan"]
+
+
 def test_undeploy_says_what_is_left_and_what_could_not_be_looked_for() -> None:
     fault = {"code": "not_removed", "where": "Pod/a", "found": "still there", "expected": "gone", "remedy": ""}
     rest = {"code": "left_behind", "where": "volume csi-1", "found": "AVAILABLE", "expected": "gone", "remedy": ""}

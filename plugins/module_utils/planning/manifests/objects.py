@@ -37,7 +37,7 @@ def render(plan: Mapping[str, Any], programs: Mapping[str, str]) -> list[dict[st
     programs: the text of each program that runs in the pods, by file name.
     """
     runtime = _runtime(plan, programs)
-    objects = [_namespace(plan), runtime, *_network_policies(plan), _disruption_budget(plan)]
+    objects = [namespace(plan), runtime, *_network_policies(plan), _disruption_budget(plan)]
     objects += file_system_objects(plan)
     objects.append(raycluster(plan, runtime["metadata"]["name"]))
     objects.append(_api_service(plan))
@@ -47,6 +47,13 @@ def render(plan: Mapping[str, Any], programs: Mapping[str, str]) -> list[dict[st
     cluster["metadata"]["annotations"].update(_record(plan))
     cluster["metadata"]["annotations"][RENDERED_ANNOTATION] = rendered_hash(cluster)
     return objects
+
+
+def namespace(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the namespace of the deployment."""
+    item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": plan["deployment"]["namespace"]}}
+    _mark(item, plan)
+    return item
 
 
 def secret(plan: Mapping[str, Any], kind: str, values: Mapping[str, str]) -> dict[str, Any]:
@@ -123,10 +130,6 @@ def _record(plan: Mapping[str, Any]) -> dict[str, str]:
         GIVEN_ANNOTATION: plan["deployment"]["given"],
         FIELDS_ANNOTATION: json.dumps(field_hashes(plan), sort_keys=True, separators=(",", ":")),
     }
-
-
-def _namespace(plan: Mapping[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": plan["deployment"]["namespace"]}}
 
 
 def _network_policies(plan: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,0 +1,39 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Lets a deployment's pods read its bucket; see the module of the same name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..module_utils.kube.removal import own_namespace
+from ..module_utils.planning.manifests.objects import namespace
+from ..plugin_utils.cluster import Cluster
+from ..plugin_utils.inputs import given_inputs
+from ..plugin_utils.writing import WritingAction
+
+
+class ActionModule(WritingAction):
+    """The request's URL is told once, so the Secret that keeps it is there before the request is made."""
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        plan, settings = arguments["plan"], given_inputs(self._loader).settings
+        self.cluster = Cluster(settings, arguments.get("kubeconfig"))
+        kubernetes = self.cluster.connect()
+        deployment = plan["deployment"]
+        access = self.access(kubernetes, settings, deployment, task_vars)
+        announced = access.announce(plan)
+        changes = []
+        if announced and not self._task.check_mode:
+            own = own_namespace(kubernetes, deployment["name"], deployment["namespace"])
+            # A namespace that somebody else made bears no mark of ours: it would go with the deployment.
+            changes += self.apply([*([namespace(plan)] if own is not False else []), announced], task_vars)
+            self.done = {"changed": bool(changes), "objects": changes}
+        secrets = access.present(plan)
+        if secrets and self._task.check_mode:
+            names = [f"{item['kind']}/{item['metadata']['name']}" for item in secrets]
+            return {"changed": True, "objects": [{"object": name, "change": "would be made"} for name in names]}
+        if secrets:
+            changes += self.apply(secrets, task_vars)
+        access.settle(plan)
+        return {"changed": bool(changes), "objects": changes}
