@@ -62,7 +62,7 @@ class ActionModule(Action):
                 "--output jsonpath='{.data.api_key}' | base64 --decode"
             ),
         }
-        result.update(self._endpoint(kubernetes, plan, key, deadline))
+        result.update(self._endpoint(kubernetes, plan, key, watch, deadline))
         result["timeline"] = self._timeline.entries
         return result
 
@@ -98,13 +98,15 @@ class ActionModule(Action):
                             step.phase if step else "token",
                             f"{text}, {readable_seconds(self._lines.age())} after the wait began",
                             "a completion by then (wait_timeout_minutes)",
-                            "look at the logs playbook; running deploy again waits on",
+                            _remedy("look at the logs playbook; running deploy again waits on", watch),
                         )
                     ]
                 )
             time.sleep(POLL_SECONDS)
 
-    def _endpoint(self, kubernetes: Any, plan: dict[str, Any], key: str, deadline: float) -> dict[str, Any]:
+    def _endpoint(
+        self, kubernetes: Any, plan: dict[str, Any], key: str, watch: NodeWatch, deadline: float
+    ) -> dict[str, Any]:
         """Wait until the endpoint answers a completion from here too, and return its URLs."""
         if plan["endpoint"]["exposure"] == "none":
             return {}
@@ -134,7 +136,7 @@ class ActionModule(Action):
                             "endpoint",
                             problem,
                             "an answer by then (wait_timeout_minutes)",
-                            "look at the Service's events",
+                            _remedy("look at the Service's events", watch),
                         )
                     ]
                 )
@@ -154,6 +156,11 @@ class ActionModule(Action):
             "url": url,
             "records_missing": [fault.as_dict() for fault in missing],
         }
+
+
+def _remedy(words: str, watch: NodeWatch) -> str:
+    """Say also what the nodes cost that nobody waits for any more."""
+    return "; ".join(part for part in (words, watch.bill) if part)
 
 
 def _completion(observation: Observation) -> str | None:

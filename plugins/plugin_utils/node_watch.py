@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from ..module_utils.kube.client import Kubernetes
 from ..module_utils.oci.errors import fault_of
 from ..module_utils.planning.fault import Refused
 from ..module_utils.planning.node_health import Finding, Wanted, small_disks, unmatched
-from ..module_utils.planning.node_repair import Decision, Limits, Repair
+from ..module_utils.planning.node_repair import EMPTY_SECONDS, Decision, Limits, Repair
 from ..module_utils.planning.observation import Observation
 from ..module_utils.planning.pool import moved
 from ..module_utils.planning.settings import JOIN_MINUTES, JOIN_MINUTES_BARE_METAL, SIGN_IN
@@ -53,13 +54,27 @@ class NodeWatch:
         self._wanted = _wanted(plan, settings)
         self._repair = Repair(self._wanted, _limits(plan, settings), plan["other_placements"])
         self._looked = float("-inf")
+        self._seen = time.monotonic()
         self._text = ""
         self._sign_in = {option: settings[option] for option in SIGN_IN}
 
     @property
     def emptying(self) -> bool:
-        """Whether the pool is on its way to zero."""
-        return self._repair.emptying
+        """Whether the pool is on its way to zero, or will be; not if nothing was seen of it for long."""
+        return self._repair.emptying and time.monotonic() - self._seen < EMPTY_SECONDS
+
+    @property
+    def bill(self) -> str:
+        """What goes on billing when the wait ends, at what price, and what ends it; "" where the nodes are not ours."""
+        if self._pool is None:
+            return ""
+        nodes, name = self._plan["nodes"], self._plan["deployment"]["deployment_name"]
+        price = self._repair.limits.usd_per_node_hour
+        words = "bill" if price is None else f"cost {price * nodes['count']:.2f} US dollars an hour"
+        return (
+            f"{nodes['count']} x {nodes['shape']} {words} until undeploy: "
+            f"ansible-playbook multinode.inference.undeploy -e deployment_name={shlex.quote(name)} -e @settings.yml"
+        )
 
     def look(self, observation: Observation, nodes_ready: bool, left: float) -> str:
         """Return what to add to the wait's line, "" where the nodes are as they should be. Raises Refused.
@@ -77,6 +92,7 @@ class NodeWatch:
             return self._text
         pool = self._read()
         if pool is not None:
+            self._seen = time.monotonic()
             nodes = observation.nodes
             if unmatched(pool, nodes):
                 # A node gets its labels some time after it joined.

@@ -164,6 +164,36 @@ def test_a_part_of_the_group_is_kept_until_the_wait_ends(flight: Flight) -> None
 
 
 @pytest.mark.soak
+def test_a_launch_that_outlasts_the_wait_is_kept_while_it_is_young_and_then_given_back(flight: Flight) -> None:
+    """No node ever joins, so that no run finds the group whole."""
+    flight.scenario(never_join=True)
+    flight.scenario("LaunchInstance", delay_s=100)
+    patient = {"wait_timeout_minutes": 1, "node_join_minutes": 60}
+    kept = flight.deploy(**patient)
+    (fault,) = kept.faults
+    assert fault["code"] == "timeout", kept.output
+    assert "US dollars an hour until undeploy" in fault["remedy"]
+    assert f"multinode.inference.undeploy -e deployment_name={flight.name}" in fault["remedy"]
+    assert flight.pool()["size"] == 2 and not flight.calls("UpdateNodePool")
+
+    # An hourly run comes when the launch is no longer young.
+    released = flight.deploy(**patient, shortfall_keep_minutes=1)
+    assert [fault["code"] for fault in released.faults] == ["timeout", "node_pool_released"], released.output
+    assert (flight.pool()["size"], flight.pool()["nodes"]) == (0, [])
+
+
+@pytest.mark.soak
+def test_a_launch_that_outlasts_the_wait_is_given_back_where_release_is_asked_for(flight: Flight) -> None:
+    flight.scenario(never_join=True)
+    flight.scenario("LaunchInstance", delay_s=100)
+    run = flight.deploy(wait_timeout_minutes=1, node_join_minutes=60, on_shortfall="release")
+    assert [fault["code"] for fault in run.faults] == ["timeout", "node_pool_released"], run.output
+    assert "given back once this change has ended" in run.output
+    assert (flight.pool()["size"], flight.pool()["nodes"]) == (0, [])
+    assert len(flight.calls("CreateNodePool")) == 1
+
+
+@pytest.mark.soak
 def test_a_canceled_work_request_is_said_in_its_own_words(flight: Flight) -> None:
     flight.scenario("LaunchInstance", delay_s=600)
     flight.playbooks.kill_when("TASK [multinode.inference.kuberay", "deploy", flight.recipe, QUICK)

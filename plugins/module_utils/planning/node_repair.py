@@ -22,6 +22,8 @@ from .observation import readable_seconds
 
 # What a work request's fault is called when it says the same as the nodes'.
 _SHORT_POOL_CODES = ("node_pool_out_of_host_capacity", "node_pool_limit_exceeded")
+# A node with such a finding is in Kubernetes: it may have served before, and is not taken from a group for being late.
+_COME_CODES = ("node_not_ready", "node_without_gpus")
 # While a part of the group is kept, the missing nodes are asked for again: launches are throttled, and capacity comes
 # and goes by minutes.
 ASK_AGAIN_SECONDS = 300.0
@@ -35,7 +37,7 @@ Placement = Sequence[Mapping[str, Any]]
 class Limits:
     """What may be done: see the settings node_repair_limit, on_shortfall and shortfall_keep_minutes.
 
-    keep_seconds      0 where a part of the group is released at once
+    keep_seconds      0 where a part of the group is released at once, or what is still being launched when the wait ends
     usd_per_node_hour list price of one node, None where it is not known
     """
 
@@ -80,11 +82,12 @@ class Repair:
         self._short_since: float | None = None
         self._asked_again: float | None = None
         self._emptying: _Emptying | None = None
+        self._late_since: float | None = None
 
     @property
     def emptying(self) -> bool:
-        """Whether the pool is on its way to zero: a wait that ended now would leave nodes that bill."""
-        return self._emptying is not None
+        """Whether the pool is on its way to zero, or will be: a wait that ended now would leave nodes that bill."""
+        return self._emptying is not None or self._late_since is not None
 
     def look(
         self, pool: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], pods: int, now: float, deadline: float
@@ -96,13 +99,14 @@ class Repair:
         deadline     when the wait ends: nobody watches then
         """
         if self._emptying is not None:
-            return self._empty_further(self._emptying, pool, pods, now)
+            return self._empty_further(self._emptying, pool, pods, now, deadline)
         findings = examine(pool, nodes, self.wanted, self._seen, now)
         text = self._text(pool, findings, now)
+        late = now >= deadline
         if is_busy(pool):
-            return Decision(text)
+            return self._late(pool, findings, now, text) if late else Decision(text)
         failed = [found for found in findings if found.code not in SHORT_CODES and found.overdue(now)]
-        if failed:
+        if failed and not late:
             return self._replace(pool, failed, text)
         faults = [fault for fault in pool.get("faults") or () if fault["code"].startswith("node_pool_")]
         short = tuple(found for found in findings if found.code in SHORT_CODES)
@@ -111,7 +115,7 @@ class Repair:
         self._short_since = None
         if faults and not findings:
             return Decision(text, faults=(*faults, self._incomplete(pool)))
-        return Decision(text)
+        return self._late(pool, findings, now, text) if late else Decision(text)
 
     def not_replaced(self, found: Finding) -> None:
         """Take back a repair that the service would not begin: another change of the pool came first."""
@@ -145,11 +149,12 @@ class Repair:
         causes = tuple(pool["faults"]) or tuple(found.fault for found in short)
         here = [entry.get("availability_domain") for entry in _placements(pool)]
         self._others = [other for other in self._others if other[0].get("availability_domain") not in here]
-        if self._others:
+        if self._others and now < deadline:
             place = self._others.pop(0)
             domain = place[0].get("availability_domain")
             self._emptying = _Emptying(now, causes, place)
             return Decision(text, empty=True, reason=f"{_words(causes)}; next {domain}, once this pool is at zero")
+        self._late_since = None
         kept_until = min(self._short_since + self.limits.keep_seconds, deadline)
         # A run that finds a pool short since long ago asks once before it gives the pool back.
         first, asked = self._asked_again is None, self._asked_again or self._short_since
@@ -163,7 +168,42 @@ class Repair:
             f"{text}; {self._bill(pool)}, kept for {readable_seconds(kept_until - now)} more (on_shortfall)"
         )
 
-    def _empty_further(self, emptying: _Emptying, pool: Mapping[str, Any], pods: int, now: float) -> Decision:
+    def _late(self, pool: Mapping[str, Any], findings: Sequence[Finding], now: float, text: str) -> Decision:
+        """The wait is over. Give back what there is of a group whose nodes have not all come, unless its launch is young.
+
+        Such a one is kept for the next run, which goes on with it: runs that wait for less than a launch takes would else
+        begin anew each time. A change of the pool that is under way has to end before it takes another one.
+        """
+        busy = is_busy(pool)
+        active = sum(entry.get("lifecycle_state") == "ACTIVE" for entry in pool.get("nodes") or ())
+        come = not busy and active >= self.wanted.size and all(found.code in _COME_CODES for found in findings)
+        launched = min(moment_of((pool.get("work_request") or {}).get("time_accepted")), now)
+        if come or now - launched < self.limits.keep_seconds:
+            self._late_since = None
+            return Decision(text)
+        if busy:
+            self._late_since = self._late_since or now
+            if now - self._late_since < EMPTY_SECONDS:
+                return Decision(f"{text}; the wait is over, they are given back once this change has ended")
+            self._late_since = None
+            return Decision(text, faults=(self._too_late(text), self._still_there(pool, len(pool.get("nodes") or ()))))
+        self._late_since = None
+        self._emptying = _Emptying(now, (self._too_late(text),), None)
+        return Decision(text, empty=True, reason="the wait is over (wait_timeout_minutes) and not all nodes have come")
+
+    @staticmethod
+    def _too_late(text: str) -> dict[str, str]:
+        return Fault(
+            "timeout",
+            "nodes",
+            f"{text} when the wait ended",
+            "all nodes with their GPUs by then (wait_timeout_minutes)",
+            "see what the nodes waited for; give a longer wait_timeout_minutes if they were only slow",
+        ).as_dict()
+
+    def _empty_further(
+        self, emptying: _Emptying, pool: Mapping[str, Any], pods: int, now: float, deadline: float
+    ) -> Decision:
         """Follow the pool to zero nodes, and only then go on: a node that is left bills.
 
         Pods outlive their node for a minute (Kubernetes, pod garbage collection). They have to end too: a node that came
@@ -179,7 +219,7 @@ class Repair:
         if pods and now - emptying.since < EMPTY_SECONDS:
             return Decision(f"node pool at zero, {pods} pods of its nodes left")
         self._emptying = None
-        if emptying.place is None:
+        if emptying.place is None or now >= deadline:
             return Decision("node pool at zero", faults=(*emptying.causes, self._released(pool)))
         self._short_since = self._asked_again = None
         return Decision("node pool at zero", move=emptying.place)
@@ -221,7 +261,7 @@ class Repair:
         return Fault(
             "node_pool_not_released",
             f"node pool {pool['id']}",
-            f"{left} nodes {readable_seconds(EMPTY_SECONDS)} after it was scaled to zero",
+            f"{left} nodes {readable_seconds(EMPTY_SECONDS)} after they were to be given back",
             "no node",
             "they bill: run undeploy, and look at the node pool in the console",
         ).as_dict()

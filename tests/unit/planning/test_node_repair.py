@@ -267,6 +267,85 @@ def test_nodes_that_do_not_leave_are_said_to_bill() -> None:
     assert codes(refused)[-1] == "node_pool_not_released" and "bill" in refused.faults[-1]["remedy"]
 
 
+def launching(since: float, *nodes: dict[str, Any]) -> dict[str, Any]:
+    seen = pool(*nodes, state="UPDATING", work="IN_PROGRESS")
+    seen["work_request"]["time_accepted"] = when(since)
+    return seen
+
+
+def launched(*nodes: dict[str, Any], since: float = 0, **more: Any) -> dict[str, Any]:
+    seen = pool(*nodes, **more)
+    seen["work_request"] |= {"time_accepted": when(since), "time_finished": when(since)}
+    return seen
+
+
+def test_a_launch_that_outlasts_the_wait_is_given_back_once_it_takes_a_change(looks: Looks) -> None:
+    looks.deadline = BEGIN + 7200
+    assert not looks(launching(0), [], 7199).empty and not looks.repair.emptying
+    waiting = looks(launching(0, entry("a"), entry("b", "CREATING")), [], 7200)
+    assert not waiting.empty and looks.repair.emptying and "given back" in waiting.text
+    assert looks(launched(entry("a"), entry("b")), [node("a")], 7220).empty
+    released = looks(pool(), [], 7240)
+    assert codes(released) == ["timeout", "node_pool_released"]
+    assert "wait_timeout_minutes" in released.faults[0]["expected"]
+    assert not looks.repair.emptying
+
+
+def test_a_young_launch_is_kept_for_the_next_run_unless_release_is_asked_for() -> None:
+    kept = Looks()
+    kept.deadline = BEGIN + 600
+    decision = kept(launching(0, entry("a")), [], 600)
+    assert decision == Decision(decision.text) and not kept.repair.emptying, "the wait may end"
+    assert kept(launched(entry("a"), entry("b")), [node("a")], 600) == Decision(
+        "node pool ACTIVE, 2/2 of its nodes ACTIVE; node b is ACTIVE in Oracle Cloud and not in Kubernetes for 10m00s, "
+        "15m00s at most"
+    )
+    released = Looks(keep_seconds=0)
+    released.deadline = BEGIN + 600
+    released(launching(0, entry("a")), [], 600)
+    assert released.repair.emptying
+    at_once = Looks(keep_seconds=0)
+    at_once.deadline = BEGIN + 600
+    assert at_once(launched(entry("a"), entry("b")), [node("a")], 600).empty
+
+
+def test_a_group_that_is_whole_after_all_is_not_given_back() -> None:
+    looks = Looks(keep_seconds=0)
+    looks.deadline = BEGIN + 600
+    looks(launching(0, entry("a")), [], 600)
+    whole = looks(launched(entry("a"), entry("b")), [node("a"), node("b", gpus=0)], 640)
+    assert whole == Decision(whole.text) and not looks.repair.emptying
+
+
+def test_nodes_that_may_have_served_are_not_taken_for_being_late() -> None:
+    looks = Looks(keep_seconds=0)
+    looks.deadline = BEGIN + 60
+    decision = looks(launched(entry("a"), entry("b"), since=-1e6), [node("a"), node("b", ready=False)], 60)
+    assert decision == Decision(decision.text)
+
+
+def test_when_the_wait_is_over_nothing_is_launched_any_more() -> None:
+    looks = Looks(others=AD[1:])
+    looks.deadline = BEGIN + 100
+    assert looks(short(), [node("a")], 90).empty
+    assert codes(looks(pool(), [], 110))[-1] == "node_pool_released", "not moved"
+    late = Looks(others=AD[1:])
+    late.deadline = BEGIN + 100
+    assert "no other availability domain" in late(short(), [node("a")], 100).reason
+    failed = launched(entry("a"), entry("b", "FAILING", FAILED))
+    young = Looks()
+    young.deadline = BEGIN + 100
+    assert not young(failed, [node("a")], 100).replace
+
+
+def test_a_launch_that_never_ends_is_said_to_bill() -> None:
+    looks = Looks(keep_seconds=0)
+    looks.deadline = BEGIN
+    looks(launching(0, entry("a")), [], 0)
+    refused = looks(launching(0, entry("a")), [], EMPTY_SECONDS)
+    assert codes(refused) == ["timeout", "node_pool_not_released"] and not looks.repair.emptying
+
+
 def test_a_small_disk_is_told_by_the_boot_volume() -> None:
     def small(disk: str, boot_volume: int) -> bool:
         wanted = Wanted(1, 1, boot_volume, 900, 600)

@@ -86,10 +86,11 @@ class Wait30:
         definition = {**self.plan["node_pool"], "lifecycle_state": "ACTIVE", "nodes": list(nodes), **more}
         return self.engine.pools[self.engine.add_pool(**definition)]
 
-    def wait(self, minutes: float, nodes_ready: bool = False) -> None:
+    def wait(self, minutes: float, nodes_ready: bool = False, left_after: float = 3600) -> None:
+        """`left_after`: seconds of the whole wait that are left then."""
         until = self.clock() + minutes * 60
         while self.clock() < until:
-            left = until - self.clock() + 3600
+            left = until - self.clock() + left_after
             self.texts.append(self.watch.look(Observation(nodes=self.nodes), nodes_ready, left))
             self.clock.sleep(2)
 
@@ -213,6 +214,42 @@ def test_a_cloud_that_is_away_for_a_while_ends_no_wait(monkeypatch: pytest.Monke
     wait.engine.faults["list_node_pools"] = [service_error(404, "NotAuthorizedOrNotFound")]
     with pytest.raises(Refused):
         wait.wait(1)
+
+
+def test_what_is_still_launched_when_the_wait_ends_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait = Wait30(monkeypatch, on_shortfall="release")
+    wait.engine.work_seconds = 600
+    run_module(oci_node_pool, {"definition": wait.plan["node_pool"]})
+    wait.wait(1, left_after=-60)
+    assert wait.watch.emptying and wait.engine.made("update_node_pool") == []
+    assert "given back once this change has ended" in wait.texts[-1]
+    with pytest.raises(Refused) as refused:
+        wait.wait(30, left_after=-3600)
+    assert [fault.code for fault in refused.value.faults] == ["timeout", "node_pool_released"]
+    assert [call["node_config_details"]["size"] for call in wait.engine.made("update_node_pool")] == [0]
+    assert [entry["action"] for entry in wait.watch.repairs] == ["scaled to zero"]
+
+
+def test_a_pool_that_is_not_seen_any_more_holds_up_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait = Wait30(monkeypatch, on_shortfall="release")
+    wait.add_pool(entry("a"), lifecycle_state="UPDATING")
+    wait.wait(0.1, left_after=-60)
+    assert wait.watch.emptying
+    wait.engine.pools.clear()
+    wait.wait(14, left_after=-3600)
+    assert wait.watch.emptying
+    wait.wait(2, left_after=-3600)
+    assert not wait.watch.emptying
+
+
+def test_what_goes_on_billing_is_said_with_its_price_and_what_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait = Wait30(monkeypatch, prices={"gpu_hour": 2.0, "volume_gb_month": 0.0, "volume_vpu_month": 0.0})
+    assert wait.watch.bill == (
+        "4 x VM.GPU.A10.2 cost 16.00 US dollars an hour until undeploy: "
+        "ansible-playbook multinode.inference.undeploy -e deployment_name=raycluster_vm_test -e @settings.yml"
+    )
+    wait.watch._pool = None
+    assert wait.watch.bill == ""
 
 
 def test_without_a_pool_there_is_nothing_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
