@@ -50,7 +50,6 @@ class ActionModule(WritingAction):
         # A namespace that somebody else made bears no mark of ours: it would go with the deployment.
         first = [namespace] if own is not False else []
         access = self.access(kubernetes, inputs.settings, plan["deployment"], task_vars)
-        known = own is not None and kubernetes.get(_RAYCLUSTER_CRD)
         reads_bucket = plan["staging"]["source"] == "bucket"
         wanted = self._secrets(kubernetes, plan, inputs.secrets)
         if reads_bucket:
@@ -59,7 +58,7 @@ class ActionModule(WritingAction):
             raycluster["metadata"]["annotations"].update(access.annotation())
         # A Secret that a pod mounts has to be there before the pod.
         objects = [*first, *wanted, *objects]
-        if self._task.check_mode and not known:
+        if self._task.check_mode and (own is None or not kubernetes.get(_RAYCLUSTER_CRD)):
             # The API server can dry-run only into a namespace, and of a kind, that it knows.
             names = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
             made = [{"object": name, "change": "would be made"} for name in names]

@@ -36,17 +36,23 @@ class Playbooks:
     """The playbooks with a tenancy's settings, and with a folder of their own for what they read and write."""
 
     def __init__(
-        self, folder: Path, environment: dict[str, str], settings: dict[str, Any], tree: Path = REPOSITORY
+        self,
+        folder: Path,
+        environment: dict[str, str],
+        settings: dict[str, Any],
+        tree: Path = REPOSITORY,
+        prefix: tuple[str, ...] = (),
     ) -> None:
-        """`tree`: the checkout whose playbooks run."""
+        """`tree`: the checkout whose playbooks run; `prefix`: words before the command."""
         self.folder = folder
         self.tree = tree
+        self.prefix = prefix
         self.environment = environment
         self.settings = settings
 
     def command(self, playbook: str, *variables: dict[str, Any] | str, options: tuple[str, ...] = ()) -> list[str]:
         """The command line; each of `variables` becomes a file, or is passed as it is."""
-        command = ["ansible-playbook", f"playbooks/{playbook}.yml", *options]
+        command = [*self.prefix, "ansible-playbook", f"playbooks/{playbook}.yml", *options]
         for number, given in enumerate((self.settings, *variables)):
             if isinstance(given, str):
                 command += ["-e", given]

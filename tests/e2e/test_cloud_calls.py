@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How often Oracle Cloud is asked, and that being told of too many requests ends nothing."""
+"""How often Oracle Cloud and the cluster are asked, and that being told of too many requests ends nothing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.cluster_user import administrator, received
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.light_deployment import Deployment
 
 # Of each operation, by a deploy that changes nothing; shapes are asked for in each availability domain.
 MOST = 2
 MOST_BY_DOMAIN = {"ListShapes": 3}
+# The wait looks every two seconds at RayCluster, pods, nodes and events, and at the log of each pod that runs.
+LOOKS_A_MINUTE = 30
 
 
 @pytest.fixture
@@ -60,3 +63,27 @@ def test_storms_of_429_are_survived_and_a_second_run_asks_little(
     storm(6)
     removed = deployment.undeploy()
     assert removed.result is not None and removed.result["ok"]
+
+
+@pytest.mark.soak
+def test_a_wait_asks_the_cluster_a_few_things_at_each_look(
+    tmp_path: Path, rig: RunningRig, tenancy: Tenancy, deployment: Deployment
+) -> None:
+    match = {"tenancy": tenancy.compartment_id, "operation": "NodeJoin"}
+    rig.steer("POST", "/scenarios", {"match": match, "do": {"delay_s": 120}})
+    with administrator(rig, "cloudcalls-user") as user:
+        began = time.time()
+        settings = {"kubeconfig": user.kubeconfig(tmp_path)}
+        run = deployment.playbooks.run("deploy", deployment.recipe, settings)
+        assert run.code == 0, run.output
+        requests = user.requests(began)
+    last_write = max(received(event) for event in requests if event["verb"] in ("create", "patch", "update"))
+    wait = [event for event in requests if received(event) > last_write]
+    assert {event["verb"] for event in wait} <= {"get", "list"}
+    times = [received(event) for event in wait]
+    busiest = max(sum(start <= moment < start + 60 for moment in times) for start in times)
+    counts = Counter(event["requestURI"].partition("?")[0] for event in wait if received(event) < times[0] + 60)
+    assert len(counts) == 4, counts  # no pod runs yet
+    assert all(count <= LOOKS_A_MINUTE + 1 for count in counts.values()), counts
+    # RayCluster, pods, nodes, events and two logs.
+    assert busiest <= (LOOKS_A_MINUTE + 1) * 6

@@ -3,30 +3,50 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.cluster_user import ClusterUser, administrator
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks
 from tests.e2e.rig.ray_clusters import wait
 from tests.rig import samples
 
 NAME = "lightway"
+# Requests to the API server by a deploy that changes nothing: at most so many of one verb and path, since two steps look at
+# the RayCluster, and kubernetes.core reads each object before and after it applies it; and so many in all.
+MOST_ALIKE = 4
+MOST = 58
 
 
-def test_is_deployed_changed_by_no_second_run_and_removed(tmp_path: Path, rig: RunningRig, tenancy: Tenancy) -> None:
+@pytest.fixture
+def user(rig: RunningRig) -> Iterator[ClusterUser]:
+    with administrator(rig, f"{NAME}-user") as made:
+        yield made
+
+
+def test_is_deployed_changed_by_no_second_run_and_removed(
+    tmp_path: Path, rig: RunningRig, tenancy: Tenancy, user: ClusterUser
+) -> None:
     samples.put_model(tenancy.json, rig.configuration)
     recipe = samples.light_recipe(samples.make_par(tenancy.json, rig.configuration), deployment_name=NAME)
-    playbooks = Playbooks(tmp_path, rig.environment(), tenancy.settings)
+    settings = {**tenancy.settings, "kubeconfig": user.kubeconfig(tmp_path)}
+    playbooks = Playbooks(tmp_path, rig.environment(), settings)
     first = playbooks.run("deploy", recipe)
     try:
         assert first.code == 0, first.output
         assert first.result is not None and first.result["completion"]
         assert "image_unknown" in [warning["code"] for warning in first.result["warnings"]]
+        began = time.time()
         second = playbooks.run("deploy", recipe)
         assert second.code == 0, second.output
         assert second.recap["changed"] == 0, second.output
+        asked = Counter((event["verb"], event["requestURI"].partition("?")[0]) for event in user.requests(began))
+        assert 0 < asked.total() <= MOST and max(asked.values()) <= MOST_ALIKE, asked
         # Another name that becomes the same DNS name neither takes it over nor removes it.
         for playbook in ("deploy", "undeploy"):
             other = playbooks.run(playbook, {**recipe, "deployment_name": "light_way"})

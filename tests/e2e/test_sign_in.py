@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.e2e.cluster_user import administrator
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
 from tests.rig import samples
 from tests.rig.configuration import REPOSITORY
+from tests.rig.principals import Instance, Pod
 from tests.tools.collection_finder import install
 
 NAME = "signin"
@@ -194,19 +196,57 @@ def test_a_resource_principal_signs_in_too(tenancy: Tenancy, playbooks: Playbook
 
 
 @pytest.mark.soak
+def test_an_instance_signs_in_too(tmp_path: Path, rig: RunningRig, tenancy: Tenancy, playbooks: Playbooks) -> None:
+    """By the metadata service of the machine it runs on, for all of a deployment's life."""
+    samples.put_model(tenancy.json, rig.configuration)
+    recipe = samples.light_recipe(samples.make_par(tenancy.json, rig.configuration), deployment_name="instance")
+    settings = {name: value for name, value in playbooks.settings.items() if name != "config_file_location"}
+    settings["auth_type"] = "instance_principal"
+    environment = {name: value for name, value in playbooks.environment.items() if name != "OCI_CONFIG_FILE"}
+    with Instance(rig.configuration, tenancy.json["tenancy_id"], tmp_path).running() as instance:
+        own = Playbooks(tmp_path, {**environment, **instance.environment}, settings)
+        try:
+            for changed in (True, False):
+                run = own.run("deploy", recipe)
+                assert run.code == 0, run.output
+                assert bool(run.recap["changed"]) == changed
+        finally:
+            removed = own.run("undeploy", recipe)
+        assert removed.code == 0, removed.output
+        assert instance.tokens > 0
+        elsewhere = own.run("status", environment={"OCI_METADATA_BASE_URL": "http://127.0.0.1:1/opc/v2"})
+    assert [fault["code"] for fault in elsewhere.faults] == ["oci_principal_unavailable"], elsewhere.output
+
+
+@pytest.mark.soak
+def test_a_workload_of_the_cluster_signs_in_too(
+    tmp_path: Path, rig: RunningRig, tenancy: Tenancy, playbooks: Playbooks
+) -> None:
+    """By the service account of the pod that it runs in."""
+    account = tmp_path / "account"
+    account.mkdir()
+    settings = {name: value for name, value in playbooks.settings.items() if name != "config_file_location"}
+    settings["auth_type"] = "workload_identity"
+    environment = {name: value for name, value in playbooks.environment.items() if name != "OCI_CONFIG_FILE"}
+    with administrator(rig, "workload") as user:
+        pod = Pod(rig.configuration, tenancy.json["tenancy_id"], account, user.token)
+        with pod.running():
+            own = Playbooks(tmp_path, {**environment, **pod.environment}, settings, prefix=pod.prefix())
+            run = own.run("status")
+    assert run.code == 0, run.output
+    assert pod.tokens > 0
+
+
+@pytest.mark.soak
 def test_what_awx_injects_names_cluster_and_user(tmp_path: Path, rig: RunningRig, playbooks: Playbooks) -> None:
     """AWX's credential for Kubernetes: address, token and authority in the environment."""
     content = yaml.safe_load(rig.kubeconfig.read_text())["clusters"][0]["cluster"]
     authority = tmp_path / "authority.pem"
     authority.write_bytes(base64.b64decode(content["certificate-authority-data"]))
-    name = f"awx-{os.getpid()}"
-    rig.kubectl("create", "serviceaccount", name, "--namespace", "default")
-    binding = ("--clusterrole", "cluster-admin", "--serviceaccount", f"default:{name}")
-    rig.kubectl("create", "clusterrolebinding", name, *binding)
-    try:
+    with administrator(rig, f"awx-{os.getpid()}") as user:
         injected = {
             "K8S_AUTH_HOST": content["server"],
-            "K8S_AUTH_API_KEY": rig.kubectl("create", "token", name, "--namespace", "default").strip(),
+            "K8S_AUTH_API_KEY": user.token,
             "K8S_AUTH_SSL_CA_CERT": str(authority),
             "K8S_AUTH_VERIFY_SSL": "True",
         }
@@ -216,9 +256,6 @@ def test_what_awx_injects_names_cluster_and_user(tmp_path: Path, rig: RunningRig
         assert [fault["code"] for fault in wrong.faults] == ["unauthorized"]
         twice = playbooks.run("status", {"kubeconfig": str(rig.kubeconfig)}, environment=injected)
         assert [fault["code"] for fault in twice.faults] == ["cluster_named_twice"]
-    finally:
-        rig.kubectl("delete", "clusterrolebinding", name)
-        rig.kubectl("delete", "serviceaccount", name, "--namespace", "default")
 
 
 @pytest.mark.soak

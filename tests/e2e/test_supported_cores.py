@@ -28,7 +28,7 @@ def test_deploys_twice_and_undeploys(rig: RunningRig, tenancy: Tenancy, tmp_path
     folder = environment(f"core-{core}-python-{minor}", f"ansible-core=={core}.*", *ours, python=python)
     samples.put_model(tenancy.json, rig.configuration)
     par = samples.make_par(tenancy.json, rig.configuration)
-    recipe = samples.recipe(par, deployment_name=f"core-{core}-{minor}".replace(".", "-"))
+    recipe = samples.light_recipe(par, deployment_name=f"core-{core}-{minor}".replace(".", "-"))
 
     # Without a kubeconfig, so that the tokens of the sign-in pass through each core's templates too.
     variables = {name: value for name, value in rig.environment().items() if name != "KUBECONFIG"}

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..planning.fault import Fault, Refused
+from ..planning.names import COLLECTION
+from ..planning.release import VERSION
 
 try:
     import urllib3
@@ -28,6 +30,8 @@ except ImportError:
 # Seconds to connect and to answer: every read here is small.
 CONNECT_SECONDS = 5
 READ_SECONDS = 30
+# What the API server's audit log has of whose requests these are.
+USER_AGENT = f"{COLLECTION}/{VERSION}"
 # Kubernetes API Concepts, "Alternate representations of resources".
 _METADATA_ALONE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -44,7 +48,7 @@ class Kubernetes:
         self.signed_in_by = "token" if token else "kubeconfig"
 
     def _headers(self) -> dict[str, str]:
-        headers = {"Accept": "application/json, */*"}
+        headers = {"Accept": "application/json, */*", "User-Agent": USER_AGENT}
         if self._token is not None:
             return {**headers, "authorization": f"Bearer {self._token()}"}
         # The library renews a token of the kubeconfig's exec command when its settings are asked for.

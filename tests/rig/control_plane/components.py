@@ -18,6 +18,8 @@ from tests.rig.control_plane.build import stages_file
 SERVICE_RANGE = "10.96.0.0/16"
 FAKE_NODES = "kwok.x-k8s.io/node=fake"
 
+AUDIT_LOG = "audit.log"
+"""In the rig's `logs`: a line of JSON (audit.k8s.io Event) for each request of a service account."""
 NODE_GRACE_SECONDS = 24
 """A node is NotReady after so long without a heartbeat (they come every 10 s); Kubernetes waits 50 s."""
 REVIEW_SECONDS = 5
@@ -77,6 +79,26 @@ def _token_webhook(rig: Rig) -> Path:
     return rig.directory / "token-webhook.json"
 
 
+def write_audit_policy(rig: Rig) -> None:
+    """Which requests the API server notes: those of service accounts, one of which a test can make to be told from others."""
+    parts_of_kubernetes = {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]}
+    content = {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [
+            parts_of_kubernetes,
+            {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+            {"level": "None"},
+        ],
+    }
+    write_whole(_audit_policy(rig), json.dumps(content, indent=2) + "\n")
+
+
+def _audit_policy(rig: Rig) -> Path:
+    return rig.directory / "audit-policy.json"
+
+
 def etcd(rig: Rig, ports: Ports) -> list[str]:
     """etcd of one member on loopback. What it holds ends with the rig, so it need not wait for the disk."""
     client, peer = f"http://127.0.0.1:{ports.etcd}", f"http://127.0.0.1:{ports.etcd_peer}"
@@ -110,6 +132,10 @@ def api_server(rig: Rig, ports: Ports) -> list[str]:
         f"--authentication-token-webhook-config-file={_token_webhook(rig)}",
         "--authentication-token-webhook-version=v1",
         f"--authentication-token-webhook-cache-ttl={REVIEW_SECONDS}s",
+        f"--audit-policy-file={_audit_policy(rig)}",
+        f"--audit-log-path={rig.directory / 'logs' / AUDIT_LOG}",
+        "--audit-log-maxsize=100",
+        "--audit-log-maxbackup=1",
         "--allow-privileged=true",
         f"--service-account-issuer=https://kubernetes.default.svc.{rig.cluster_domain}",
         f"--service-account-key-file={pki / 'sa.pub'}",

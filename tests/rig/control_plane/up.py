@@ -91,6 +91,7 @@ def _start(directory: Path, root: bool, programs: dict[str, Path], say: Callable
     for client in ("controller-manager", "scheduler"):
         components.write_kubeconfig(rig, directory / f"{client}.kubeconfig", client)
     components.write_token_webhook(rig)
+    components.write_audit_policy(rig)
     rig.save()
     steps.done("network, certificates")
 

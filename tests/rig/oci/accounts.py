@@ -251,6 +251,19 @@ def _images(version: str) -> dict[str, str]:
     return {new_ocid("image"): name for name in names}
 
 
+def admit_principal(tenancy: Tenancy, public_key: str) -> str:
+    """Take a key, base64 of its SubjectPublicKeyInfo, for that of an instance or a pod of the account; its token."""
+    try:
+        key = serialization.load_der_public_key(base64.b64decode(public_key))
+    except ValueError as error:
+        raise invalid_parameter(f"public_key is no key: {error}") from None
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise invalid_parameter("public_key is no RSA key")
+    token = _session_token(tenancy.name)
+    tenancy.principals[token] = key
+    return token
+
+
 def publish_image(tenancy: Tenancy, name: str) -> str:
     """Offer a further image, as Oracle does every few weeks; its OCID."""
     ocid = new_ocid("image")

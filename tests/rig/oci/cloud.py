@@ -27,10 +27,10 @@ class Cloud:
     @property
     def keys(self) -> dict[str, rsa.RSAPublicKey]:
         """keyId -> public key of everyone who may call."""
-        return {key_id: tenancy.public_key for tenancy in self.tenancies for key_id in tenancy.key_ids}
+        return {key_id: key for tenancy in self.tenancies for key_id, key in tenancy.keys.items()}
 
     def caller(self, key_id: str) -> Tenancy:
-        return next(tenancy for tenancy in self.tenancies if key_id in tenancy.key_ids)
+        return next(tenancy for tenancy in self.tenancies if key_id in tenancy.keys)
 
     def tenancy(self, name: str) -> Tenancy:
         """A tenancy by its name or one of its OCIDs; ServiceError 404 when there is none."""

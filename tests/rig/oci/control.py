@@ -7,6 +7,7 @@ POST   /tenancies {name?, node_kind?: process|kwok, cni?, timings?{...}, limits?
                                     ...}
 GET    /tenancies                   all of them
 POST   /images {tenancy, name}      a further node image -> {id}
+POST   /principals {tenancy, public_key}   an instance or a pod signs in (see principals.py) -> {token}
 POST   /scenarios {match, do}       a fault (see scenarios.py) -> {id, ...}
 GET    /scenarios, DELETE /scenarios[/id][?tenancy=]
 GET    /calls?tenancy=&since=&operation=   the call log, oldest first; `since` in seconds since 1970
@@ -30,7 +31,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from tests.rig.oci.accounts import Accounts, publish_image
+from tests.rig.oci.accounts import Accounts, admit_principal, publish_image
 from tests.rig.oci.cloud import Cloud
 from tests.rig.oci.cluster_tokens import review
 from tests.rig.oci.engines import Engines
@@ -69,6 +70,7 @@ class Control:
                 web.post("/tenancies", self.create_tenancy),
                 web.get("/tenancies", self.list_tenancies),
                 web.post("/images", self.add_image),
+                web.post("/principals", self.admit_principal),
                 web.post("/scenarios", self.create_scenario),
                 web.get("/scenarios", self.list_scenarios),
                 web.delete("/scenarios", self.delete_scenarios),
@@ -97,11 +99,12 @@ class Control:
         return web.json_response([self._accounts.describe(tenancy) for tenancy in self._cloud.tenancies])
 
     async def add_image(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        for name in ("tenancy", "name"):
-            if not body.get(name):
-                raise missing_parameter(name)
+        body = await _body(request, "tenancy", "name")
         return web.json_response({"id": publish_image(self._cloud.tenancy(body["tenancy"]), body["name"])})
+
+    async def admit_principal(self, request: web.Request) -> web.Response:
+        body = await _body(request, "tenancy", "public_key")
+        return web.json_response({"token": admit_principal(self._cloud.tenancy(body["tenancy"]), body["public_key"])})
 
     # --- scenarios ------------------------------------------------------------------------------------------------
 
@@ -335,7 +338,7 @@ def _pool_state(pool: NodePool) -> dict[str, Any]:
     }
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
+async def _body(request: web.Request, *needed: str) -> dict[str, Any]:
     text = await request.text()
     try:
         body = json.loads(text or "{}")
@@ -343,6 +346,9 @@ async def _body(request: web.Request) -> dict[str, Any]:
         raise invalid_parameter(f"the body is no JSON: {error}") from None
     if not isinstance(body, dict):
         raise invalid_parameter("the body is no JSON object")
+    for name in needed:
+        if not body.get(name):
+            raise missing_parameter(name)
     return body
 
 

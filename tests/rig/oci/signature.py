@@ -18,7 +18,7 @@ import binascii
 import email.utils
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 
 from cryptography.exceptions import InvalidSignature
@@ -43,18 +43,20 @@ def verify(
     body: bytes | None,
     keys: Mapping[str, rsa.RSAPublicKey],
     now: datetime,
+    needed: Sequence[str] | None = None,
 ) -> str:
     """Verify one request and return its keyId; ServiceError 401 when anything does not fit.
 
     `target` is the path with its query, as it stood on the wire. `headers` must find names whatever their case. `body`
-    is None where the service takes the bytes unsigned (an object's content).
+    is None where the service takes the bytes unsigned (an object's content). `needed`: what has to be signed at least, where
+    a service asks for something else than others.
     """
     fields = _fields(headers)
     key = keys.get(fields["keyId"])
     if key is None:
         raise not_authenticated("the keyId is not known")
     signed = fields["headers"].split()
-    _check_signed(signed, method, body)
+    _check_signed(signed, _needed(method, body) if needed is None else needed)
     _check_date(headers, signed, now)
     if "x-content-sha256" in signed:
         _check_body(headers, body)
@@ -82,10 +84,11 @@ def _fields(headers: Mapping[str, str]) -> dict[str, str]:
     return fields
 
 
-def _check_signed(signed: list[str], method: str, body: bytes | None) -> None:
-    needed = list(ALWAYS_SIGNED)
-    if method in BODY_METHODS and body is not None:
-        needed += SIGNED_WITH_BODY
+def _needed(method: str, body: bytes | None) -> tuple[str, ...]:
+    return ALWAYS_SIGNED + (SIGNED_WITH_BODY if method in BODY_METHODS and body is not None else ())
+
+
+def _check_signed(signed: list[str], needed: Sequence[str]) -> None:
     missing = [name for name in needed if name not in signed]
     if missing:
         raise not_authenticated(f"not signed: {' '.join(missing)}")

@@ -186,6 +186,8 @@ class Tenancy:
     """whether the user may do everything in the cluster; else what RBAC there gives to user or group"""
     session_token: str = ""
     """of a session of the user, beside the API key"""
+    principals: dict[str, rsa.RSAPublicKey] = dataclasses.field(default_factory=dict)
+    """token of an instance or a pod of the account -> the key that signs with it; each has the user's rights"""
     endpoints: dict[str, str] = dataclasses.field(default_factory=dict)
     """public, private -> host:port of the cluster's API; without any, the API server's address as private"""
     vcn_id: str = dataclasses.field(default_factory=lambda: new_ocid("vcn"))
@@ -227,9 +229,10 @@ class Tenancy:
         return f"{self.tenancy_id}/{self.user_id}/{self.fingerprint}"
 
     @property
-    def key_ids(self) -> tuple[str, str]:
-        """What signatures name as the key: the API key's, and the session's."""
-        return (self.key_id, f"ST${self.session_token}")
+    def keys(self) -> dict[str, rsa.RSAPublicKey]:
+        """What signatures name as the key, and the key: the API key's, the session's, and the principals'."""
+        tokens = {self.session_token: self.public_key, **self.principals}
+        return {self.key_id: self.public_key, **{f"ST${token}": key for token, key in tokens.items()}}
 
     @property
     def zones(self) -> dict[str, str]:
