@@ -364,7 +364,13 @@ def _principal_signer(sign_in: SignIn) -> Any:
     try:
         if auth_type == "instance_principal":
             bundle = os.path.expanduser(sign_in.cert_bundle) or None
-            return signers.InstancePrincipalsSecurityTokenSigner(federation_client_cert_bundle_verify=bundle)
+            # With the SDK's own strategy a machine that is no instance finds that out after three minutes.
+            return signers.InstancePrincipalsSecurityTokenSigner(
+                federation_client_cert_bundle_verify=bundle,
+                federation_client_circuit_breaker_strategy=oci.circuit_breaker.NoCircuitBreakerStrategy(),
+                federation_client_retry_strategy=Retry(),
+                retry_strategy=Retry(),
+            )
         if auth_type == "resource_principal":
             return signers.get_resource_principals_signer()
         return signers.get_oke_workload_identity_resource_principal_signer()

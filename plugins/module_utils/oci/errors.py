@@ -18,6 +18,7 @@ from ..planning.fault import Fault, Refused
 
 try:
     from oci import exceptions as sdk_exceptions
+    from oci._vendor import requests  # whose errors the SDK's signers let through
 except ImportError:  # the module reports the missing library before anything here is used
     sdk_exceptions = None  # type: ignore[assignment]
 
@@ -77,7 +78,15 @@ def is_connection_error(error: BaseException) -> bool:
     """Tell whether no answer came: refused, unreachable, timed out, cut."""
     return (
         sdk_exceptions is not None
-        and isinstance(error, (sdk_exceptions.RequestException, sdk_exceptions.ConnectTimeout))
+        and isinstance(
+            error,
+            (
+                sdk_exceptions.RequestException,
+                sdk_exceptions.ConnectTimeout,
+                requests.exceptions.ConnectionError,
+                requests.exceptions.Timeout,
+            ),
+        )
     ) or isinstance(error, (ConnectionError, TimeoutError))
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import socket
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from ansible_collections.multinode.inference.plugins.module_utils.oci import client
 from ansible_collections.multinode.inference.plugins.module_utils.oci.client import (
     SERVICES,
     Connection,
@@ -256,6 +258,16 @@ def test_refused_signature_shows_the_keys_own_fingerprint(account: SignIn, tmp_p
 def test_pages() -> None:
     pages = {None: Response([1], {"opc-next-page": "b"}), "b": Response([], {"opc-next-page": "c"}), "c": Response([2])}
     assert list(all_pages(lambda page=None, **_: pages[page], limit=1)) == [1, 2]
+
+
+def test_no_metadata_service_is_found_out_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the SDK's own signer; nothing listens at the address."""
+    pauses: list[float] = []
+    monkeypatch.setattr(client, "Retry", functools.partial(Retry, sleep=pauses.append))
+    monkeypatch.setenv("OCI_METADATA_BASE_URL", "http://127.0.0.1:1/opc/v2")
+    fault = fault_of(SignIn(auth_type="instance_principal"))
+    assert fault.code == "oci_principal_unavailable" and "on an OCI compute instance" in fault.expected
+    assert len(pauses) == 2 and sum(pauses) < 5
 
 
 def test_instance_principal_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
