@@ -20,12 +20,15 @@ from ..module_utils.planning.manifests.older_kuberay import without_upgrade_stra
 from ..module_utils.planning.manifests.running import keep_pods, runtime_of
 from ..module_utils.planning.names import object_names
 from ..module_utils.planning.observation import readable_seconds
-from ..plugin_utils.cluster import Cluster
+from ..module_utils.planning.recipe import Inputs
+from ..plugin_utils.cluster import Cluster, is_away
 from ..plugin_utils.inputs import given_inputs
 from ..plugin_utils.removal import Remover, remove_deployment
 from ..plugin_utils.writing import REMOVAL_SECONDS, WritingAction
 
 PROGRAMS = Path(__file__).parents[2] / "roles" / "raycluster" / "files"
+# Seconds between the looks at an API server that is away: it may be for a moment.
+AWAY_PAUSES = (5.0, 15.0)
 _RAYCLUSTER_CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayclusters.ray.io"
 
 
@@ -116,8 +119,45 @@ class ActionModule(WritingAction):
         )
 
     def _absent(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Remove the deployment; see `plugin_utils/removal.py`."""
+        """Remove the deployment; see `plugin_utils/removal.py`.
+
+        Where the API server is away for longer, and a node pool may be there, that is said and no failure yet: nodes
+        cost money, and what is in the cluster is found again by its labels.
+        """
         inputs = given_inputs(self._loader, "deployment")
+        for pause in (*AWAY_PAUSES, None):
+            try:
+                return self._remove_all(inputs, arguments, task_vars)
+            except Refused as refused:
+                faults = self._away(refused.faults)
+                if not faults or not inputs.settings["oke_cluster_id"]:
+                    raise
+            if pause is not None:
+                self._display.display(f"  {faults[0].line()}; asked again in {pause:.0f} s")
+                time.sleep(pause)
+        unreached = [fault.as_dict() for fault in self._explained(inputs, faults)]
+        nothing: dict[str, Any] = {key: [] for key in ("removed", "kept", "left", "volumes", "load_balancers")}
+        return {"changed": False, **nothing, "unreached": unreached}
+
+    def _away(self, faults: list[Fault]) -> list[Fault]:
+        """Return why the API server is away, [] where it is not; a module that failed for it has words of its own."""
+        if {fault.code for fault in faults} == {"module"}:
+            try:
+                self.cluster.connect().get("/version")
+            except Refused as refused:
+                return self._away(refused.faults)
+        return faults if is_away(faults) else []
+
+    @staticmethod
+    def _explained(inputs: Inputs, faults: list[Fault]) -> list[Fault]:
+        """Return the faults with what the cloud knows of the cluster's endpoint, where the OCI sign-in leads to it."""
+        try:
+            Cluster(inputs.settings).check()
+        except Refused as refused:
+            return refused.faults
+        return faults
+
+    def _remove_all(self, inputs: Inputs, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         name, settings = arguments["name"], inputs.settings
         self.cluster = Cluster(settings, arguments.get("kubeconfig"))
         kubernetes = self.cluster.connect()
@@ -131,7 +171,7 @@ class ActionModule(WritingAction):
             return self.write(items, task_vars, **options)
 
         remover = Remover(write, self._display.display, watching=not self._task.check_mode)
-        return remove_deployment(kubernetes, name, namespace, access, remover)
+        return {**remove_deployment(kubernetes, name, namespace, access, remover), "unreached": []}
 
     def _wait_for_pods(self, kubernetes: Kubernetes, name: str, namespace: str, then: str) -> None:
         """Pods end after their RayCluster is gone; a node taken away from under them would leave them half dead."""

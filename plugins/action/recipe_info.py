@@ -8,12 +8,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ..module_utils.planning.fault import Refused
 from ..module_utils.planning.images import operator_values
 from ..module_utils.planning.model_source import model_options
 from ..module_utils.planning.recipe import converted_recipe, read_inputs
 from ..module_utils.planning.secret_references import named_secrets
 from ..plugin_utils.action import Action
-from ..plugin_utils.cluster import Cluster
+from ..plugin_utils.cluster import Cluster, is_away
 from ..plugin_utils.converted import write_recipe
 from ..plugin_utils.inputs import given_variables
 
@@ -35,7 +36,12 @@ class ActionModule(Action):
         has_cluster = not planning or _names_a_cluster(inputs.settings)
         cluster = Cluster(inputs.settings) if has_cluster else None
         if cluster:
-            cluster.check()
+            try:
+                cluster.check()
+            except Refused as refused:
+                # Undeploy comes to the node pool all the same.
+                if scope != "removal" or not is_away(refused.faults):
+                    raise
         return {
             "changed": changed,
             "name": inputs.name,

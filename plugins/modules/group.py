@@ -91,6 +91,14 @@ left:
   type: list
   elements: dict
   sample: []
+unreached:
+  description:
+    - Why nothing was looked at or removed, as faults, where the API server does not answer. With C(oke_cluster_id) that is no
+      failure, so that the node pool can be removed all the same.
+  returned: when O(state=absent)
+  type: list
+  elements: dict
+  sample: []
 volumes:
   description: OCIDs of the block volumes that its claims had, without those that are kept.
   returned: when O(state=absent)

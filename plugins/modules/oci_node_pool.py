@@ -39,6 +39,16 @@ options:
       - The node pool, with the fields of the OCI API (C(CreateNodePoolDetails)) in snake case.
       - Needed for O(state=present).
     type: dict
+  deployment_name:
+    description:
+      - Name of the deployment as it was written; several of them have one DNS name.
+      - With it, O(state=absent) deletes no pool whose tag C(multinode-inference-name) says another name.
+    type: str
+  name_tag_required:
+    description:
+      - Delete no pool either that does not bear that tag. For when nothing else tells whose pool it is.
+    type: bool
+    default: false
   state:
     description:
       - V(present) makes the pool, or changes it where it differs.
@@ -200,6 +210,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pool 
     differences,
     readable,
     refuse_new_pool,
+    refuse_other_owner,
     update_of,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pools import NodePools
@@ -308,6 +319,8 @@ class OciNodePool:
             if self.wait and not self.module.check_mode:
                 self._await_deletions_under_way()
             return
+        if written := self.module.params["deployment_name"]:
+            refuse_other_owner(pool, written, self.module.params["name_tag_required"])
         self.result["changed"] = self.module.check_mode
         self.result["diff"] = {"before": readable(pool), "after": {}}
         if self.module.check_mode:
@@ -345,6 +358,8 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "cluster_id": {"type": "str"},
         "compartment_id": {"type": "str"},
         "definition": {"type": "dict"},
+        "deployment_name": {"type": "str"},
+        "name_tag_required": {"type": "bool", "default": False},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "wait": {"type": "bool", "default": False},
         "wait_timeout": {"type": "int", "default": 3600},

@@ -181,7 +181,7 @@ def undeploy(results: Results) -> Details:
     """What was removed, and what was left."""
     result, held_up = results.get("undeploy") or {}, results.get("held_up") or {}
     removed = list(dict.fromkeys([*(result.get("removed") or []), *(held_up.get("removed") or [])]))
-    kept = list(result.get("kept") or [])
+    kept = list(dict.fromkeys([*(result.get("kept") or []), *(held_up.get("kept") or [])]))
     pool = results.get("node_pool") or {}
     if pool.get("changed"):
         removed.append(
@@ -191,7 +191,8 @@ def undeploy(results: Results) -> Details:
     lines += [f"kept     {item}" for item in kept]
     rest = results.get("remainder") or {}
     unseen = list(rest.get("unseen") or [])
-    if "remainder" in rest and not rest["remainder"] and not unseen:
+    last = held_up if "left" in held_up else result
+    if "remainder" in rest and not rest["remainder"] and not unseen and not last.get("unreached"):
         lines += ["checked  Oracle Cloud has no node pool, instance, block volume or load balancer of it any more"]
     lines += [f"unseen   {fault['where']}: {fault['found']}; {fault['remedy']}" for fault in unseen]
     return {"removed": removed, "kept": kept, "unseen": unseen}, lines
@@ -202,7 +203,19 @@ def left_behind(results: Results) -> list[dict[str, Any]]:
     held_up = results.get("held_up") or {}
     # Tried a second time, once the nodes were gone.
     last = held_up if "left" in held_up else results.get("undeploy") or {}
-    return [*(last.get("left") or []), *((results.get("remainder") or {}).get("left") or [])]
+    unreached = list(last.get("unreached") or [])
+    if unreached:
+        name = (results.get("recipe") or {}).get("name")
+        fault = Fault(
+            "objects_left",
+            f"Kubernetes objects of {name}",
+            "not looked at, since the API server did not answer: RayCluster, Secrets and, if it had them, block volumes and a "
+            "load balancer, which go on costing money, and a pre-authenticated request of a bucket",
+            "no object of the deployment",
+            "run undeploy again when it answers: they are found by their labels",
+        )
+        unreached.append(fault.as_dict())
+    return [*unreached, *(last.get("left") or []), *((results.get("remainder") or {}).get("left") or [])]
 
 
 def nodes_left(results: Results, faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -324,3 +324,15 @@ def test_a_kubeconfig_of_the_oci_command_line_without_it(
     run = playbooks.run("status", {"kubeconfig": str(tmp_path / "config")})
     assert [fault["code"] for fault in run.faults] == ["kubeconfig_command_missing"], run.output
     assert "leave kubeconfig out" in run.faults[0]["remedy"]
+
+
+@pytest.mark.soak
+def test_undeploy_with_a_private_endpoint_out_of_reach_says_what_it_did_not_look_at(
+    tmp_path: Path, rig: RunningRig, playbooks: Playbooks
+) -> None:
+    answer = rig.steer("POST", "/tenancies", {"node_kind": "kwok", "endpoints": {"private": "127.0.0.1:1"}})
+    settings = {name: value for name, value in answer["settings"].items() if name != "kubeconfig"}
+    run = Playbooks(tmp_path, playbooks.environment, settings).run("undeploy", {"deployment_name": "faraway"})
+    assert run.code != 0 and "Traceback" not in run.output
+    assert [fault["code"] for fault in run.faults] == ["unreachable", "objects_left"], run.output
+    assert run.faults[0]["where"].startswith("private endpoint https://127.0.0.1:1")

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.light_deployment import Deployment
@@ -57,6 +59,33 @@ def test_killed_after_the_objects_were_applied(rig: RunningRig, tenancy: Tenancy
     # Who may not list instances is told, and is not told that none is left.
     assert [fault["code"] for fault in removed.result["unseen"]] == ["cloud_not_found_or_not_authorized"]
     assert "checked  Oracle Cloud" not in removed.output
+
+
+@pytest.mark.soak
+def test_without_an_api_server_the_nodes_go_all_the_same_and_the_rest_with_the_next_run(
+    tmp_path: Path, rig: RunningRig, deployment: Deployment
+) -> None:
+    run = deployment.playbooks.run("deploy", deployment.recipe)
+    assert run.code == 0, run.output
+    kubeconfig = yaml.safe_load(rig.kubeconfig.read_text(encoding="utf-8"))
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        for entry in kubeconfig["clusters"]:
+            entry["cluster"]["server"] = f"https://127.0.0.1:{nobody.getsockname()[1]}"
+        away = tmp_path / "away.kubeconfig"
+        away.write_text(yaml.safe_dump(kubeconfig), encoding="utf-8")
+        removed = deployment.playbooks.run(
+            "undeploy", {"deployment_name": deployment.name, "kubeconfig": str(away)}
+        )  # fmt: skip
+    assert removed.code != 0
+    assert [fault["code"] for fault in removed.faults] == ["unreachable", "objects_left"], removed.output
+    assert removed.result is not None
+    assert removed.result["removed"] == [f"node pool {deployment.name}"]
+    assert "checked  Oracle Cloud" not in removed.output
+    assert not deployment.pools()
+    assert deployment.name in rig.kubectl("get", "rayclusters", "--all-namespaces", "--output", "name")
+    again = deployment.undeploy()
+    assert again.result is not None and f"RayCluster/{deployment.name}" in again.result["removed"]
 
 
 @pytest.mark.soak

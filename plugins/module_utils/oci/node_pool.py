@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..planning.fault import Fault, Refused
-from ..planning.names import CLUSTER_TAG, DEPLOYMENT_TAG
+from ..planning.names import CLUSTER_TAG, DEPLOYMENT_TAG, NAME_TAG
 from .errors import CloudFault, is_beyond_limit, is_out_of_capacity
 
 # Container Engine API, NodePool.lifecycleState; a pool in any other state exists and counts.
@@ -123,6 +123,21 @@ def own_pool(pools: Iterable[dict[str, Any]], name: str, deployment: str, cluste
             ]
         )
     return ours[0] if ours else None
+
+
+def refuse_other_owner(pool: dict[str, Any], deployment_name: str, required: bool) -> None:
+    """Refuse where the pool's tag says another name than the deployment was given, or, if `required`, none."""
+    owner = (pool.get("freeform_tags") or {}).get(NAME_TAG)
+    # A tag's value has at most 256 characters.
+    if owner == deployment_name[:256] or (owner is None and not required):
+        return
+    if owner is None:
+        found = f"{pool['id']} has no freeform tag {NAME_TAG}: whose it is could be told by the RayCluster only"
+        remedy = "run undeploy again when the Kubernetes API answers, or delete the node pool in the console; its nodes go on costing money"
+        raise Refused([Fault("node_pool_owner_unknown", f"node pool {pool['name']}", found, deployment_name, remedy)])
+    found = f"{deployment_name}, and the node pool {pool['id']} is of the deployment {owner}"
+    remedy = f"give deployment_name: {owner} if that one is meant"
+    raise Refused([Fault("name_taken", "deployment_name", found, "the name as its recipe has it", remedy)])
 
 
 def differences(desired: dict[str, Any], observed: dict[str, Any]) -> list[Difference]:

@@ -124,6 +124,30 @@ def test_undeploy_says_what_is_left_and_what_could_not_be_looked_for() -> None:
     assert lines[-1] == "unseen   c: listing instances: 403; allow it"
 
 
+def test_undeploy_without_an_api_server_says_what_it_did_not_look_at() -> None:
+    away = {"code": "unreachable", "where": "Kubernetes API", "found": "no answer", "expected": "", "remedy": ""}
+    nothing = {"removed": [], "kept": [], "left": [], "volumes": [], "load_balancers": []}
+    results: dict[str, Any] = {
+        "recipe": {"name": "a"},
+        "undeploy": {**nothing, "unreached": [away]},
+        "node_pool": {"changed": True, "node_pool": {}},
+        "held_up": {**nothing, "unreached": [away]},
+        "remainder": {"remainder": [], "left": [], "unseen": []},
+    }
+    faults = left_behind(results)
+    assert [fault["code"] for fault in faults] == ["unreachable", "objects_left"]
+    assert "block volumes and a load balancer" in faults[1]["found"] and "again" in faults[1]["remedy"]
+    details, lines = undeploy(results)
+    assert details["removed"] == ["node pool a"]
+    assert not [line for line in lines if line.startswith("checked")]
+    # It came back meanwhile.
+    results["held_up"] = {**nothing, "removed": ["RayCluster/a"], "kept": ["Namespace/a (…)"], "unreached": []}
+    assert left_behind(results) == []
+    details, lines = undeploy(results)
+    assert details["removed"] == ["RayCluster/a", "node pool a"] and details["kept"] == ["Namespace/a (…)"]
+    assert lines[-1].startswith("checked ")
+
+
 def test_undeploy_that_stopped_before_the_node_pool_says_that_nodes_may_bill() -> None:
     recipe = {"name": "llama", "settings": {"oke_cluster_id": "ocid1.cluster.oc1.iad.aaaa"}}
     (fault,) = nodes_left({"recipe": recipe, "undeploy": {"failed": True}, "node_pool": {}}, [])

@@ -193,6 +193,27 @@ def test_foreign_pool_of_the_name_is_left_alone(engine: ContainerEngine) -> None
     assert engine.writes() == 0
 
 
+@pytest.mark.parametrize(
+    ("tagged", "required", "code"),
+    [
+        ("Llama", False, ""),
+        ("Llama", True, ""),
+        ("L_lama", False, "name_taken"),
+        ("", False, ""),
+        ("", True, "node_pool_owner_unknown"),
+    ],
+)
+def test_a_pool_of_another_deployment_of_the_same_dns_name_is_not_deleted(
+    engine: ContainerEngine, tagged: str, required: bool, code: str
+) -> None:
+    name_tag = {"multinode-inference-name": tagged} if tagged else {}
+    engine.add_pool(name="llama", freeform_tags={**TAGS, **name_tag})
+    options = {"name": "llama", "cluster_id": CLUSTER, "state": "absent", "deployment_name": "Llama"}
+    result = run_module(oci_node_pool, {**options, "name_tag_required": required})
+    assert [fault["code"] for fault in result.get("faults", [])] == ([code] if code else [])
+    assert bool(engine.made("delete_node_pool")) == (not code)
+
+
 def test_deleted_pools_do_not_count(engine: ContainerEngine) -> None:
     engine.add_pool(name="llama", freeform_tags=TAGS, lifecycle_state="DELETED")
     engine.add_pool(name="llama", freeform_tags=TAGS, lifecycle_state="DELETING")
