@@ -103,4 +103,5 @@ def _cloud(cluster: dict[str, Any], inputs: Inputs) -> Cloud:
         room=cluster.get("room") or {},
         size=found.size,
         shape=next(iter(cluster["shapes"].values()), None),
+        compute_cluster=cluster.get("compute_cluster") or {},
     )

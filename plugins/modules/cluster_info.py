@@ -25,6 +25,9 @@ options:
     description: Namespace of the KubeRay operator, if it is to be installed.
     type: str
     required: true
+  pull_secret:
+    description: Secret of O(operator_namespace) that an operator that is to be installed pulls its image with.
+    type: str
   helm_binary:
     description: Path of Helm 3. Without it, C(helm) on the search path.
     type: path
@@ -136,6 +139,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "namespace": {"type": "str"},
             "operator_namespace": {"type": "str", "required": True},
+            "pull_secret": {"type": "str", "no_log": False},
             "helm_binary": {"type": "path"},
             "node_shape": {"type": "str"},
             "file_systems": {"type": "bool", "default": False},
@@ -152,6 +156,7 @@ def main() -> None:
             given["helm_binary"],
             f"node.kubernetes.io/instance-type={given['node_shape']}" if given["node_shape"] else "",
             given["file_systems"],
+            given["pull_secret"] or "",
         )
     except Refused as refused:
         module.fail_json(msg=str(refused), faults=[fault.as_dict() for fault in refused.faults])

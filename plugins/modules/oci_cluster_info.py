@@ -49,6 +49,10 @@ options:
     elements: str
     choices: [limits, volumes, capacity, addresses, load_balancer]
     default: []
+  compute_cluster_id:
+    description:
+      - OCID of the compute cluster that the nodes are to be made in. It is read where nodes are still to be made.
+    type: str
   pod_subnet_ids:
     description: OCIDs of subnets whose addresses count, beside those of the cluster's node pools.
     type: list
@@ -171,6 +175,11 @@ cluster:
       elements: dict
       sample: [{"file_system_ocid": "ocid1.filesystem.oc1.iad.aaaa", "mount_target_ocid": "ocid1.mounttarget.oc1.iad.aaaa",
         "ip": "10.0.1.7", "export_path": "/models", "gbps": 1}]
+    compute_cluster:
+      description: Name, availability domain and state of O(compute_cluster_id); empty where it was not read.
+      returned: always
+      type: dict
+      sample: {"name": "rdma", "availability_domain": "Uocm:IAD-AD-1", "lifecycle_state": ACTIVE}
     room:
       description:
         - What the account has left of each thing that was asked for, empty where no node is to be made. C(limits),
@@ -218,7 +227,13 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     connection = connect(module, given["cluster_id"])
     wanted = None
     if given["deployment"]:
-        wanted = Wanted(given["deployment"], given["nodes"] or 0, tuple(given["room"]), tuple(given["pod_subnet_ids"]))
+        wanted = Wanted(
+            given["deployment"],
+            given["nodes"] or 0,
+            tuple(given["room"]),
+            tuple(given["pod_subnet_ids"]),
+            given["compute_cluster_id"] or "",
+        )
     cluster = describe(
         connection, given["cluster_id"], given["compartment_id"] or "", given["node_shape"] or "", wanted
     )
@@ -237,6 +252,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "deployment": {"type": "str"},
         "nodes": {"type": "int"},
         "room": {"type": "list", "elements": "str", "choices": list(CHECKS), "default": []},
+        "compute_cluster_id": {"type": "str"},
         "pod_subnet_ids": {"type": "list", "elements": "str", "default": []},
     }
 

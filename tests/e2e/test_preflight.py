@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import oci
 import pytest
 
 from tests.e2e.conftest import RunningRig, Tenancy
@@ -117,6 +118,26 @@ def test_the_recipes_domain_wins(account: MakeAccount) -> None:
     settings = {"node_pool_availability_domains": [own.domains[2], own.domains[1]]}
     assert domain_of(own.plan(**settings)) == own.domains[1]
     assert domain_of(own.plan(**settings, recipe_availability_domain=own.domains[0])) == own.domains[0]
+
+
+@pytest.mark.soak
+def test_a_compute_cluster_is_there_and_in_the_domain_that_is_given(account: MakeAccount, rig: RunningRig) -> None:
+    own = account()
+    config = oci.config.from_file(own.tenancy.settings["config_file_location"])
+    compute = oci.core.ComputeClient(config, service_endpoint=rig.configuration.oci.endpoint)
+    details = oci.core.models.CreateComputeClusterDetails(
+        compartment_id=own.tenancy.compartment_id, availability_domain=own.domains[1], display_name="rdma"
+    )
+    made = compute.create_compute_cluster(details).data.id
+
+    def planned(cluster: str, domain: str) -> Run:
+        # Not over RDMA: a shape of the rig's tiny model has none.
+        return own.plan(compute_cluster_id=cluster, recipe_availability_domain=domain, rdma="none")
+
+    assert domain_of(planned(made, own.domains[1])) == own.domains[1]
+    assert codes(planned(made, own.domains[0])) == ["compute_cluster_domain"]
+    missing = planned(made[:-4] + "aaaa", own.domains[1])
+    assert codes(missing) == ["cloud_not_found_or_not_authorized"] and "compute-clusters" in missing.faults[0]["remedy"]
 
 
 def test_what_may_not_be_asked_is_a_warning_with_the_policy(account: MakeAccount) -> None:

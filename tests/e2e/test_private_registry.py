@@ -42,7 +42,14 @@ def test_every_image_comes_from_the_registry(
     playbooks = Playbooks(tmp_path, rig.environment(), {**settings, "model_cache": "node"})
     rig.kubectl("create", "namespace", NAME)
     rig.kubectl("-n", NAME, "create", "secret", "docker-registry", "registry", f"--docker-server={REGISTRY}", *LOGIN)
+    login = ("docker-registry", "operators", f"--docker-server={REGISTRY}", *LOGIN)
     try:
+        # Without the Secret nobody would make the group's pods: that is found before nodes are asked for.
+        refused = playbooks.run("plan", recipe)
+        assert [(fault["code"], fault["where"]) for fault in refused.faults] == [
+            ("secret_missing", "kuberay_image_pull_secret")
+        ]
+        rig.kubectl("-n", NAMESPACE, "create", "secret", *login)
         first = playbooks.run("deploy", recipe)
         assert first.code == 0, first.output
         pods = json.loads(rig.kubectl("-n", NAME, "get", "pods", "-o", "json"))["items"]
@@ -56,4 +63,5 @@ def test_every_image_comes_from_the_registry(
     finally:
         removed = playbooks.run("undeploy", recipe)
         rig.kubectl("delete", "namespace", NAME)
+        rig.kubectl("-n", NAMESPACE, "delete", "secret", "operators", "--ignore-not-found")
     assert removed.code == 0, removed.output

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 from ..planning.fault import Fault, Refused
 from ..planning.rights import Right, rights
+from ..planning.secret_references import PULL_KEY, check_references
 from .client import Kubernetes
+from .group import secret_keys
 from .operator import find_helm, find_operator
 
 try:
@@ -50,10 +52,12 @@ def read_surroundings(
     helm_binary: str | None = None,
     node_selector: str = "",
     file_systems: bool = False,
+    pull_secret: str = "",
 ) -> dict[str, Any]:
     """Return what `cluster_info` does, read at once.
 
     name           DNS name of the deployment: its own pods do not count as taking room
+    pull_secret    Secret that an operator that is still to be installed pulls its image with
     node_selector  with it the nodes that it selects are described, with what other pods take of them
     """
     nodes = _unless_forbidden(lambda: kubernetes.items("/api/v1/nodes"))
@@ -74,6 +78,7 @@ def read_surroundings(
         if found is not None and not found["usable"]:
             installing = [right for right in rights(namespace, operator_namespace) if right not in rights(namespace)]
             missing += _missing_rights(kubernetes, threads, installing)
+            against += _pull_secret(kubernetes, operator_namespace, pull_secret)
         described = None
         if node_selector and nodes is not None:
             key, _equals, value = node_selector.partition("=")
@@ -118,6 +123,19 @@ def _operator(kubernetes: Kubernetes, helm_binary: str | None) -> tuple[dict[str
     except Refused as refused:
         return found, refused.faults
     return found, []
+
+
+def _pull_secret(kubernetes: Kubernetes, namespace: str, name: str) -> list[Fault]:
+    """Return a fault where the operator could not pull its image: nodes would wait for pods that nobody makes."""
+    place, found = "kuberay_image_pull_secret", {}
+    if name:
+        keys = _unless_forbidden(lambda: {name: secret_keys(kubernetes, namespace, name)})
+        if keys is None:
+            return []
+        found = keys
+    faults: list[Fault] = []
+    check_references([(place, name, PULL_KEY)] if name else [], namespace, found, faults)
+    return faults
 
 
 def _missing_rights(kubernetes: Kubernetes, threads: ThreadPoolExecutor, wanted: list[Right]) -> list[Right]:

@@ -34,12 +34,14 @@ class Wanted:
     nodes        how many; 0 when not known yet
     checks       what is asked, of `room.CHECKS`
     pod_subnets  given beside those of the other node pools
+    compute_cluster  OCID of the compute cluster that they are to be made in; "" without one
     """
 
     deployment: str
     nodes: int = 0
     checks: tuple[str, ...] = ()
     pod_subnets: tuple[str, ...] = ()
+    compute_cluster: str = ""
 
 
 def read_cluster(connection: Connection, cluster_id: str) -> dict[str, Any]:
@@ -98,6 +100,9 @@ def describe(
         if wanted and shapes and _has_to_grow(pools, wanted, cluster_id):
             subnets = {subnet for pool in pools for subnet in _subnets(pool)} | set(wanted.pod_subnets)
             room = read_room(connection, compartment_id, node_shape, shapes, subnets, wanted.checks)
+        compute_cluster: dict[str, Any] = {}
+        if wanted and wanted.compute_cluster and _has_to_grow(pools, wanted, cluster_id):
+            compute_cluster = _compute_cluster(connection, wanted.compute_cluster)
         return {
             **_summary(cluster, connection.region),
             "node_pools": pools,
@@ -105,6 +110,7 @@ def describe(
             "node_images": images.result() if images else [],
             "shapes": shapes,
             "room": room,
+            "compute_cluster": compute_cluster,
         }
 
 
@@ -127,6 +133,17 @@ def _has_to_grow(pools: list[dict[str, Any]], wanted: Wanted, cluster_id: str) -
 def _subnets(pool: dict[str, Any]) -> list[str]:
     placed = [placement.get("subnet_id", "") for placement in pool["placements"]]
     return [subnet for subnet in [*placed, *pool["pod_network"].get("pod_subnet_ids", [])] if subnet]
+
+
+def _compute_cluster(connection: Connection, compute_cluster_id: str) -> dict[str, Any]:
+    compute = connection.client("compute")
+    with connection.asking("compute", "reading the compute cluster", compute_cluster_id, "read compute-clusters"):
+        found = compute.get_compute_cluster(compute_cluster_id).data
+    return {
+        "name": found.display_name,
+        "availability_domain": found.availability_domain,
+        "lifecycle_state": found.lifecycle_state,
+    }
 
 
 def _summary(cluster: dict[str, Any], region: str) -> dict[str, Any]:

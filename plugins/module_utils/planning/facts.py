@@ -28,6 +28,7 @@ class Cloud:
     room        what the account has left, of `oci_cluster_info`; empty when no node is to be made
     size        nodes that the deployment's own pool has
     shape       the recipe's shape as the compute service lists it; None where it does not
+    compute_cluster  {name, availability_domain, lifecycle_state} of the one that nodes are to be made in; empty without
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Cloud:
     room: Mapping[str, Any] = field(default_factory=dict)
     size: int = 0
     shape: Mapping[str, Any] | None = None
+    compute_cluster: Mapping[str, Any] = field(default_factory=dict)
 
 
 def commit_choice(repository: str, revision: str) -> str:

@@ -86,7 +86,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     network = network_variables(inputs, shape)
     engine = engine_of(inputs, model, memory, (tensor, pipeline), given, network, faults, warnings)
     endpoint = endpoint_of(inputs, faults)
-    check_rdma(inputs, shape, faults, warnings)
+    check_rdma(inputs, shape, facts.cloud.compute_cluster if facts.cloud else {}, faults, warnings)
     against, doubtful = judge_surroundings(facts.surroundings, pod, pipeline)
     faults.extend(against)
     warnings.extend(doubtful)

@@ -14,6 +14,7 @@ from typing import Any
 
 from .fault import Fault
 from .recipe import Inputs
+from .room import short_domain
 from .shapes import Shape
 
 NONE, HOST_NETWORK = "none", "host_network"
@@ -72,8 +73,12 @@ def network_variables(inputs: Inputs, shape: Shape | None) -> dict[str, str]:
     return {**interfaces, **_ROCE, **further, "NCCL_IB_HCA": devices}
 
 
-def check_rdma(inputs: Inputs, shape: Shape | None, faults: list[Fault], warnings: list[Fault]) -> None:
+def check_rdma(
+    inputs: Inputs, shape: Shape | None, found_cluster: Mapping[str, Any], faults: list[Fault], warnings: list[Fault]
+) -> None:
     """What RDMA takes of shape, image and place, and what it gives up.
+
+    found_cluster: the compute cluster as Oracle Cloud has it; empty where it was not asked.
 
     On the host's network the recipe's ports are the node's: those of kubelet and kube-proxy (10248 to 10256) are among the
     ports that are Ray's own, and refused for any recipe.
@@ -82,7 +87,7 @@ def check_rdma(inputs: Inputs, shape: Shape | None, faults: list[Fault], warning
     cluster = settings["compute_cluster_id"]
     ours = settings["node_provisioner"] == "oke"
     if cluster:
-        _check_compute_cluster(cluster, ours, recipe, faults)
+        _check_compute_cluster(cluster, ours, recipe, found_cluster, faults)
     if mode_of(settings) == NONE:
         return
     if shape is not None and shape.name not in _OF_SHAPE:
@@ -113,7 +118,9 @@ def check_rdma(inputs: Inputs, shape: Shape | None, faults: list[Fault], warning
     )
 
 
-def _check_compute_cluster(cluster: str, ours: bool, recipe: Mapping[str, Any], faults: list[Fault]) -> None:
+def _check_compute_cluster(
+    cluster: str, ours: bool, recipe: Mapping[str, Any], found_cluster: Mapping[str, Any], faults: list[Fault]
+) -> None:
     place = "compute_cluster_id"
     if not re.fullmatch(r"ocid1\.computecluster\.[a-z0-9._-]+", cluster):
         faults.append(Fault("ocid", place, "a text that is none", "an OCID, ocid1.computecluster...", "correct it"))
@@ -130,3 +137,12 @@ def _check_compute_cluster(cluster: str, ours: bool, recipe: Mapping[str, Any], 
                 "give the availability domain of the compute cluster",
             )
         )
+    elif found_cluster:
+        given, lies_in = recipe["recipe_availability_domain"], found_cluster["availability_domain"]
+        if given not in (lies_in, short_domain(lies_in)):
+            found = f"{given}, and the compute cluster {found_cluster['name']} lies in {lies_in}"
+            way_out = "give that domain, or another compute cluster"
+            faults.append(Fault("compute_cluster_domain", "recipe_availability_domain", found, lies_in, way_out))
+    if found_cluster and found_cluster["lifecycle_state"] != "ACTIVE":
+        found = f"{found_cluster['name']} is {found_cluster['lifecycle_state']}"
+        faults.append(Fault("compute_cluster", place, found, "ACTIVE", "give the OCID of another one"))

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .fault import Fault
@@ -26,10 +26,19 @@ def check_secrets(
 
     found: the keys of each Secret of the namespace, None for one that is not there; None where nobody looked
     """
-    if found is None:
-        return
+    if found is not None:
+        check_references(_references(recipe), namespace, found, faults)
+
+
+def check_references(
+    references: Iterable[tuple[str, str, str]],
+    namespace: str,
+    found: Mapping[str, Sequence[str] | None],
+    faults: list[Fault],
+) -> None:
+    """The same for references of the caller's: place, name and key of each."""
     missing = set()
-    for place, name, key in _references(recipe):
+    for place, name, key in references:
         keys = found.get(name)
         if keys is None:
             if name not in missing:

@@ -147,6 +147,20 @@ def test_block_volumes_are_listed(account: Account) -> None:
     assert error_of(client.get_volume, made["id"])[0] == 404
 
 
+def test_a_compute_cluster_lies_in_one_availability_domain(account: Account) -> None:
+    if not account.endpoint:
+        pytest.skip("makes a compute cluster, and nothing here removes it")
+    compute, models = account.client(oci.core.ComputeClient), oci.core.models
+    details = models.CreateComputeClusterDetails(
+        compartment_id=account.compartment_id, availability_domain=account.domains()[1], display_name="rdma"
+    )
+    made = compute.create_compute_cluster(details).data
+    found = compute.get_compute_cluster(made.id).data
+    assert (found.display_name, found.lifecycle_state) == ("rdma", "ACTIVE")
+    assert found.availability_domain == account.domains()[1]
+    assert error_of(compute.get_compute_cluster, made.id[:-4] + "aaaa")[0] == 404
+
+
 def test_the_compartment_and_its_tenancy(account: Account) -> None:
     identity = account.client(oci.identity.IdentityClient)
     compartment = identity.get_compartment(account.compartment_id).data

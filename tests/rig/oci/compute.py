@@ -6,7 +6,7 @@ Facts imitated:
 - a capacity report is asked for the tenancy's root compartment; it says AVAILABLE, OUT_OF_HOST_CAPACITY or
   HARDWARE_NOT_SUPPORTED for each shape, and reserves nothing;
 - a node's instance bears the OCID of the node entry; one that failed to launch does not exist;
-- block volumes lie in one availability domain.
+- block volumes and compute clusters lie in one availability domain.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.rig.oci import errors
-from tests.rig.oci.identifiers import REGION_KEY
+from tests.rig.oci.identifiers import REGION_KEY, new_ocid
 from tests.rig.oci.service import Answer, Call, Operations, page
 from tests.rig.oci.shapes import SHAPES
-from tests.rig.oci.state import Node, Tenancy, Volume, now, timestamp
+from tests.rig.oci.state import ComputeCluster, Node, Tenancy, Volume, now, timestamp
 
 PREFIX = "/20160918"
 MANY = 100
@@ -40,12 +40,14 @@ def register(operations: Operations, capacity: Capacity) -> None:
         PREFIX + "/computeCapacityReports",
         create_compute_capacity_report,
     )
+    operations.add("core", "CreateComputeCluster", "POST", PREFIX + "/computeClusters", create_compute_cluster)
     for name, path, handler in (
         ("ListShapes", "/shapes", list_shapes),
         ("ListImages", "/images", list_images),
         ("GetImage", "/images/{image_id}", get_image),
         ("ListInstances", "/instances", list_instances),
         ("GetInstance", "/instances/{instance_id}", get_instance),
+        ("GetComputeCluster", "/computeClusters/{compute_cluster_id}", get_compute_cluster),
         ("ListVolumes", "/volumes", list_volumes),
         ("GetVolume", "/volumes/{volume_id}", get_volume),
     ):
@@ -228,6 +230,44 @@ def _volume(tenancy: Tenancy, volume: Volume) -> dict[str, Any]:
         "vpusPerGB": 10,
         "isHydrated": True,
         "timeCreated": timestamp(volume.created),
+        "freeformTags": {},
+        "definedTags": {},
+    }
+
+
+# --- compute clusters -----------------------------------------------------------------------------------------------
+
+
+async def create_compute_cluster(call: Call) -> Answer:
+    body = call.json()
+    for name in ("compartmentId", "availabilityDomain"):
+        if not body.get(name):
+            raise errors.missing_parameter(name)
+    domain = body["availabilityDomain"]
+    if body["compartmentId"] != call.tenancy.compartment_id or domain not in call.tenancy.domains:
+        raise errors.not_found()
+    ocid = new_ocid("computecluster")
+    name = body.get("displayName") or f"computecluster{timestamp(now())}"
+    made = call.tenancy.compute_clusters[ocid] = ComputeCluster(ocid, name, domain)
+    return Answer(_compute_cluster(call.tenancy, made))
+
+
+async def get_compute_cluster(call: Call) -> Answer:
+    found = call.tenancy.compute_clusters.get(call.parameters["compute_cluster_id"])
+    if found is None:
+        raise errors.not_found()
+    return Answer(_compute_cluster(call.tenancy, found))
+
+
+def _compute_cluster(tenancy: Tenancy, found: ComputeCluster) -> dict[str, Any]:
+    return {
+        "id": found.id,
+        "availabilityDomain": found.availability_domain,
+        "compartmentId": tenancy.compartment_id,
+        "displayName": found.name,
+        "lifecycleState": "ACTIVE",
+        "timeCreated": timestamp(found.created),
+        "timeUpdated": timestamp(found.created),
         "freeformTags": {},
         "definedTags": {},
     }

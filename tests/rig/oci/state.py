@@ -155,6 +155,16 @@ class Volume:
 
 
 @dataclasses.dataclass
+class ComputeCluster:
+    """A group of machines that RDMA connects; without any here."""
+
+    id: str
+    name: str
+    availability_domain: str
+    created: datetime = dataclasses.field(default_factory=now)
+
+
+@dataclasses.dataclass
 class LoadBalancer:
     """A load balancer, as the cluster's cloud controller reported it."""
 
@@ -203,6 +213,7 @@ class Tenancy:
     pools: dict[str, NodePool] = dataclasses.field(default_factory=dict)
     work_requests: dict[str, WorkRequest] = dataclasses.field(default_factory=dict)
     volumes: dict[str, Volume] = dataclasses.field(default_factory=dict)
+    compute_clusters: dict[str, ComputeCluster] = dataclasses.field(default_factory=dict)
     load_balancers: dict[str, LoadBalancer] = dataclasses.field(default_factory=dict)
     limits: dict[str, int] = dataclasses.field(default_factory=dict)
     """service limit -> how much the account may have of it, where it is not the default"""

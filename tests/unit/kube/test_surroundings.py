@@ -56,7 +56,14 @@ OPERATOR = {
 class Cluster:
     """Lists by the last part of their path; a list that is missing is forbidden. `allowed` answers reviews."""
 
-    def __init__(self, allowed: Any = lambda right: True, crd: Any = None, **lists: list[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        allowed: Any = lambda right: True,
+        crd: Any = None,
+        secret: dict[str, Any] | None = None,
+        **lists: list[dict[str, Any]],
+    ) -> None:
+        self._secret = secret
         self._lists = {"deployments": [], "daemonsets": [], "storageclasses": [], "pods": [], "nodes": [], **lists}
         self._allowed = allowed
         self._crd = crd
@@ -71,7 +78,7 @@ class Cluster:
         return found
 
     def get(self, path: str, **_query: Any) -> Any:
-        return self._crd
+        return self._secret if "/secrets/" in path else self._crd
 
     def allows(self, attributes: dict[str, str]) -> bool:
         self.asked.append(attributes)
@@ -154,3 +161,19 @@ def test_the_fields_of_a_raycluster_are_those_of_the_installed_definition() -> N
     found = read(Cluster(crd={"spec": {"versions": [{"name": "v1", "schema": schema}]}}))
     assert found["operator_available"]
     assert found["raycluster_fields"] == ["authOptions", "headGroupSpec", "rayVersion"]
+
+
+def test_the_operators_image_can_be_pulled_before_it_is_installed() -> None:
+    def against(cluster: Cluster) -> list[tuple[str, str]]:
+        found = read_surroundings(cluster, "llama", "llama", "rays", "true", pull_secret="registry")  # type: ignore[arg-type]
+        return [(fault["code"], fault["where"]) for fault in found["operator_faults"]]
+
+    place = "kuberay_image_pull_secret"
+    helm = against(Cluster(secret={"data": {".dockerconfigjson": "e30="}}))
+    assert place not in [where for _code, where in helm]
+    assert [entry for entry in against(Cluster()) if entry not in helm] == [("secret_missing", place)]
+    opaque = against(Cluster(secret={"data": {"password": "e30="}}))
+    assert [entry for entry in opaque if entry not in helm] == [("secret_key_missing", place)]
+    fields = {"spec": {"properties": {"authOptions": {}}}}
+    schema = {"name": "v1", "schema": {"openAPIV3Schema": {"properties": fields}}}
+    assert against(Cluster(crd={"spec": {"versions": [schema]}})) == [], "one that is there has its image"

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.planning.manifests.objects import render
 
-from .plans import plan
+from .plans import facts, plan
 from .test_storage import H100
 
 IMAGE = "ocid1.image.oc1.iad.rdma"
@@ -92,6 +92,27 @@ def test_a_compute_cluster_means_rdma_in_its_own_domain() -> None:
     assert made["pod"]["rdma"] == "host_network" and made["other_placements"] == []
     assert refused(**given) == [("compute_cluster_domain", "recipe_availability_domain")]
     assert plan(**given | {"rdma": "none"}, recipe_availability_domain="x:IAD-AD-1")["pod"]["rdma"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("domain", "state", "faults"),
+    [
+        ("x:IAD-AD-1", "ACTIVE", []),
+        ("x:IAD-AD-2", "ACTIVE", [("compute_cluster_domain", "recipe_availability_domain")]),
+        ("x:IAD-AD-1", "DELETED", [("compute_cluster", "compute_cluster_id")]),
+    ],
+)
+def test_the_compute_cluster_is_as_oracle_cloud_has_it(domain: str, state: str, faults: list[tuple[str, str]]) -> None:
+    given = {**H100, "recipe_node_image_ocid": IMAGE, "compute_cluster_id": CLUSTER}
+    found = facts()
+    assert found.cloud is not None
+    found.cloud.compute_cluster = {"name": "rdma", "availability_domain": domain, "lifecycle_state": state}
+    if not faults:
+        plan(found, **given, recipe_availability_domain="IAD-AD-1")
+        return
+    with pytest.raises(Refused) as refusal:
+        plan(found, **given, recipe_availability_domain="x:IAD-AD-1")
+    assert [(fault.code, fault.where) for fault in refusal.value.faults] == faults
 
 
 def test_policies_do_not_hold_there_which_is_said() -> None:

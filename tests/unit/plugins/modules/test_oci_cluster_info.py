@@ -61,6 +61,14 @@ class Compute:
         name = "VM.GPU.A10.1" if availability_domain == DOMAINS[1] else "VM.Standard.E5.Flex"
         return Response([oci.core.models.Shape(shape=name, gpus=1, quota_names=["gpu-a10-count"])])
 
+    def get_compute_cluster(self, compute_cluster_id: str) -> Response:
+        if compute_cluster_id != "rdma":
+            raise service_error(404, "NotAuthorizedOrNotFound", service="compute")
+        found = oci.core.models.ComputeCluster(
+            id="rdma", display_name="rdma", availability_domain=DOMAINS[1], lifecycle_state="ACTIVE"
+        )
+        return Response(found)
+
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
@@ -99,6 +107,20 @@ def test_cluster(account: SimpleNamespace) -> None:
     assert cluster["node_images"] == [{"image_id": "image", "name": "Oracle-Linux-OKE-1.34.1-1"}]
     assert list(cluster["shapes"]) == [DOMAINS[1]]
     assert cluster["shapes"][DOMAINS[1]]["quota_names"] == ["gpu-a10-count"]
+
+
+def test_the_compute_cluster_is_read_while_nodes_are_to_be_made(account: SimpleNamespace) -> None:
+    options = {"node_shape": "VM.GPU.A10.1", "deployment": "llama", "nodes": 2, "compute_cluster_id": "rdma"}
+    assert ask(**options)["cluster"]["compute_cluster"] == {
+        "name": "rdma",
+        "availability_domain": DOMAINS[1],
+        "lifecycle_state": "ACTIVE",
+    }
+    (fault,) = ask(**{**options, "compute_cluster_id": "other"})["faults"]
+    assert fault["code"] == "cloud_not_found_or_not_authorized" and "compute-clusters" in fault["remedy"]
+    tags = {"multinode-inference-deployment": "llama", "multinode-inference-cluster": CLUSTER}
+    account.container_engine.add_pool(name="llama", freeform_tags=tags, node_config_details={"size": 2})
+    assert ask(**{**options, "compute_cluster_id": "other"})["cluster"]["compute_cluster"] == {}
 
 
 def test_without_a_shape_fewer_calls(account: SimpleNamespace) -> None:
