@@ -102,6 +102,7 @@ def _cloud(cluster: dict[str, Any], inputs: Inputs) -> Cloud:
         placements=found.placements,
         room=cluster.get("room") or {},
         size=found.size,
+        domains=found.domains,
         shape=next(iter(cluster["shapes"].values()), None),
         compute_cluster=cluster.get("compute_cluster") or {},
     )

@@ -56,6 +56,7 @@ class Discovery:
     placements  where the pool may go, {placement_configs, nsg_ids, why}, the one in `values` first; nsg_ids only where they
                 follow the subnet
     size        nodes that the deployment's own pool has
+    domains     availability domains of that pool's placement
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -64,6 +65,7 @@ class Discovery:
     faults: list[Fault] = field(default_factory=list)
     placements: list[dict[str, Any]] = field(default_factory=list)
     size: int = 0
+    domains: list[str] = field(default_factory=list)
 
 
 def discover(cluster: dict[str, Any], wishes: Wishes) -> Discovery:
@@ -73,6 +75,7 @@ def discover(cluster: dict[str, Any], wishes: Wishes) -> Discovery:
     own = own_pool(cluster["node_pools"], name, wishes.deployment, cluster["id"])
     chooser = _Chooser(cluster, wishes, own, found)
     found.size = own.get("size", 0) if own else 0
+    found.domains = [entry["availability_domain"] for entry in (own or {}).get("placements") or []]
     chooser.compartment()
     chooser.version()
     chooser.image()

@@ -27,6 +27,7 @@ class Cloud:
     others      the placement_configs of those among them where it may go when there are no hosts, best first
     room        what the account has left, of `oci_cluster_info`; empty when no node is to be made
     size        nodes that the deployment's own pool has
+    domains     availability domains of that pool's placement
     shape       the recipe's shape as the compute service lists it; None where it does not
     compute_cluster  {name, availability_domain, lifecycle_state} of the one that nodes are to be made in; empty without
     """
@@ -39,6 +40,7 @@ class Cloud:
     placements: Sequence[Mapping[str, Any]] = ()
     room: Mapping[str, Any] = field(default_factory=dict)
     size: int = 0
+    domains: Sequence[str] = ()
     shape: Mapping[str, Any] | None = None
     compute_cluster: Mapping[str, Any] = field(default_factory=dict)
 

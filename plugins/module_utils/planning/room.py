@@ -8,7 +8,7 @@ Only what was asked for is judged (`oci/room.py`): what a recipe skips is not th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,7 +54,7 @@ def place(cloud: Cloud, need: Need) -> tuple[Cloud, list[Fault], list[Fault]]:
     settled = replace(settled, others=[placement["placement_configs"] for placement in others])
     if need.nodes <= 0:
         return settled, [], []
-    faults: list[Fault] = []
+    faults: list[Fault] = _split(chosen, cloud.domains if cloud.size else ())
     if _short(cloud.room, _domain(chosen), need):
         domains = [_domain(placement) for placement in (cloud.placements if not cloud.size else [chosen])]
         faults += _shortages(cloud.room, domains, need)
@@ -75,6 +75,28 @@ def short_domain(name: str) -> str:
 
 def _domain(placement: Mapping[str, Any]) -> str:
     return str(placement["placement_configs"][0]["availability_domain"])
+
+
+def _split(placement: Mapping[str, Any], standing: Sequence[str]) -> list[Fault]:
+    """Return a fault where further nodes would lie in another domain than those that there are, or might.
+
+    standing: domains of the pool that has nodes. Somebody may have given it several: the service spreads nodes over them.
+    """
+    domains = list(dict.fromkeys(str(config["availability_domain"]) for config in placement["placement_configs"]))
+    if len(domains) > 1:
+        found = f"the node pool's placement names {_named(domains)}: further nodes would come in any of them"
+        remedy = "name the one that its nodes are in with recipe_availability_domain"
+    elif standing and domains[0] not in standing:
+        found = f"further nodes in {_named(domains)}, and those that there are in {_named(standing)}"
+        remedy = "leave out what asks for another domain, or undeploy first"
+    else:
+        return []
+    expected = "one availability domain for all nodes of a group"
+    return [Fault("node_pool_split", "recipe_availability_domain", found, expected, remedy)]
+
+
+def _named(domains: Iterable[str]) -> str:
+    return ", ".join(map(short_domain, domains))
 
 
 def _rank(room: Mapping[str, Any], domain: str, need: Need) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,6 +60,22 @@ def domain_of(settled: Cloud) -> str:
 
 def codes(faults: Any) -> list[str]:
     return [fault.code for fault in faults]
+
+
+def test_a_pool_that_somebody_gave_several_domains_is_not_grown_over_them() -> None:
+    found = cloud(room(), size=2)
+    both = [{"availability_domain": name, "subnet_id": "workers"} for name in DOMAINS[:2]]
+    found.placements = [{**found.placements[0], "placement_configs": both}, *found.placements[2:]]
+    (fault,) = place(found, NEED)[1]
+    assert fault.code == "node_pool_split" and "IAD-AD-1, IAD-AD-2" in fault.found
+    assert place(found, replace(NEED, nodes=0))[1] == [], "nodes that are there serve"
+    elsewhere = cloud(room(), size=2, domains=[DOMAINS[1]])
+    assert codes(place(elsewhere, NEED)[1]) == ["node_pool_split"]
+    assert place(cloud(room(), domains=[DOMAINS[1]]), NEED)[1] == [], "a pool without nodes goes anywhere"
+    assert place(cloud(room(), size=2, domains=DOMAINS[:2]), NEED)[1] == [], "the one of its domains that was named"
+    subnets = [{"availability_domain": DOMAINS[0], "subnet_id": name} for name in ("workers", "more")]
+    found.placements = [{**found.placements[0], "placement_configs": subnets}]
+    assert place(found, NEED)[1] == []
 
 
 @pytest.mark.parametrize(
