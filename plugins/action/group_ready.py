@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from ..module_utils.clock import moment
 from ..module_utils.kube.group import Observer, read_secret
+from ..module_utils.planning.costs import bill
 from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.names import object_names
 from ..module_utils.planning.observation import Judgement, Observation, head_pod, judge, readable_seconds
@@ -62,7 +63,7 @@ class ActionModule(Action):
                 "--output jsonpath='{.data.api_key}' | base64 --decode"
             ),
         }
-        result.update(self._endpoint(kubernetes, plan, key, watch, deadline))
+        result.update(self._endpoint(kubernetes, plan, key, deadline))
         result["timeline"] = self._timeline.entries
         return result
 
@@ -98,15 +99,13 @@ class ActionModule(Action):
                             step.phase if step else "token",
                             f"{text}, {readable_seconds(self._lines.age())} after the wait began",
                             "a completion by then (wait_timeout_minutes)",
-                            _remedy("look at the logs playbook; running deploy again waits on", watch),
+                            _remedy("look at the logs playbook; running deploy again waits on", plan),
                         )
                     ]
                 )
             time.sleep(POLL_SECONDS)
 
-    def _endpoint(
-        self, kubernetes: Any, plan: dict[str, Any], key: str, watch: NodeWatch, deadline: float
-    ) -> dict[str, Any]:
+    def _endpoint(self, kubernetes: Any, plan: dict[str, Any], key: str, deadline: float) -> dict[str, Any]:
         """Wait until the endpoint answers a completion from here too, and return its URLs."""
         if plan["endpoint"]["exposure"] == "none":
             return {}
@@ -136,7 +135,7 @@ class ActionModule(Action):
                             "endpoint",
                             problem,
                             "an answer by then (wait_timeout_minutes)",
-                            _remedy("look at the Service's events", watch),
+                            _remedy("look at the Service's events", plan),
                         )
                     ]
                 )
@@ -158,9 +157,9 @@ class ActionModule(Action):
         }
 
 
-def _remedy(words: str, watch: NodeWatch) -> str:
+def _remedy(words: str, plan: dict[str, Any]) -> str:
     """Say also what the nodes cost that nobody waits for any more."""
-    return "; ".join(part for part in (words, watch.bill) if part)
+    return "; ".join(part for part in (words, bill(plan)) if part)
 
 
 def _completion(observation: Observation) -> str | None:

@@ -17,7 +17,7 @@ from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.page import page
 from ..plugin_utils.action import Action, fault_of
 from ..plugin_utils.inputs import given_variables
-from ..plugin_utils.results import OF_PLAYBOOK, left_behind, nodes_left, not_ready, timeline
+from ..plugin_utils.results import OF_PLAYBOOK, left_behind, nodes_cost, nodes_left, not_ready, timeline
 
 SCHEMA = 1
 
@@ -61,6 +61,11 @@ class ActionModule(Action):
             result["ok"] = not result["faults"]
         elif playbook == "undeploy":
             result["faults"] = [*faults, *nodes_left(results, faults)]
+        if playbook == "deploy" and failed is not None and not self._task.check_mode:
+            costing = nodes_cost(results, faults)
+            result["warnings"] += costing
+            for fault in costing:
+                self._display.warning(fault_of(fault).line())
         self._write("result_file", json.dumps(result, indent=2) + "\n")
         if playbook == "plan" and plan:
             self._write("html_file", page(plan))

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -62,19 +61,6 @@ class NodeWatch:
     def emptying(self) -> bool:
         """Whether the pool is on its way to zero, or will be; not if nothing was seen of it for long."""
         return self._repair.emptying and time.monotonic() - self._seen < EMPTY_SECONDS
-
-    @property
-    def bill(self) -> str:
-        """What goes on billing when the wait ends, at what price, and what ends it; "" where the nodes are not ours."""
-        if self._pool is None:
-            return ""
-        nodes, name = self._plan["nodes"], self._plan["deployment"]["deployment_name"]
-        price = self._repair.limits.usd_per_node_hour
-        words = "bill" if price is None else f"cost {price * nodes['count']:.2f} US dollars an hour"
-        return (
-            f"{nodes['count']} x {nodes['shape']} {words} until undeploy: "
-            f"ansible-playbook multinode.inference.undeploy -e deployment_name={shlex.quote(name)} -e @settings.yml"
-        )
 
     def look(self, observation: Observation, nodes_ready: bool, left: float) -> str:
         """Return what to add to the wait's line, "" where the nodes are as they should be. Raises Refused.

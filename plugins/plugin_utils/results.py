@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from ..module_utils.planning.costs import bill
 from ..module_utils.planning.description import describe
 from ..module_utils.planning.fault import Fault
 from ..module_utils.planning.names import DEPLOYMENT_TAG
@@ -236,6 +237,22 @@ def nodes_left(results: Results, faults: Sequence[Mapping[str, Any]]) -> list[di
         "mend what stopped it and run undeploy again, or delete the node pool in the console",
     )
     return [fault.as_dict()]
+
+
+def nodes_cost(results: Results, faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a warning where deploy stopped after nodes were asked for, and its faults do not say that they bill.
+
+    faults: what it stopped for.
+    """
+    plan = (results.get("preflight") or {}).get("plan") or {}
+    said = {"timeout", "group_incomplete", "node_pool_released", "node_pool_not_released"}
+    if not (results.get("node_pool") or {}).get("node_pool") or said & {str(fault.get("code")) for fault in faults}:
+        return []
+    if not (words := bill(plan)):
+        return []
+    return [
+        Fault("nodes_cost_money", "node pool", words, "", "deploy goes on with them when it is run again").as_dict()
+    ]
 
 
 def logs(results: Results) -> Details:

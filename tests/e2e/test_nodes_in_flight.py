@@ -175,7 +175,7 @@ def test_a_launch_that_outlasts_the_wait_is_kept_while_it_is_young_and_then_give
     kept = flight.deploy(**patient)
     (fault,) = kept.faults
     assert fault["code"] == "timeout", kept.output
-    assert "US dollars an hour until undeploy" in fault["remedy"]
+    assert "US dollars an hour with their volumes until undeploy" in fault["remedy"]
     assert f"multinode.inference.undeploy -e deployment_name={flight.name}" in fault["remedy"]
     assert flight.pool()["size"] == 2 and not flight.calls("UpdateNodePool")
 

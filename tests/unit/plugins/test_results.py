@@ -7,12 +7,14 @@ from typing import Any
 
 from ansible_collections.multinode.inference.plugins.plugin_utils.results import (
     left_behind,
+    nodes_cost,
     nodes_left,
     not_ready,
     status,
     timeline,
     undeploy,
 )
+from tests.unit.planning.plans import plan
 
 
 def at(second: int) -> str:
@@ -146,6 +148,21 @@ def test_undeploy_without_an_api_server_says_what_it_did_not_look_at() -> None:
     details, lines = undeploy(results)
     assert details["removed"] == ["RayCluster/a", "node pool a"] and details["kept"] == ["Namespace/a (…)"]
     assert lines[-1].startswith("checked ")
+
+
+def test_a_deploy_that_failed_says_what_its_nodes_cost_where_its_faults_do_not() -> None:
+    prices = {"gpu_hour": "2", "volume_gb_month": "0", "volume_vpu_month": "0"}
+    results: dict[str, Any] = {"preflight": {"plan": plan(prices=prices)}, "node_pool": {"node_pool": {"id": "pool"}}}
+    (warning,) = nodes_cost(results, [{"code": "engine_failed"}])
+    assert warning["found"] == (
+        "4 x VM.GPU.A10.2 cost 16.00 US dollars an hour with their volumes until undeploy: "
+        "ansible-playbook multinode.inference.undeploy -e deployment_name=raycluster_vm_test -e @settings.yml"
+    )
+    assert nodes_cost(results, [{"code": "timeout"}]) == []
+    assert nodes_cost({**results, "node_pool": {}}, [{"code": "cloud_conflict"}]) == [], "none were asked for"
+    assert nodes_cost({"preflight": {}}, [{"code": "right_missing"}]) == []
+    on_nodes_there = {"preflight": {"plan": {**plan(), "node_pool": None}}, "node_pool": {"node_pool": {}}}
+    assert nodes_cost(on_nodes_there, [{"code": "engine_failed"}]) == []
 
 
 def test_undeploy_that_stopped_before_the_node_pool_says_that_nodes_may_bill() -> None:
