@@ -20,19 +20,21 @@ from tests.rig.configuration import rig_directory
 from tests.tools.setup import REPOSITORY
 
 PYTEST = (sys.executable, "-m", "pytest", "--color=no")
+TWO_PROCESSES = ("-n", "2")  # as many as the smallest machine has cores
 
 PARTS: dict[str, tuple[str, ...]] = {
     "style": (sys.executable, "-m", "tests.tools.lint", "--quick"),
     "lint": (sys.executable, "-m", "tests.tools.lint"),
     "rig-up": (sys.executable, "-m", "tests.rig", "up"),
     "rig-down": (sys.executable, "-m", "tests.rig", "down"),
-    "unit": (*PYTEST, "-q", "tests/unit"),
-    "unit-quick": (*PYTEST, "-q", "-m", "not processes", "tests/unit"),
+    "unit": (*PYTEST, *TWO_PROCESSES, "-q", "tests/unit"),
+    "unit-quick": (*PYTEST, *TWO_PROCESSES, "-q", "-m", "not processes", "tests/unit"),
     "molecule": (sys.executable, "-m", "tests.tools.molecule"),
     "e2e": (*PYTEST, "-v", "--durations=10", "-m", "not soak and not packaging", "tests/e2e"),
-    "alone": (*PYTEST, "-v", "--durations=5", "-m", "cluster and not soak", "tests/e2e"),
-    "pairs": (
-        *(*PYTEST, "-v", "--durations=25", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"),
+    "e2e-cluster": (*PYTEST, "-v", "--durations=5", "-m", "cluster and not soak", "tests/e2e"),
+    "e2e-others": (
+        # tests/e2e/conftest.py says which tests stay together, and in which order
+        *(*PYTEST, *TWO_PROCESSES, "--dist", "loadgroup", "--no-loadscope-reorder", "-v", "--durations=25"),
         *("-m", "not cluster and not soak and not packaging", "tests/e2e"),
     ),
     "packaging": (*PYTEST, "-v", "--durations=10", "-m", "packaging and not soak", "tests/e2e/test_packaging.py"),
@@ -41,7 +43,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 
 GROUPS = {
-    "all": ("lint", "unit", "rig-up", "packaging", "molecule", "alone", "pairs", "rig-down"),
+    "all": ("lint", "unit", "rig-up", "packaging", "molecule", "e2e-cluster", "e2e-others", "rig-down"),
     "quick": ("style", "unit-quick"),
     "soak": ("properties", "rig-up", "long", "rig-down"),
 }
@@ -103,7 +105,7 @@ def main() -> int:
     print("\n===== how long each part took =====")
     for outcome in outcomes:
         verdict = "ok" if outcome.good else "FAILED"
-        print(f"{outcome.part:<10} {outcome.seconds:7.1f} s  {verdict:<7} {outcome.closing}")
+        print(f"{outcome.part:<12} {outcome.seconds:7.1f} s  {verdict:<7} {outcome.closing}")
     failed = [outcome.part for outcome in outcomes if not outcome.good]
     if failed:
         print(f"failed: {', '.join(failed)}")
