@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests.rig import access
 from tests.rig.configuration import REPOSITORY, Rig, rig_directory
 
 STARTED_BY_TESTS = "started-by-tests"
+# Files whose tests start real Ray: two such groups at once would starve two cores.
+REAL_RAY = ("test_deploy.py", "test_healing.py", "test_supported_cores.py", "test_vllm.py")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,13 +101,26 @@ def tenancy(rig: RunningRig) -> Tenancy:
     return Tenancy(answer["compartment_id"], answer["oke_cluster_id"], answer["settings"], answer)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def together(nodeid: str) -> str:
+    """What a test runs together with, on one worker of pytest-xdist: its file's others, or all of those that start real Ray."""
+    file = nodeid.partition("::")[0]
+    return "real Ray" if Path(file).name in REAL_RAY else file
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run a file's tests on one worker, and all that start real Ray on the same, first: two such groups would starve two cores."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """The longest first: those on real Ray, so that the other worker has the rest to choose from."""
+    items.sort(key=lambda item: together(item.nodeid) != "real Ray")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Hand out tests by `together`."""
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return together(nodeid)
+
+    return Scheduling(config, log)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -21,8 +21,6 @@ from tests.e2e.playbooks import Playbooks, Run
 from tests.rig import samples
 from tests.rig.configuration import REPOSITORY
 
-pytestmark = pytest.mark.ray
-
 NAME = "e2e_way"
 DNS_NAME = "e2eway"
 

@@ -21,8 +21,6 @@ from tests.e2e.playbooks import Playbooks
 from tests.e2e.served_group import ServedGroup, cause, is_ready, restarts, wait
 from tests.rig import samples
 
-pytestmark = pytest.mark.ray
-
 NAME = "healing"
 # After so many restarts within ten minutes the kubelet pauses for more than a minute before the next.
 RESTARTS_TO_BEAR = 3

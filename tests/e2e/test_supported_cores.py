@@ -13,7 +13,7 @@ from tests.rig import samples
 from tests.tools.environments import environment, find_python
 from tests.tools.setup import REPOSITORY
 
-pytestmark = [pytest.mark.ray, pytest.mark.soak]
+pytestmark = pytest.mark.soak
 
 # The version of the lock is what all other tests run.
 CORES = [("2.17", "3.10"), ("2.18", "3.11"), ("2.20", "3.12")]

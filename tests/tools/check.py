@@ -34,11 +34,11 @@ PARTS: dict[str, tuple[str, ...]] = {
     "e2e-cluster": (*PYTEST, "-v", "--durations=5", "-m", "cluster and not soak", "tests/e2e"),
     "e2e-others": (
         # tests/e2e/conftest.py says which tests stay together, and in which order
-        *(*PYTEST, *TWO_PROCESSES, "--dist", "loadgroup", "--no-loadscope-reorder", "-v", "--durations=25"),
+        *(*PYTEST, *TWO_PROCESSES, "--no-loadscope-reorder", "-v", "--durations=25"),
         *("-m", "not cluster and not soak and not packaging", "tests/e2e"),
     ),
     "packaging": (*PYTEST, "-v", "--durations=10", "-m", "packaging and not soak", "tests/e2e/test_packaging.py"),
-    "properties": ("env", "HYPOTHESIS_PROFILE=soak", *PYTEST, "-q", "-m", "hypothesis", "tests/unit"),
+    "properties": ("env", "HYPOTHESIS_PROFILE=soak", *PYTEST, *TWO_PROCESSES, "-q", "-m", "hypothesis", "tests/unit"),
     "long": (*PYTEST, "-v", "--durations=10", "-m", "soak", "tests"),
 }
 
