@@ -46,7 +46,7 @@ def test_a_service_account_token_is_accepted(rig, namespace: str) -> None:
 
 
 def test_every_namespace_gets_the_authority(rig, namespace: str) -> None:
-    rig.kubectl("wait", "--for=create", "configmap/kube-root-ca.crt", "-n", namespace, "--timeout=30s")
+    rig.kubectl("wait", "--for=create", "configmap/kube-root-ca.crt", "-n", namespace, "--timeout=100s")
 
 
 def test_the_default_storage_class_is_block_volume(rig) -> None:
@@ -77,7 +77,7 @@ def test_a_pod_on_a_fake_node_is_played_and_others_are_left_alone(rig, namespace
         _apply(
             rig, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod", "namespace": namespace}, "spec": spec}
         )
-        rig.kubectl("wait", "--for=condition=Ready", "pod/pod", "-n", namespace, "--timeout=30s")
+        rig.kubectl("wait", "--for=condition=Ready", "pod/pod", "-n", namespace, "--timeout=100s")
         assert (
             rig.kubectl("get", "pod", "pod", "-n", namespace, "-o", "jsonpath={.spec.nodeName}")
             == f"{namespace}-played"

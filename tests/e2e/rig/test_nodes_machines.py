@@ -82,11 +82,10 @@ def gpu_pod(namespace: Namespace, name: str, node_name: str, text: str, gpus: in
 
 def test_a_node_joins_and_is_initialized(rig: RunningRig, make_node: Callable[[], str]) -> None:
     name = make_node()
-    wait("Ready", lambda: is_ready(rig, name), 10)
+    wait("Ready", lambda: is_ready(rig, name))
     wait(
         "the cloud's word",
         lambda: all(taint["key"] != UNINITIALIZED for taint in node(rig, name)["spec"]["taints"]),
-        10,
     )
     found = node(rig, name)
     assert {"type": "InternalIP", "address": name} in found["status"]["addresses"]
@@ -98,7 +97,7 @@ def test_a_node_joins_and_is_initialized(rig: RunningRig, make_node: Callable[[]
 
 def test_each_pod_sees_gpus_of_its_own(rig: RunningRig, make_node: Callable[[], str], namespace: Namespace) -> None:
     name = make_node()
-    wait("Ready", lambda: is_ready(rig, name), 10)
+    wait("Ready", lambda: is_ready(rig, name))
     gpus = {"status": {"capacity": {GPU: "2"}, "allocatable": {GPU: "2"}}}
     rig.kubectl("patch", "node", name, "--subresource=status", "-p", json.dumps(gpus))
     for pod in ("one", "two"):
@@ -122,7 +121,7 @@ def test_a_node_that_dies_stops_talking_and_its_pods_are_gone(
     gpu_pod(namespace, pod, name, "sleep 1000", gpus=0)
     wait("its process", lambda: processes(pod))
     rig.kubectl("annotate", "node", name, "rig.multinode.inference/dead=true")
-    wait("the end of its process", lambda: not processes(pod), 10)
+    wait("the end of its process", lambda: not processes(pod))
     wait("the control plane's notice", lambda: not is_ready(rig, name), 90)
     assert namespace.status(pod)["phase"] == "Running"
     rig.kubectl("delete", "node", name)
@@ -137,4 +136,4 @@ def test_a_node_that_is_removed_takes_its_pods_along(
     gpu_pod(namespace, pod, name, "trap '' TERM; sleep 1000", gpus=0)
     wait("its process", lambda: processes(pod))
     rig.kubectl("delete", "node", name)
-    wait("the end of its process", lambda: not processes(pod), 10)
+    wait("the end of its process", lambda: not processes(pod))

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The operator is installed by a deploy, also where another deploy is at it, or was killed at it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import RunningRig, Tenancy
+from tests.e2e.light_deployment import Deployment
+from tests.e2e.rig.ray_clusters import NAMESPACE, OPERATOR
+
+pytestmark = [pytest.mark.cluster, pytest.mark.soak]
+NAMES = ("first-of-two", "second-of-two")
+RELEASE = f"sh.helm.release.v1.{OPERATOR}.v1"
+
+
+@pytest.fixture
+def deployments(rig: RunningRig, tenancy: Tenancy, tmp_path: Path) -> Iterator[list[Deployment]]:
+    """Two deployments that are still to be made, and no operator; what is left of them goes at the end."""
+    helm = [str(rig.directory / "bin" / "helm"), "--kubeconfig", str(rig.kubeconfig), "-n", NAMESPACE]
+    subprocess.run([*helm, "uninstall", OPERATOR, "--wait", "--ignore-not-found"], check=True, capture_output=True)
+    made = []
+    for name in NAMES:
+        folder = tmp_path / name
+        folder.mkdir()
+        made.append(Deployment(name, folder, rig, tenancy))
+    yield made
+    for deployment in made:
+        deployment.playbooks.run("undeploy", {"deployment_name": deployment.name})
+
+
+def operators(rig: RunningRig) -> list[str]:
+    return rig.kubectl("get", "deployments", "-n", NAMESPACE, "-o", "name").split()
+
+
+def test_two_deployments_at_the_same_moment_both_serve(deployments: list[Deployment], rig: RunningRig) -> None:
+    with ThreadPoolExecutor(len(deployments)) as runs:
+        ended = list(runs.map(lambda deployment: deployment.playbooks.run("deploy", deployment.recipe), deployments))
+    for run in ended:
+        assert run.code == 0, run.output
+    assert operators(rig) == [f"deployment.apps/{OPERATOR}"]
+
+
+def test_a_release_that_a_killed_helm_left_is_made_anew(deployments: list[Deployment], rig: RunningRig) -> None:
+    """Helm writes its record first, then the objects: killed in between, it would refuse the release for ever."""
+    helm = [str(rig.directory / "bin" / "helm"), "--kubeconfig", str(rig.kubeconfig), "-n", NAMESPACE]
+    chart = rig.directory / "charts" / OPERATOR
+    install = ["install", OPERATOR, str(chart), "--create-namespace", "--skip-crds"]
+    subprocess.run([*helm, *install], check=True, capture_output=True)
+    rig.kubectl("delete", "deployment", OPERATOR, "-n", NAMESPACE)
+    found = json.loads(rig.kubectl("get", "secret", RELEASE, "-n", NAMESPACE, "-o", "json"))["data"]["release"]
+    record = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(found))))
+    record["info"]["status"] = "pending-install"
+    packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(record).encode()))).decode()
+    change = {"metadata": {"labels": {"status": "pending-install"}}, "data": {"release": packed}}
+    rig.kubectl("patch", "secret", RELEASE, "-n", NAMESPACE, "--type=merge", "-p", json.dumps(change))
+
+    deployment = deployments[0]
+    run = deployment.playbooks.run("deploy", deployment.recipe)
+    assert run.code == 0, run.output
+    assert operators(rig) == [f"deployment.apps/{OPERATOR}"]
