@@ -2,7 +2,8 @@
 """One rig for the whole session, and a tenancy for each test that asks for one.
 
 The rig is the one of RIG_DIR (else `.rig`). One that is up already is used and left up; else it is started by the first test
-that needs it, and ended with the session, also when pytest-xdist runs the session in several processes.
+that needs it, and ended with the session. Where pytest-xdist runs the session in several processes, each but the first has a
+rig of its own beside it: a test may take its cluster for its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.rig import access
 from tests.rig.configuration import REPOSITORY, Rig, rig_directory
+
+FIRST_WORKER = "gw0"
+if (worker := os.environ.get("PYTEST_XDIST_WORKER", FIRST_WORKER)) != FIRST_WORKER:
+    os.environ["RIG_DIR"] = f"{rig_directory()}-{worker}"
 
 STARTED_BY_TESTS = "started-by-tests"
 # Files whose tests start real Ray: two such groups at once would starve two cores.
@@ -79,7 +84,7 @@ def rig() -> RunningRig:
     """The session's rig, up."""
     directory = rig_directory()
     was_up = (directory / "env").exists()
-    result = rig_command("up", directory)  # started at the same time by two workers: the second waits for the first
+    result = rig_command("up", directory)
     if result.returncode:
         pytest.fail(f"the rig did not come up:\n{result.stdout}{result.stderr}", pytrace=False)
     if not was_up:
@@ -124,11 +129,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """End the rig if this session's tests started it; with pytest-xdist only the process that leads does."""
+    """End the rigs that this session's tests started: each worker its own, and the process that leads what one that died left."""
     directory = rig_directory()
-    if hasattr(session.config, "workerinput") or not (directory / STARTED_BY_TESTS).exists():
-        return
-    result = rig_command("down", directory)
-    if result.returncode:
-        print(f"\nthe rig did not end:\n{result.stdout}{result.stderr}", file=sys.stderr)
-        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+    leads = "PYTEST_XDIST_WORKER" not in os.environ
+    for rig in (directory, *(directory.parent.glob(f"{directory.name}-gw*") if leads else ())):
+        if not (rig / STARTED_BY_TESTS).exists():
+            continue
+        result = rig_command("down", rig)
+        if result.returncode:
+            print(f"\nthe rig did not end:\n{result.stdout}{result.stderr}", file=sys.stderr)
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR

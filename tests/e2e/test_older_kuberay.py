@@ -38,7 +38,6 @@ def definition_without_upgrade_strategy(rig: RunningRig, operator: None) -> Iter
     rig.kubectl("patch", *DEFINITION, "--type=json", "-p", json.dumps(add))
 
 
-@pytest.mark.cluster
 @pytest.mark.soak
 def test_a_changed_recipe_reaches_the_pods(
     tmp_path: Path, rig: RunningRig, tenancy: Tenancy, definition_without_upgrade_strategy: None

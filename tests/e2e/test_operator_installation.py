@@ -17,7 +17,7 @@ from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.light_deployment import Deployment
 from tests.e2e.rig.ray_clusters import NAMESPACE, OPERATOR
 
-pytestmark = [pytest.mark.cluster, pytest.mark.soak]
+pytestmark = pytest.mark.soak
 NAMES = ("first-of-two", "second-of-two")
 RELEASE = f"sh.helm.release.v1.{OPERATOR}.v1"
 

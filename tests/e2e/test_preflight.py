@@ -260,7 +260,6 @@ def second_device_plugin() -> dict[str, Any]:
     }
 
 
-@pytest.mark.cluster
 def test_a_cluster_that_cannot_take_it_is_refused_with_all_its_faults(
     account: MakeAccount, cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -279,7 +278,6 @@ def test_a_cluster_that_cannot_take_it_is_refused_with_all_its_faults(
 
 
 @pytest.mark.soak
-@pytest.mark.cluster
 def test_a_user_without_any_right(account: MakeAccount, cluster: Cluster, tmp_path: Path) -> None:
     own = account()
     run = own.playbooks.run("deploy", own.recipe, {"kubeconfig": cluster.user(tmp_path)})

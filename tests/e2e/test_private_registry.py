@@ -26,7 +26,6 @@ def no_operator(rig: RunningRig) -> None:
     subprocess.run([*helm, "uninstall", OPERATOR, "--wait", "--ignore-not-found"], check=True, capture_output=True)
 
 
-@pytest.mark.cluster
 @pytest.mark.soak
 def test_every_image_comes_from_the_registry(
     tmp_path: Path, rig: RunningRig, tenancy: Tenancy, no_operator: None

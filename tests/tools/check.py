@@ -30,12 +30,10 @@ PARTS: dict[str, tuple[str, ...]] = {
     "unit": (*PYTEST, *TWO_PROCESSES, "-q", "tests/unit"),
     "unit-quick": (*PYTEST, *TWO_PROCESSES, "-q", "-m", "not processes", "tests/unit"),
     "molecule": (sys.executable, "-m", "tests.tools.molecule"),
-    "e2e": (*PYTEST, "-v", "--durations=10", "-m", "not soak and not packaging", "tests/e2e"),
-    "e2e-cluster": (*PYTEST, "-v", "--durations=5", "-m", "cluster and not soak", "tests/e2e"),
-    "e2e-others": (
-        # tests/e2e/conftest.py says which tests stay together, and in which order
-        *(*PYTEST, *TWO_PROCESSES, "--no-loadscope-reorder", "-v", "--durations=25"),
-        *("-m", "not cluster and not soak and not packaging", "tests/e2e"),
+    # tests/e2e/conftest.py says which tests stay together, and in which order
+    "e2e": (
+        *(*PYTEST, *TWO_PROCESSES, "--no-loadscope-reorder", "-v", "--durations=20"),
+        *("-m", "not soak and not packaging", "tests/e2e"),
     ),
     "packaging": (*PYTEST, "-v", "--durations=10", "-m", "packaging and not soak", "tests/e2e/test_packaging.py"),
     "properties": ("env", "HYPOTHESIS_PROFILE=soak", *PYTEST, *TWO_PROCESSES, "-q", "-m", "hypothesis", "tests/unit"),
@@ -43,7 +41,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 
 GROUPS = {
-    "all": ("lint", "unit", "rig-up", "packaging", "molecule", "e2e-cluster", "e2e-others", "rig-down"),
+    "all": ("lint", "unit", "rig-up", "packaging", "molecule", "e2e", "rig-down"),
     "quick": ("style", "unit-quick"),
     "soak": ("properties", "rig-up", "long", "rig-down"),
 }

@@ -57,7 +57,6 @@ def test_the_default_storage_class_is_block_volume(rig) -> None:
     assert found["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
 
 
-@pytest.mark.cluster
 def test_a_pod_on_a_fake_node_is_played_and_others_are_left_alone(rig, namespace: str) -> None:
     label = {"control-plane-test": namespace}  # of the played node alone: a pod on the other could never start
     capacity = {"cpu": "8", "memory": "32Gi", "pods": "110"}

@@ -275,7 +275,6 @@ def test_quota_shows_as_a_condition(cluster: Cluster) -> None:
     assert "exceeded quota" in found["message"]
 
 
-@pytest.mark.cluster
 class TestDefinition:
     """The RayCluster definition, the rig's and KubeRay's own."""
 
