@@ -139,3 +139,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         if result.returncode:
             print(f"\nthe rig did not end:\n{result.stdout}{result.stderr}", file=sys.stderr)
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        else:
+            rig.rmdir()

@@ -49,7 +49,9 @@ def test_two_deployments_at_the_same_moment_both_serve(deployments: list[Deploym
     assert operators(rig) == [f"deployment.apps/{OPERATOR}"]
 
 
-def test_a_release_that_a_killed_helm_left_is_made_anew(deployments: list[Deployment], rig: RunningRig) -> None:
+def test_a_release_that_a_killed_helm_left_is_made_anew(
+    deployments: list[Deployment], rig: RunningRig, tmp_path: Path
+) -> None:
     """Helm writes its record first, then the objects: killed in between, it would refuse the release for ever."""
     helm = [str(rig.directory / "bin" / "helm"), "--kubeconfig", str(rig.kubeconfig), "-n", NAMESPACE]
     chart = rig.directory / "charts" / OPERATOR
@@ -61,7 +63,9 @@ def test_a_release_that_a_killed_helm_left_is_made_anew(deployments: list[Deploy
     record["info"]["status"] = "pending-install"
     packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(record).encode()))).decode()
     change = {"metadata": {"labels": {"status": "pending-install"}}, "data": {"release": packed}}
-    rig.kubectl("patch", "secret", RELEASE, "-n", NAMESPACE, "--type=merge", "-p", json.dumps(change))
+    patch = tmp_path / "patch.json"  # too long for a command line
+    patch.write_text(json.dumps(change))
+    rig.kubectl("patch", "secret", RELEASE, "-n", NAMESPACE, "--type=merge", "--patch-file", str(patch))
 
     deployment = deployments[0]
     run = deployment.playbooks.run("deploy", deployment.recipe)

@@ -58,7 +58,8 @@ def node(rig: RunningRig, name: str) -> dict[str, Any]:
 
 
 def is_ready(rig: RunningRig, name: str) -> bool:
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in node(rig, name)["status"]["conditions"])
+    conditions = node(rig, name)["status"].get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def processes(pod: str) -> list[int]:
