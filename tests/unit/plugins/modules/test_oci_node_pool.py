@@ -1,82 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""Node pools made, changed, waited for and deleted by the module."""
+
 from __future__ import annotations
 
-import functools
 import hashlib
 from typing import Any
 
 import oci
 import pytest
 
-from ansible_collections.multinode.inference.plugins.module_utils.oci import node_pools
-from ansible_collections.multinode.inference.plugins.module_utils.oci.waiting import Wait
 from ansible_collections.multinode.inference.plugins.modules import (
     oci_node_pool,
     oci_node_pool_info,
-    oci_node_replacement,
 )
-from tests.unit.oci.fakes import CLUSTER, COMPARTMENT, Clock, Connection, ContainerEngine, service_error
+from tests.unit.oci.fakes import CLUSTER, Clock, ContainerEngine, service_error
 from tests.unit.plugins.modules.module_runner import run_module
+from tests.unit.plugins.modules.node_pool_runs import TAGS, absent, clock, codes, definition, engine, present
 
-TAGS = {"multinode-inference-deployment": "llama", "multinode-inference-cluster": CLUSTER}
-
-
-def definition(size: int = 2, **changes: Any) -> dict[str, Any]:
-    return {
-        "name": "llama",
-        "compartment_id": COMPARTMENT,
-        "cluster_id": CLUSTER,
-        "node_shape": "VM.GPU.A10.1",
-        "kubernetes_version": "v1.34.1",
-        "node_source_details": {
-            "source_type": "IMAGE",
-            "image_id": "ocid1.image.oc1.iad.gpu",
-            "boot_volume_size_in_gbs": 200,
-        },
-        "node_config_details": {
-            "size": size,
-            "placement_configs": [{"availability_domain": "Uocm:IAD-AD-1", "subnet_id": "ocid1.subnet.oc1.iad.a"}],
-            "node_pool_pod_network_option_details": {"cni_type": "FLANNEL_OVERLAY"},
-        },
-        "initial_node_labels": [{"key": "multinode.inference/deployment", "value": "llama"}],
-        "node_metadata": {"user_data": "Y2xvdWQ="},
-        "freeform_tags": {"multinode-inference-hash": "abc"},
-        "node_eviction_node_pool_settings": {
-            "eviction_grace_duration": "PT60M",
-            "is_force_delete_after_grace_duration": True,
-        },
-        **changes,
-    }
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def engine(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> ContainerEngine:
-    fake = ContainerEngine(clock)
-    connection = Connection(container_engine=fake)
-    quick = functools.partial(Wait, clock=clock, sleep=clock.sleep)
-    for module in (oci_node_pool, oci_node_pool_info, oci_node_replacement):
-        monkeypatch.setattr(module, "connect", lambda module, ocid: connection)
-    monkeypatch.setattr(oci_node_pool, "Wait", quick)
-    monkeypatch.setattr(node_pools, "Wait", quick)
-    return fake
-
-
-def present(size: int = 2, wait: bool = False, changes: dict[str, Any] | None = None, **how: Any) -> dict[str, Any]:
-    return run_module(oci_node_pool, {"definition": definition(size, **(changes or {})), "wait": wait}, **how)
-
-
-def absent(wait: bool = False, **how: Any) -> dict[str, Any]:
-    options = {"name": "llama", "cluster_id": CLUSTER, "state": "absent", "wait": wait}
-    return run_module(oci_node_pool, options, **how)
-
-
-def codes(result: dict[str, Any]) -> list[str]:
-    return [fault["code"] for fault in result["faults"]]
+__all__ = ["clock", "engine"]  # fixtures
 
 
 def test_life_of_a_pool(engine: ContainerEngine, clock: Clock) -> None:
@@ -327,85 +268,6 @@ def test_identity_given_twice_must_agree(engine: ContainerEngine) -> None:
     assert result["failed"] and "definition.name is llama" in result["msg"]
     result = run_module(oci_node_pool, {"definition": {"name": "llama"}})
     assert result["failed"] and result["msg"].startswith("cluster_id is missing")
-
-
-def test_info_shows_nodes_and_errors(engine: ContainerEngine) -> None:
-    engine.fail_work["NODEPOOL_CREATE"] = ["Out of host capacity."]
-    present()
-    engine.add_pool(name="workers")
-    pool = next(iter(engine.pools.values()))
-    pool["nodes"] = [
-        {
-            "id": "ocid1.instance.oc1.iad.a",
-            "private_ip": "10.0.0.5",
-            "node_error": {"code": "InternalError", "message": "Out of host capacity.", "opc_request_id": "R"},
-        }
-    ]
-    engine.clock.sleep(100)
-    result = run_module(oci_node_pool_info, {"cluster_id": CLUSTER})
-    (shown,) = result["node_pools"]
-    assert shown["deployment"] == "llama"
-    assert shown["nodes"][0]["node_error"]["message"] == "Out of host capacity."
-    assert shown["work_request"]["errors"][0]["message"] == "Out of host capacity."
-    assert [fault["code"] for fault in shown["faults"]] == [
-        "node_out_of_host_capacity",
-        "node_pool_out_of_host_capacity",
-    ]
-    assert shown["faults"][0]["request_id"] == "R"
-    assert run_module(oci_node_pool_info, {"cluster_id": CLUSTER, "deployment": "x"})["node_pools"] == []
-
-
-def test_old_failure_of_a_whole_pool_is_forgotten(engine: ContainerEngine, clock: Clock) -> None:
-    engine.fail_work["NODEPOOL_CREATE"] = ["Out of host capacity."]
-    present()
-    clock.sleep(100)
-    pool = next(iter(engine.pools.values()))
-    nodes = [{"id": f"node {number}", "lifecycle_state": "ACTIVE"} for number in (1, 2)]
-
-    def faults(**state: Any) -> list[str]:
-        pool.update(state)
-        (shown,) = run_module(oci_node_pool_info, {"cluster_id": CLUSTER})["node_pools"]
-        return codes(shown)
-
-    assert faults(lifecycle_state="ACTIVE", nodes=nodes[:1]) == ["node_pool_out_of_host_capacity"]
-    assert faults(nodes=nodes) == []
-    assert faults(lifecycle_state="NEEDS_ATTENTION") == []
-    engine.requests.clear()
-    assert faults(lifecycle_state="CREATING", nodes=[]) == []
-    assert faults(lifecycle_state="NEEDS_ATTENTION") == ["node_pool_not_active"]
-    nodes[0]["lifecycle_state"] = "FAILING"
-    assert faults(lifecycle_state="UPDATING", nodes=nodes) == ["node_failed"]
-
-
-def replace(node_id: str = "a", **how: Any) -> dict[str, Any]:
-    options = {"cluster_id": CLUSTER, "compartment_id": COMPARTMENT, "deployment": "llama", "node_id": node_id}
-    return run_module(oci_node_replacement, options, **how)
-
-
-def test_a_node_is_replaced_by_its_id_and_once(engine: ContainerEngine) -> None:
-    nodes = [{"id": name, "lifecycle_state": "ACTIVE"} for name in "ab"]
-    engine.add_pool(name="llama", freeform_tags=TAGS, nodes=nodes)
-    assert replace(check=True)["changed"] and engine.writes() == 0
-    first = replace()
-    assert first["changed"] and first["work_request_id"] in engine.requests
-    assert engine.made("delete_node") == [
-        {
-            "node": "a",
-            "is_decrement_size": False,
-            "override_eviction_grace_duration": "PT0M",
-            "is_force_deletion_after_override_grace_duration": True,
-        }
-    ]
-    assert not replace()["changed"], "it is leaving"
-    assert codes(replace("b")) == ["cloud_conflict"]
-    assert not replace("c")["changed"], "it is gone, or never was"
-    assert engine.made("update_node_pool") == []
-
-
-def test_a_node_of_a_foreign_pool_is_left_alone(engine: ContainerEngine) -> None:
-    engine.add_pool(name="workers", nodes=[{"id": "a", "lifecycle_state": "ACTIVE"}])
-    assert not replace()["changed"]
-    assert engine.writes() == 0
 
 
 def test_a_change_waits_for_one_that_is_under_way(engine: ContainerEngine, clock: Clock) -> None:
