@@ -20,6 +20,7 @@ from ..plugin_utils.completion import complete
 from ..plugin_utils.endpoint import missing_records
 from ..plugin_utils.inputs import given_inputs
 from ..plugin_utils.node_watch import NodeWatch
+from ..plugin_utils.patience import Patience
 from ..plugin_utils.progress import Lines, Timeline
 
 POLL_SECONDS = 2.0
@@ -38,6 +39,7 @@ class ActionModule(Action):
         kubernetes = Cluster(inputs.settings, arguments.get("kubeconfig")).connect()
         self._lines = Lines(self._display.display)
         self._timeline = Timeline()
+        self._patience = Patience(lambda text: self._lines.say("cluster", text))
         name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
         deadline = time.monotonic() + inputs.settings["wait_timeout_minutes"] * 60
         observer = Observer(kubernetes, name, namespace)
@@ -72,7 +74,10 @@ class ActionModule(Action):
     ) -> tuple[Judgement, Any]:
         failed_since: float | None = None
         while True:
-            observation = observer.look()
+            observation = self._patience.read(observer.look)
+            if observation is None:
+                time.sleep(POLL_SECONDS)
+                continue
             judgement = judge(observation, plan["nodes"]["count"], plan["nodes"]["gpus"])
             self._timeline.see(judgement)
             step = judgement.current
@@ -112,10 +117,14 @@ class ActionModule(Action):
         began = moment()
         name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
         service = object_names(name)["api_service"]
+        path = f"/api/v1/namespaces/{quote(namespace)}/services/{quote(service)}"
         ports, model = plan["pod"]["ports"], plan["model"]["served_names"][0]
         hosts = plan["endpoint"]["hosts"]
         while True:
-            item = kubernetes.get(f"/api/v1/namespaces/{quote(namespace)}/services/{quote(service)}") or {}
+            item = self._patience.read(lambda: kubernetes.get(path)) or {}
+            if self._patience.away:
+                time.sleep(POLL_SECONDS)
+                continue
             addresses = ((item.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
             problem = f"the load balancer of Service {service} has no address yet"
             if addresses:

@@ -24,10 +24,12 @@ class ClusterUser:
         self.token = rig.kubectl("create", "token", name, "--namespace", NAMESPACE).strip()
         self._rig = rig
 
-    def kubeconfig(self, folder: Path) -> str:
-        """The path of a kubeconfig in which it is the user."""
+    def kubeconfig(self, folder: Path, server: str = "") -> str:
+        """The path of a kubeconfig in which it is the user; `server`: another address of the API server."""
         config = json.loads(self._rig.kubeconfig.read_text(encoding="utf-8"))
         config["users"][0]["user"] = {"token": self.token}
+        if server:
+            config["clusters"][0]["cluster"]["server"] = server
         path = folder / f"{self.name}.kubeconfig"
         path.write_text(json.dumps(config), encoding="utf-8")
         return str(path)

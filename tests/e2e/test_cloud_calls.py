@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How often Oracle Cloud and the cluster are asked, and that being told of too many requests ends nothing."""
+"""How often Oracle Cloud and the cluster are asked, and that neither too many requests nor an API server away for a moment end it."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.cluster_user import administrator, received
 from tests.e2e.conftest import RunningRig, Tenancy
+from tests.e2e.gate import Gate
 from tests.e2e.light_deployment import Deployment
+from tests.e2e.rig.ray_clusters import wait
 
 # Of each operation, by a deploy that changes nothing; shapes are asked for in each availability domain.
 MOST = 2
@@ -87,3 +90,29 @@ def test_a_wait_asks_the_cluster_a_few_things_at_each_look(
     assert all(count <= LOOKS_A_MINUTE + 1 for count in counts.values()), counts
     # RayCluster, pods, nodes, events and two logs.
     assert busiest <= (LOOKS_A_MINUTE + 1) * 6
+
+
+@pytest.mark.soak
+def test_a_wait_outlives_an_api_server_that_is_away(
+    tmp_path: Path, rig: RunningRig, tenancy: Tenancy, deployment: Deployment
+) -> None:
+    match = {"tenancy": tenancy.compartment_id, "operation": "NodeJoin"}
+    rig.steer("POST", "/scenarios", {"match": match, "do": {"delay_s": 60}})
+    gate = Gate(rig.configuration.kubernetes.url)
+    with administrator(rig, "away-user") as user, gate.running(), ThreadPoolExecutor() as threads:
+        began = time.time()
+        settings = {"kubeconfig": user.kubeconfig(tmp_path, gate.url)}
+        running = threads.submit(deployment.playbooks.run, "deploy", deployment.recipe, settings)
+
+        def waits() -> bool:
+            return running.done() or any("/events" in event["requestURI"] for event in user.requests(began))
+
+        try:
+            wait("the wait", waits, 300)
+            gate.shut()
+            time.sleep(10)
+        finally:
+            gate.open()
+        run = running.result()
+    assert run.code == 0, run.output
+    assert f"Kubernetes API {gate.url}: no answer" in run.output

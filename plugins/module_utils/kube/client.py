@@ -34,6 +34,10 @@ READ_SECONDS = 30
 USER_AGENT = f"{COLLECTION}/{VERSION}"
 # Kubernetes API Concepts, "Alternate representations of resources".
 _METADATA_ALONE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+# Codes of faults that may have passed at the next read.
+PASSING = frozenset({"kubernetes", "unreachable"})
+# An API server that has too much to do says so (429), and when to ask again: client-go does ten times.
+BUSY_ATTEMPTS = 10
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
@@ -89,7 +93,15 @@ class Kubernetes:
                 },
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
                 # A connection that was closed while it lay idle is tried again; an API server that is away is not waited for.
-                retries=urllib3.Retry(total=1, redirect=0),
+                retries=urllib3.Retry(
+                    total=BUSY_ATTEMPTS,
+                    connect=1,
+                    read=1,
+                    redirect=0,
+                    other=0,
+                    allowed_methods=None,  # a review changes nothing either
+                    raise_on_status=False,
+                ),
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Refused([self._unreachable(error)]) from None

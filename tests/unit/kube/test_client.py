@@ -13,12 +13,14 @@ import pytest
 import yaml
 
 from ansible_collections.multinode.inference.plugins.module_utils.kube.client import (
+    BUSY_ATTEMPTS,
     Kubernetes,
     connect,
     connect_as_asked,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Fault, Refused
 from tests.rig.control_plane.certificates import write_certificates
+from tests.unit.sources.http_server import Reply, serving
 
 MAPPING = {
     "clusters": [{"name": "c", "cluster": {"server": "https://192.0.2.7:6443"}}],
@@ -149,3 +151,27 @@ def test_a_key_in_the_kubeconfig_is_left_in_no_file(tmp_path: Path, monkeypatch:
     assert not list(left.iterdir())
     context = made._client.rest_client.pool_manager.connection_pool_kw["ssl_context"]
     assert len(context.get_ca_certs()) == 1
+
+
+def test_an_api_server_that_has_too_much_to_do_is_asked_again_when_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda _seconds: None)
+    busy = Reply(429, b'{"message": "too many requests"}', {"Retry-After": "1"})
+    replies = [busy] * 3 + [Reply(body=b'{"items": [1]}')]
+    with serving(lambda _request: replies.pop(0)) as server:
+        assert connect(kubeconfig(tmp_path, f"http://{server.address}")).items("/api/v1/nodes") == [1]
+    with serving(lambda _request: busy) as server:
+        with pytest.raises(Refused) as refused:
+            connect(kubeconfig(tmp_path, f"http://{server.address}")).items("/api/v1/nodes")
+        assert len(server.asked) == 1 + BUSY_ATTEMPTS
+    (fault,) = refused.value.faults
+    assert fault.found.startswith("429 too many requests")
+
+
+def test_an_api_server_that_is_away_is_not_waited_for(tmp_path: Path) -> None:
+    with serving(lambda _request: Reply(cut=True)) as server:
+        with pytest.raises(Refused) as refused:
+            connect(kubeconfig(tmp_path, f"http://{server.address}")).items("/api/v1/nodes")
+        assert len(server.asked) == 2
+    assert [fault.code for fault in refused.value.faults] == ["unreachable"]
