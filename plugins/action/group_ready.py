@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -92,7 +93,8 @@ class ActionModule(Action):
                 if now - failed_since >= FAILURE_SECONDS:
                     raise Refused([judgement.failure])
             text = step.text if step else f"the deployment is {judgement.state}"
-            if nodes := watch.look(observation, nodes_ready=step is None or step.phase != "nodes", left=deadline - now):
+            look = partial(watch.look, observation, step is None or step.phase != "nodes", deadline - now)
+            if nodes := self._patience.read(look):
                 text += f"; {nodes}"
             self._lines.say(step.phase if step else "token", text)
             # Nodes that are being given back are seen off: nobody else would.
