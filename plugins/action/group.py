@@ -136,7 +136,8 @@ class ActionModule(WritingAction):
                 self._display.display(f"  {faults[0].line()}; asked again in {pause:.0f} s")
                 time.sleep(pause)
         unreached = [fault.as_dict() for fault in self._explained(inputs, faults)]
-        nothing: dict[str, Any] = {key: [] for key in ("removed", "kept", "left", "volumes", "load_balancers")}
+        parts = ("removed", "kept", "left", "unseen", "volumes", "load_balancers")
+        nothing: dict[str, Any] = {part: [] for part in parts}
         return {"changed": False, **nothing, "unreached": unreached}
 
     def _away(self, faults: list[Fault]) -> list[Fault]:

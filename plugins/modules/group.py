@@ -91,6 +91,12 @@ left:
   type: list
   elements: dict
   sample: []
+unseen:
+  description: What could not be looked for, as faults; a right that is missing.
+  returned: when O(state=absent)
+  type: list
+  elements: dict
+  sample: []
 unreached:
   description:
     - Why nothing was looked at or removed, as faults, where the API server does not answer. With C(oke_cluster_id) that is no

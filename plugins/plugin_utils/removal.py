@@ -25,6 +25,14 @@ from .bucket_access import BucketAccess
 # A load balancer takes a minute, a pod as long as its grace period.
 LONGEST_SECONDS = 300.0
 LOOK_SECONDS = 1.0
+# The cluster alone knows which block volumes are the deployment's.
+_VOLUMES_UNSEEN = Fault(
+    "volumes_unseen",
+    "block volumes",
+    "not looked for, since the user may not list persistentvolumes",
+    "the right to",
+    "look in the console for volumes that no instance has, or give the user the right before the next undeploy",
+)
 Write = Callable[..., dict[str, Any]]
 
 
@@ -97,7 +105,8 @@ def remove_deployment(
     `access` is the request for the source's bucket, which is revoked.
     """
     objects = objects_of(kubernetes, name, namespace)
-    volumes = volumes_of(kubernetes, name, namespace)
+    seen = volumes_of(kubernetes, name, namespace)
+    volumes = seen or []
     balancers = load_balancers_of(kubernetes, name, namespace)
     own = own_namespace(kubernetes, name, namespace)
     kept = [f"{folder} of the nodes" for folder in left_folders(kubernetes, name, namespace)]
@@ -116,7 +125,7 @@ def remove_deployment(
     def billing() -> list[str]:
         names = [name_of(item) for item in objects_of(kubernetes, name, namespace) if costs_money(item)]
         names += [f"Pod/{pod}" for pod in pods_of(kubernetes, name, namespace)]
-        standing = volumes_of(kubernetes, name, namespace)
+        standing = volumes_of(kubernetes, name, namespace) or []
         return names + [f"PersistentVolume/{volume['name']}" for volume in standing if not volume["kept"]]
 
     def others() -> list[str]:
@@ -145,6 +154,7 @@ def remove_deployment(
         "removed": [*removed, *revoked],
         "kept": kept,
         "left": [fault.as_dict() for fault in remover.left],
+        "unseen": [] if seen is not None else [_VOLUMES_UNSEEN.as_dict()],
         "volumes": [volume["id"] for volume in volumes if volume["id"] and not volume["kept"]],
         "load_balancers": balancers,
     }

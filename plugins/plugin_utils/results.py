@@ -191,8 +191,8 @@ def undeploy(results: Results) -> Details:
     lines = [f"removed  {item}" for item in removed] or ["Nothing was there to remove."]
     lines += [f"kept     {item}" for item in kept]
     rest = results.get("remainder") or {}
-    unseen = list(rest.get("unseen") or [])
     last = held_up if "left" in held_up else result
+    unseen = [*(last.get("unseen") or []), *(rest.get("unseen") or [])]
     if "remainder" in rest and not rest["remainder"] and not unseen and not last.get("unreached"):
         lines += ["checked  Oracle Cloud has no node pool, instance, block volume or load balancer of it any more"]
     lines += [f"unseen   {fault['where']}: {fault['found']}; {fault['remedy']}" for fault in unseen]

@@ -48,6 +48,8 @@ def test_every_image_comes_from_the_registry(
         assert [(fault["code"], fault["where"]) for fault in refused.faults] == [
             ("secret_missing", "kuberay_image_pull_secret")
         ]
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+        rig.kubectl("apply", "--filename", "-", stdin=json.dumps(namespace))
         rig.kubectl("-n", NAMESPACE, "create", "secret", *login)
         first = playbooks.run("deploy", recipe)
         assert first.code == 0, first.output

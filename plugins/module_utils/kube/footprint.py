@@ -16,18 +16,20 @@ BLOCK_VOLUME_DRIVER = "blockvolume.csi.oraclecloud.com"
 _NETWORK_LOAD_BALANCER = ("oci.oraclecloud.com/load-balancer-type", "nlb")
 
 
-def volumes_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[str, Any]]:
+def volumes_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[str, Any]] | None:
     """Return the volumes of the deployment's claims: `name` of the PersistentVolume, `id`, and whether it is `kept`.
 
     Those whose claim an earlier run removed are found by the claim's name, which begins with the pod's. `id` is the OCID
-    of a block volume, else None. Nothing where the caller may not read volumes, which belong to the whole cluster.
+    of a block volume, else None. None where the caller may not read volumes, which belong to the whole cluster.
     """
     path = f"/api/v1/namespaces/{quote(namespace)}/persistentvolumeclaims"
     claims = {item["metadata"]["name"] for item in kubernetes.items(path, labelSelector=label_selector(name))}
     try:
         volumes = kubernetes.items("/api/v1/persistentvolumes")
-    except Refused:
-        return []
+    except Refused as refused:
+        if [fault.code for fault in refused.faults] == ["forbidden"]:
+            return None
+        raise
     found = []
     for item in volumes:
         if (item["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == COLLECTION:

@@ -46,7 +46,7 @@ _OBJECTS = (
 )
 # Claims of file systems are ours; those of the pods' volumes are KubeRay's to make and ours to remove.
 _CLAIMS = ("", "persistentvolumeclaims")
-_FILE_SYSTEMS = ("", "persistentvolumes")
+_VOLUMES = ("", "persistentvolumes")
 # What the operator's chart is made of (KubeRay 1.7.0); Helm keeps its own record in a Secret.
 _CHART = (
     ("", "serviceaccounts"),
@@ -78,11 +78,11 @@ def rights(namespace: str, operator_namespace: str = "", file_systems: bool = Fa
         Right("list", "ray.io", "rayclusters"),
         Right("list", "apps", "deployments"),
         Right("list", "", "nodes"),
+        # Undeploy sees by them which block volumes have to be gone.
+        *(Right(verb, *_VOLUMES) for verb in (_APPLIED if file_systems else ("list",))),
         Right("get", *_DEFINITIONS),
         *(Right(verb, "", "namespaces") for verb in ("get", "create", "patch", "delete")),
     ]
-    if file_systems:
-        needed += [Right(verb, *_FILE_SYSTEMS) for verb in _APPLIED]
     if operator_namespace:
         needed += [Right(verb, *_DEFINITIONS) for verb in ("create", "patch")]
         needed += [

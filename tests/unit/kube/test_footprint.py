@@ -45,6 +45,7 @@ def test_volumes_are_those_of_its_claims_also_of_claims_that_went() -> None:
         "a",
         "a",
     )
+    assert found is not None
     assert [(one["name"], one["id"], one["kept"]) for one in found] == [
         ("csi-1", "ocid1.volume.csi-1", False),
         ("csi-2", "ocid1.volume.csi-2", False),
@@ -53,8 +54,9 @@ def test_volumes_are_those_of_its_claims_also_of_claims_that_went() -> None:
     ]
 
 
-def test_who_may_not_read_volumes_knows_of_none() -> None:
-    assert volumes_of(Cluster(), "a", "a") == []  # type: ignore[arg-type]
+def test_who_may_not_read_volumes_does_not_know_that_there_is_none() -> None:
+    assert volumes_of(Cluster(persistentvolumes=[]), "a", "a") == []  # type: ignore[arg-type]
+    assert volumes_of(Cluster(), "a", "a") is None  # type: ignore[arg-type]
 
 
 def test_load_balancers_bear_the_names_that_the_cloud_controller_gives() -> None:

@@ -155,6 +155,11 @@ def test_the_operators_rights_are_asked_only_where_it_is_to_be_installed() -> No
     assert len(installing) == len(set(installing))
 
 
+def test_block_volumes_are_seen_to_go_by_whoever_deploys() -> None:
+    whole = {(right.verb, right.resource) for right in rights("llama") if not right.namespace}
+    assert {verb for verb, resource in whole if resource == "persistentvolumes"} == {"list"}
+
+
 def test_the_plan_takes_it_over() -> None:
     made = plan(facts(surroundings=found(policy_engines=[])))
     assert "network_policy_not_enforced" in [warning["code"] for warning in made["warnings"]]

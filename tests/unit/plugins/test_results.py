@@ -124,6 +124,12 @@ def test_undeploy_says_what_is_left_and_what_could_not_be_looked_for() -> None:
     details, lines = undeploy(results)
     assert details["unseen"] == [unseen]
     assert lines[-1] == "unseen   c: listing instances: 403; allow it"
+    # Which volumes there were is for the cluster to say.
+    results["held_up"]["unseen"] = [{"code": "volumes_unseen", "where": "v", "found": "403", "remedy": "look"}]
+    results["remainder"] = {"remainder": [], "left": [], "unseen": []}
+    details, lines = undeploy(results)
+    assert [fault["code"] for fault in details["unseen"]] == ["volumes_unseen"]
+    assert not [line for line in lines if line.startswith("checked")]
 
 
 def test_undeploy_without_an_api_server_says_what_it_did_not_look_at() -> None:
