@@ -130,7 +130,7 @@ class ServedGroup:
         pods = self.pods()
         return bool(pods) and all(map(is_ready, pods)) and self.complete() == 200
 
-    def until_served(self, since: float, seconds: float = 180) -> float:
+    def until_served(self, since: float, seconds: float = 600) -> float:
         """Wait until the group serves; the seconds since `since` (monotonic)."""
         wait("the group serves", self.serves, seconds, self.describe)
         return time.monotonic() - since

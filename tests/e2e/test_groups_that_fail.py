@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import re
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import pytest
 
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
-from tests.e2e.served_group import ServedGroup, is_ready, restarts
+from tests.e2e.served_group import ServedGroup, cause, is_ready, restarts, wait
 from tests.rig import samples
 
 Deploy = Callable[..., tuple[Run, ServedGroup]]
@@ -75,3 +78,41 @@ def test_a_vllm_without_an_option_that_is_not_demanded_serves_without_it(deploy:
     )
     assert run.code != 0
     assert "has no option --distributed-timeout-seconds" in run.faults[0]["found"], run.output
+
+
+@pytest.mark.soak
+def test_an_engine_that_lies_to_everyone_is_found_out_and_a_busy_one_is_not_asked(deploy: Deploy) -> None:
+    """A client asks all the time: what the engine makes of it is all that tells, for it never pauses."""
+    bound = 36
+    environment = [{"key": "MULTINODE_HANG_SECONDS", "value": str(bound)}]
+    run, group = deploy("lies-to-all", recipe_container_env=environment)
+    assert run.code == 0, run.output
+    head = group.head()
+    asked = r'127.0.0.1:\d+ - "POST /v1/completions'
+    ended = threading.Event()
+    answers: list[int] = []
+
+    def ask() -> None:
+        while not ended.wait(0.2):
+            answers.append(group.complete(5))
+
+    client = threading.Thread(target=ask, daemon=True)
+    client.start()
+    try:
+        before = len(re.findall(asked, group.log(head)))
+        time.sleep(2 * bound)
+        assert 500 not in answers and answers.count(200) > 5
+        assert len(re.findall(asked, group.log(head))) == before
+        group.suffer("lie")
+        wait("an answer that failed", lambda: 500 in answers, 30, group.describe)
+        wait("the endpoint closes", lambda: not group.endpoint_is_open(), 3 * bound, group.describe)
+        assert group.ask("/health")[0] == 200
+        assert "answered with 500" in group.status(group.head())["phases"]["token"]["cause"]
+        wait("the head starts again", lambda: restarts(group.head()) > restarts(head), 5 * bound, group.describe)
+        assert "though /health says 200: the completion was answered with 500" in cause(group.head())["cause"]
+        assert group.head()["metadata"]["uid"] == head["metadata"]["uid"]
+        group.suffer("heal")
+        group.until_served(time.monotonic())
+    finally:
+        ended.set()
+        client.join(10)

@@ -66,7 +66,10 @@ class RayNode:
 
     @property
     def joinable(self) -> bool:
-        """Say whether a node's process runs here, which others can join. `ray start` itself returns later, with the dashboard."""
+        """Say whether a node's process runs here, which others can join. `ray start` itself returns later, with the dashboard.
+
+        The GCS alone would not do: `ray start` of a worker ends where it finds no node of the head (Ray 2.58, _private/node.py).
+        """
         self._raylet_seen = self._raylet_seen or bool(_processes(("raylet",)))
         return self._raylet_seen
 

@@ -14,6 +14,7 @@ A status is a JSON object with no secret in it:
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -77,9 +78,15 @@ def serve(port: int, status: Callable[[], Status]) -> None:
 
 def ask(host: str, port: int, seconds: float = ASK_SECONDS) -> Status:
     """Return the status of the pod at `host`, whose name is resolved anew. OSError or ValueError where there is none."""
+    return _ask(host, port, seconds)[0]
+
+
+def _ask(host: str, port: int, seconds: float) -> tuple[Status, str]:
+    """The status, and the address that it came from."""
     connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
         connection.request("GET", "/")
+        address = str(connection.sock.getpeername()[0])
         status = json.loads(connection.getresponse().read())
     except http.client.HTTPException as error:
         raise ConnectionError(f"no status from {host}:{port}: {type(error).__name__}") from None
@@ -87,16 +94,21 @@ def ask(host: str, port: int, seconds: float = ASK_SECONDS) -> Status:
         connection.close()
     if not isinstance(status, dict):
         raise ValueError(f"{host}:{port} answered no status")
-    return status
+    return status, address
 
 
 class Watch:
-    """Asks one pod every second, in the background: resolving a name may take longer than a decision can wait."""
+    """Asks one pod every second, in the background: resolving a name may take longer than a decision can wait.
+
+    It is asked where it answered last, and by its name where it does not: it may be another pod by now. A cluster's DNS that fails
+    for a while says nothing of a pod that lives.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
         self._lock = threading.Lock()
         self._status: Status | None = None
+        self._address: str | None = None
         self._seen = time.monotonic()
         self._refused_since: float | None = None
         self._trouble = "no answer yet"
@@ -135,7 +147,7 @@ class Watch:
     def _run(self) -> None:
         while not self._stop.wait(WATCH_SECONDS):
             try:
-                status = ask(self._host, self._port)
+                status = self._look()
             except (OSError, ValueError) as error:
                 with self._lock:
                     self._trouble = str(error)
@@ -147,3 +159,10 @@ class Watch:
                 with self._lock:
                     self._status, self._seen = status, time.monotonic()
                     self._refused_since = None
+
+    def _look(self) -> Status:
+        if self._address is not None:
+            with contextlib.suppress(OSError, ValueError):
+                return ask(self._address, self._port)
+        status, self._address = _ask(self._host, self._port, ASK_SECONDS)
+        return status
