@@ -14,6 +14,7 @@ from tests.e2e.conftest import RunningRig
 from tests.rig.control_plane.components import AUDIT_LOG
 
 NAMESPACE = "default"
+RBAC = "rbac.authorization.k8s.io"
 
 
 class ClusterUser:
@@ -50,12 +51,42 @@ def received(event: dict[str, Any]) -> float:
 @contextmanager
 def administrator(rig: RunningRig, name: str) -> Iterator[ClusterUser]:
     """A user with every right in the cluster."""
+    with _bound(rig, name, _binding(name, "", "cluster-admin")) as user:
+        yield user
+
+
+@contextmanager
+def holder(rig: RunningRig, name: str, rules: dict[str, list[dict[str, Any]]]) -> Iterator[ClusterUser]:
+    """A user with the rights of `rules` alone: namespace (which is there) or "" for the whole cluster -> RBAC's rules."""
+    objects = []
+    for namespace, of_it in rules.items():
+        kind = "Role" if namespace else "ClusterRole"
+        metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+        objects.append({"apiVersion": f"{RBAC}/v1", "kind": kind, "metadata": metadata, "rules": of_it})
+        objects.append(_binding(name, namespace, name))
+    with _bound(rig, name, *objects) as user:
+        yield user
+
+
+def _binding(name: str, namespace: str, role: str) -> dict[str, Any]:
+    kind = "Role" if namespace else "ClusterRole"
+    return {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": f"{kind}Binding",
+        "metadata": {"name": name, **({"namespace": namespace} if namespace else {})},
+        "roleRef": {"apiGroup": RBAC, "kind": kind, "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}],
+    }
+
+
+@contextmanager
+def _bound(rig: RunningRig, name: str, *objects: dict[str, Any]) -> Iterator[ClusterUser]:
+    """The user with the roles and bindings of `objects`."""
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
     rig.kubectl("create", "serviceaccount", name, "--namespace", NAMESPACE)
-    rig.kubectl(
-        "create", "clusterrolebinding", name, "--clusterrole=cluster-admin", f"--serviceaccount={NAMESPACE}:{name}"
-    )
+    rig.kubectl("create", "--filename", "-", stdin=text)
     try:
         yield ClusterUser(rig, name)
     finally:
-        rig.kubectl("delete", "clusterrolebinding", name)
+        rig.kubectl("delete", "--ignore-not-found", "--filename", "-", stdin=text)
         rig.kubectl("delete", "serviceaccount", name, "--namespace", NAMESPACE)

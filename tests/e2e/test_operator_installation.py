@@ -49,10 +49,12 @@ def test_two_deployments_at_the_same_moment_both_serve(deployments: list[Deploym
     assert operators(rig) == [f"deployment.apps/{OPERATOR}"]
 
 
-def test_a_release_that_a_killed_helm_left_is_made_anew(
-    deployments: list[Deployment], rig: RunningRig, tmp_path: Path
+@pytest.mark.parametrize("status", ["pending-install", "failed", "deployed"])
+def test_a_release_without_an_operator_is_made_anew(
+    deployments: list[Deployment], rig: RunningRig, tmp_path: Path, status: str
 ) -> None:
-    """Helm writes its record first, then the objects: killed in between, it would refuse the release for ever."""
+    """Helm writes its record first, then the objects: killed in between, it would refuse the release for ever; and one that
+    failed, or whose Deployment somebody deleted, it takes for one that is there."""
     helm = [str(rig.directory / "bin" / "helm"), "--kubeconfig", str(rig.kubeconfig), "-n", NAMESPACE]
     chart = rig.directory / "charts" / OPERATOR
     install = ["install", OPERATOR, str(chart), "--create-namespace", "--skip-crds"]
@@ -60,9 +62,9 @@ def test_a_release_that_a_killed_helm_left_is_made_anew(
     rig.kubectl("delete", "deployment", OPERATOR, "-n", NAMESPACE)
     found = json.loads(rig.kubectl("get", "secret", RELEASE, "-n", NAMESPACE, "-o", "json"))["data"]["release"]
     record = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(found))))
-    record["info"]["status"] = "pending-install"
+    record["info"]["status"] = status
     packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(record).encode()))).decode()
-    change = {"metadata": {"labels": {"status": "pending-install"}}, "data": {"release": packed}}
+    change = {"metadata": {"labels": {"status": status}}, "data": {"release": packed}}
     patch = tmp_path / "patch.json"  # too long for a command line
     patch.write_text(json.dumps(change))
     rig.kubectl("patch", "secret", RELEASE, "-n", NAMESPACE, "--type=merge", "--patch-file", str(patch))

@@ -8,7 +8,11 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from ..planning.fault import Fault, Refused
+from ..planning.names import label_selector
 from .client import Kubernetes
+from .group import RAYCLUSTERS
+from .operator import DEPLOYMENTS
+from .operator import SELECTOR as OPERATOR_SELECTOR
 
 
 class Pod(NamedTuple):
@@ -22,10 +26,17 @@ class Pod(NamedTuple):
 def find_pod(kubernetes: Kubernetes, deployment: str, component: str, worker: int = 1) -> Pod:
     """Return the pod of `component`: head, worker (the `worker`-th, from 1) or operator. Raises Refused."""
     if component == "operator":
-        selector = "app.kubernetes.io/name=kuberay-operator"
+        selector, owners = OPERATOR_SELECTOR, kubernetes.items(DEPLOYMENTS, labelSelector=OPERATOR_SELECTOR)
     else:
         selector = f"ray.io/cluster={deployment},ray.io/node-type={component}"
-    pods = kubernetes.items("/api/v1/pods", labelSelector=selector)
+        owners = kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(deployment))
+    # Whoever may deploy may list the pods of the deployment's namespace, not all.
+    namespaces = sorted({owner["metadata"]["namespace"] for owner in owners})
+    pods = [
+        pod
+        for namespace in namespaces
+        for pod in kubernetes.items(f"/api/v1/namespaces/{quote(namespace)}/pods", labelSelector=selector)
+    ]
     if component == "worker":
         # KubeRay numbers the workers of a group from 0; without its label their names keep an order.
         label = "ray.io/worker-group-replica-index"

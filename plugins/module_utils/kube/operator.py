@@ -15,6 +15,7 @@ from .client import Kubernetes
 # Token authentication (spec.authOptions) came with KubeRay 1.5.1 (release notes).
 OLDEST = (1, 5, 1)
 SELECTOR = "app.kubernetes.io/name=kuberay-operator"
+DEPLOYMENTS = "/apis/apps/v1/deployments"
 _CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayclusters.ray.io"
 
 
@@ -25,7 +26,7 @@ def find_operator(kubernetes: Kubernetes) -> dict[str, Any]:
     Raises Refused where an operator is installed that cannot serve: it is somebody's, so it is left alone.
     """
     crd = kubernetes.get(_CRD)
-    deployments = kubernetes.items("/apis/apps/v1/deployments", labelSelector=SELECTOR)
+    deployments = kubernetes.items(DEPLOYMENTS, labelSelector=SELECTOR)
     found: dict[str, Any] = {
         "installed": bool(deployments),
         "usable": False,

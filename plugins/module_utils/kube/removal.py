@@ -13,6 +13,7 @@ from ..planning.names import INSTANCE_LABEL, NODE_LABEL, common_labels, label_se
 from ..planning.source_access import recorded
 from .client import Kubernetes
 from .group import RAYCLUSTERS
+from .operator import DEPLOYMENTS
 from .operator import SELECTOR as OPERATOR_SELECTOR
 
 # The disruption budget would hold the pods back, and the pods their volumes.
@@ -27,7 +28,6 @@ _KINDS = (
 )
 _VOLUMES = "/api/v1/persistentvolumes"
 _COSTING = ("PodDisruptionBudget", "RayCluster", "PersistentVolumeClaim", "Service")
-_OPERATORS = "/apis/apps/v1/deployments"
 
 
 def costs_money(item: dict[str, Any]) -> bool:
@@ -135,7 +135,7 @@ def own_namespace(kubernetes: Kubernetes, name: str, namespace: str) -> bool | N
 def shared_operator(kubernetes: Kubernetes) -> list[str]:
     """Return words for the KubeRay operator, which stays for the cluster's other deployments; none where there is none."""
     try:
-        found = kubernetes.items(_OPERATORS, labelSelector=OPERATOR_SELECTOR)
+        found = kubernetes.items(DEPLOYMENTS, labelSelector=OPERATOR_SELECTOR)
     except Refused:
         return []
     return [f"KubeRay operator in namespace {item['metadata']['namespace']} (deployments share it)" for item in found]

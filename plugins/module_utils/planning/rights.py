@@ -52,13 +52,14 @@ _CHART = (
     ("", "serviceaccounts"),
     ("", "services"),
     ("apps", "deployments"),
-    ("rbac.authorization.k8s.io", "roles"),
     ("rbac.authorization.k8s.io", "rolebindings"),
 )
-_CHART_OF_CLUSTER = (
-    ("rbac.authorization.k8s.io", "clusterroles"),
-    ("rbac.authorization.k8s.io", "clusterrolebindings"),
-)
+_ROLES = ("rbac.authorization.k8s.io", "roles")
+_CLUSTER_ROLES = ("rbac.authorization.k8s.io", "clusterroles")
+_CLUSTER_ROLE_BINDINGS = ("rbac.authorization.k8s.io", "clusterrolebindings")
+_INSTALLED = ("get", "create", "patch")
+# Nobody hands on rights that he has not himself, but for these (RBAC, "Privilege escalation prevention and bootstrapping").
+_HANDING_ON = ("escalate", "bind")
 _DEFINITIONS = ("apiextensions.k8s.io", "customresourcedefinitions")
 
 
@@ -69,7 +70,7 @@ def rights(namespace: str, operator_namespace: str = "", file_systems: bool = Fa
     file_systems        whether the deployment mounts file systems, each a PersistentVolume
     """
     needed = [Right(verb, *kind, namespace) for kind in _OBJECTS for verb in _APPLIED]
-    needed += [Right(verb, *_CLAIMS, namespace) for verb in (_APPLIED if file_systems else ("list", "delete"))]
+    needed += [Right(verb, *_CLAIMS, namespace) for verb in (_APPLIED if file_systems else ("get", "list", "delete"))]
     needed += [
         Right("list", "", "pods", namespace),
         Right("get", "", "pods", namespace, "log"),
@@ -88,8 +89,10 @@ def rights(namespace: str, operator_namespace: str = "", file_systems: bool = Fa
         needed += [
             Right(verb, "", "secrets", operator_namespace) for verb in ("get", "list", "create", "update", "delete")
         ]
-        needed += [Right(verb, *kind, operator_namespace) for kind in _CHART for verb in ("get", "create", "patch")]
-        needed += [Right(verb, *kind) for kind in _CHART_OF_CLUSTER for verb in ("get", "create", "patch")]
+        needed += [Right(verb, *kind, operator_namespace) for kind in _CHART for verb in _INSTALLED]
+        needed += [Right(verb, *_ROLES, operator_namespace) for verb in (*_INSTALLED, *_HANDING_ON)]
+        needed += [Right(verb, *_CLUSTER_ROLES) for verb in (*_INSTALLED, *_HANDING_ON)]
+        needed += [Right(verb, *_CLUSTER_ROLE_BINDINGS) for verb in _INSTALLED]
     return needed
 
 

@@ -152,6 +152,10 @@ def test_the_operators_rights_are_asked_only_where_it_is_to_be_installed() -> No
     assert Right("create", "rbac.authorization.k8s.io", "clusterroles") in installing
     assert Right("create", "apps", "deployments", "kuberay-system") in installing
     assert Right("create", "", "persistentvolumes") in installing
+    # The operator's roles hold rights that the user need not have.
+    for verb in ("escalate", "bind"):
+        assert Right(verb, "rbac.authorization.k8s.io", "clusterroles") in installing
+        assert Right(verb, "rbac.authorization.k8s.io", "roles", "kuberay-system") in installing
     assert len(installing) == len(set(installing))
 
 

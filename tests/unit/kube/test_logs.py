@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which pod a log is read of, found without a right on all namespaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.multinode.inference.plugins.module_utils.kube.group import RAYCLUSTERS
+from ansible_collections.multinode.inference.plugins.module_utils.kube.logs import Pod, find_pod
+from ansible_collections.multinode.inference.plugins.module_utils.kube.operator import DEPLOYMENTS
+from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
+
+
+def pod(name: str, namespace: str, index: str = "0") -> dict[str, Any]:
+    labels = {"ray.io/worker-group-replica-index": index}
+    return {
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {"containers": [{"name": "ray"}]},
+    }
+
+
+class Cluster:
+    """Answers lists by their path; another path than those is not to be asked for."""
+
+    def __init__(self, lists: dict[str, list[dict[str, Any]]]) -> None:
+        self.lists = lists
+
+    def items(self, path: str, **query: str) -> list[dict[str, Any]]:
+        return self.lists[path]
+
+
+def test_a_worker_is_found_in_the_deployments_namespace() -> None:
+    workers = [pod("b", "models", "1"), pod("a", "models", "0")]
+    owner = {"metadata": {"namespace": "models"}}
+    cluster: Any = Cluster({RAYCLUSTERS: [owner], "/api/v1/namespaces/models/pods": workers})
+    assert find_pod(cluster, "llama", "worker", 2) == Pod("models", "b", "ray")
+
+
+def test_the_operator_is_found_by_its_deployment() -> None:
+    owner = {"metadata": {"namespace": "kuberay-system"}}
+    cluster: Any = Cluster(
+        {DEPLOYMENTS: [owner], "/api/v1/namespaces/kuberay-system/pods": [pod("o", "kuberay-system")]}
+    )
+    assert find_pod(cluster, "llama", "operator").name == "o"
+
+
+def test_no_deployment_has_no_pod() -> None:
+    cluster: Any = Cluster({RAYCLUSTERS: []})
+    with pytest.raises(Refused) as refused:
+        find_pod(cluster, "llama", "head")
+    assert [fault.code for fault in refused.value.faults] == ["no_pod"]
