@@ -57,7 +57,7 @@ class Playbooks:
             if isinstance(given, str):
                 command += ["-e", given]
                 continue
-            path = self.folder / f"{playbook}-{number}.json"
+            path = self.folder / f"{Path(playbook).name}-{number}.json"
             path.write_text(json.dumps(given), encoding="utf-8")
             command += ["-e", f"@{path}"]
         return [*command, "-e", f"result_file={self.folder / 'result.json'}"]
