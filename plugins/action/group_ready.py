@@ -86,7 +86,8 @@ class ActionModule(Action):
                 self._lines.say("token", "a completion came back from the head", final=True)
                 return judgement, observation
             now = time.monotonic()
-            if judgement.failure is None:
+            # What becomes of pods whose nodes are given back is no cause of anything.
+            if judgement.failure is None or watch.emptying:
                 failed_since = None
             else:
                 failed_since = failed_since or now
