@@ -2,7 +2,7 @@
 """A group on real Ray whose rank is killed: how long until it serves again, beside the engine's own start in the same rebuild.
 
 The engine's own start is from the line that vLLM is being started to the token that came back, by the times of the head's log; what
-is left is what healing adds: noticing, the containers' end and start, Ray, the group.
+is left is what healing adds: noticing, the containers' end and start, and Ray, whose start and forming are shown too.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def _measure(rig: Rig, folder: Path) -> None:
         run = playbooks.run("deploy", samples.recipe(samples.make_par(tenancy, rig), deployment_name=NAME))
         if run.code:
             raise SystemExit(run.output)
-        print(f"{'seconds':<8} {'served again':>13} {'own start':>10} {'difference':>11} {'ratio':>6}")
+        print(
+            f"{'seconds':<8} {'served again':>13} {'own start':>10} {'difference':>11} {'of it Ray':>10} {'ratio':>6}"
+        )
         for number in range(1, ROUNDS + 1):
             if number > 1:
                 # New pods: the kubelet makes the second restart of a container wait, and that is not ours.
@@ -61,24 +63,25 @@ def _measure(rig: Rig, folder: Path) -> None:
             while group.endpoint_is_open():
                 time.sleep(0.2)
             healed = group.until_served(began, SERVED_SECONDS)
-            own = _own_start(group)
-            print(f"{number:<8} {healed:13.1f} {own:10.1f} {healed - own:11.1f} {healed / own:6.2f}", flush=True)
+            ray, own = _starts(group.log(group.head(), "--timestamps"))
+            left = healed - own
+            print(f"{number:<8} {healed:13.1f} {own:10.1f} {left:11.1f} {ray:10.1f} {healed / own:6.2f}", flush=True)
     finally:
         playbooks.run("undeploy", {"deployment_name": NAME})
 
 
-def _own_start(group: ServedGroup) -> float:
-    """Seconds from the engine's start to its first token, in the head container that runs."""
+def _starts(log: str) -> tuple[float, float]:
+    """Seconds of Ray, until the group had formed, and from the engine's start to its first token, in a head's log."""
     times: dict[str, datetime] = {}
-    for line in group.log(group.head(), "--timestamps").splitlines():
+    for line in log.splitlines():
         moment, _, text = line.partition(" ")
-        for name, words in (
-            ("began", '"phase":"engine","state":"running"'),
-            ("ended", '"phase":"token","state":"done"'),
-        ):
-            if text.startswith("multinode {" + words):
-                times.setdefault(name, datetime.fromisoformat(moment))
-    return (times["ended"] - times["began"]).total_seconds()
+        for phase, state in (("ray", "running"), ("ray", "done"), ("engine", "running"), ("token", "done")):
+            if text.startswith(f'multinode {{"phase":"{phase}","state":"{state}"'):
+                times.setdefault(f"{phase} {state}", datetime.fromisoformat(moment))
+    return (
+        (times["ray done"] - times["ray running"]).total_seconds(),
+        (times["token done"] - times["engine running"]).total_seconds(),
+    )
 
 
 def _rig(command: str) -> None:
