@@ -10,7 +10,7 @@ from ..module_utils.kube.removal import own_namespace
 from ..module_utils.planning.manifests.objects import namespace
 from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.inputs import given_inputs
-from ..plugin_utils.writing import WritingAction
+from ..plugin_utils.writing import WritingAction, would_be_made
 
 
 class ActionModule(WritingAction):
@@ -31,8 +31,7 @@ class ActionModule(WritingAction):
             self.done = {"changed": bool(changes), "objects": changes}
         secrets = access.present(plan)
         if secrets and self._task.check_mode:
-            names = [f"{item['kind']}/{item['metadata']['name']}" for item in secrets]
-            return {"changed": True, "objects": [{"object": name, "change": "would be made"} for name in names]}
+            return would_be_made(secrets)
         if secrets:
             changes += self.apply(secrets, task_vars)
         access.settle(plan)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..module_utils.kube.client import Kubernetes
+from ..module_utils.kube.client import Kubernetes, may_pass
 from ..module_utils.kube.group import read_secret
 from ..module_utils.kube.removal import namespace_of, own_namespace, pods_of
 from ..module_utils.planning.existing import named_otherwise
@@ -21,10 +21,10 @@ from ..module_utils.planning.manifests.running import keep_pods, runtime_of
 from ..module_utils.planning.names import object_names
 from ..module_utils.planning.observation import readable_seconds
 from ..module_utils.planning.recipe import Inputs
-from ..plugin_utils.cluster import Cluster, is_away
+from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.inputs import given_inputs
 from ..plugin_utils.removal import Remover, remove_deployment
-from ..plugin_utils.writing import REMOVAL_SECONDS, WritingAction
+from ..plugin_utils.writing import REMOVAL_SECONDS, WritingAction, would_be_made
 
 PROGRAMS = Path(__file__).parents[2] / "roles" / "raycluster" / "files"
 # Seconds between the looks at an API server that is away: it may be for a moment.
@@ -63,9 +63,7 @@ class ActionModule(WritingAction):
         objects = [*first, *wanted, *objects]
         if self._task.check_mode and (own is None or not kubernetes.get(_RAYCLUSTER_CRD)):
             # The API server can dry-run only into a namespace, and of a kind, that it knows.
-            names = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
-            made = [{"object": name, "change": "would be made"} for name in names]
-            return {"changed": True, "objects": made, "drift": []}
+            return {**would_be_made(objects), "drift": []}
         changes = []
         if anew:
             self._display.display("  this KubeRay has no upgradeStrategy: the RayCluster is deleted and made again")
@@ -147,7 +145,7 @@ class ActionModule(WritingAction):
                 self.cluster.connect().get("/version")
             except Refused as refused:
                 return self._away(refused.faults)
-        return faults if is_away(faults) else []
+        return faults if may_pass(faults) else []
 
     @staticmethod
     def _explained(inputs: Inputs, faults: list[Fault]) -> list[Fault]:

@@ -8,13 +8,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ..module_utils.kube.client import may_pass
 from ..module_utils.planning.fault import Refused
 from ..module_utils.planning.images import operator_values
 from ..module_utils.planning.model_source import model_options
 from ..module_utils.planning.recipe import converted_recipe, read_inputs
 from ..module_utils.planning.secret_references import named_secrets
 from ..plugin_utils.action import Action
-from ..plugin_utils.cluster import Cluster, is_away
+from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.converted import write_recipe
 from ..plugin_utils.inputs import given_variables
 
@@ -40,7 +41,7 @@ class ActionModule(Action):
                 cluster.check()
             except Refused as refused:
                 # Undeploy comes to the node pool all the same.
-                if scope != "removal" or not is_away(refused.faults):
+                if scope != "removal" or not may_pass(refused.faults):
                     raise
         return {
             "changed": changed,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,6 @@ EXEC_CREDENTIAL = Path(__file__).with_name("exec_credential.py")
 # Ansible masks each text of a kubeconfig wherever it shows in a task's result, so no text of ours is one that shows.
 _NAME = "oke-cluster-by-token"
 _GIVEN_BY = ("K8S_AUTH_HOST", "K8S_AUTH_KUBECONFIG", "KUBECONFIG")
-
-
-def is_away(faults: Sequence[Fault]) -> bool:
-    """Tell whether the API server does not answer, or not as it should; whom it does not know is another matter."""
-    return {fault.code for fault in faults} <= {"unreachable", "kubernetes"}
 
 
 class Cluster:

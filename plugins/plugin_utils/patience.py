@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..module_utils.kube.client import PASSING
+from ..module_utils.kube.client import may_pass
 from ..module_utils.planning.fault import Refused
 from ..module_utils.planning.observation import readable_seconds
 
@@ -35,7 +35,7 @@ class Patience:
         try:
             found = read()
         except Refused as refused:
-            if not {fault.code for fault in refused.faults} <= PASSING:
+            if not may_pass(refused.faults):
                 raise
             now = time.monotonic()
             if not self.away:

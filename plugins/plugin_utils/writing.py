@@ -48,6 +48,12 @@ class WritingAction(Action):
         return self.run_module("kubernetes.core.k8s", arguments, task_vars)
 
 
+def would_be_made(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return check mode's result where the API server cannot be asked what applying the objects would change."""
+    names = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
+    return {"changed": True, "objects": [{"object": name, "change": "would be made"} for name in names]}
+
+
 def _changes(result: dict[str, Any]) -> list[dict[str, Any]]:
     entries = (result.get("result") or {}).get("results") or [result]
     changes = []

@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,18 +14,17 @@ import pytest
 
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.light_deployment import Deployment
-from tests.e2e.rig.ray_clusters import NAMESPACE, OPERATOR
+from tests.e2e.rig.ray_clusters import NAMESPACE, OPERATOR, helm, no_operator
 
+__all__ = ["no_operator"]  # fixtures
 pytestmark = pytest.mark.soak
 NAMES = ("first-of-two", "second-of-two")
 RELEASE = f"sh.helm.release.v1.{OPERATOR}.v1"
 
 
 @pytest.fixture
-def deployments(rig: RunningRig, tenancy: Tenancy, tmp_path: Path) -> Iterator[list[Deployment]]:
+def deployments(rig: RunningRig, tenancy: Tenancy, no_operator: None, tmp_path: Path) -> Iterator[list[Deployment]]:
     """Two deployments that are still to be made, and no operator; what is left of them goes at the end."""
-    helm = [str(rig.directory / "bin" / "helm"), "--kubeconfig", str(rig.kubeconfig), "-n", NAMESPACE]
-    subprocess.run([*helm, "uninstall", OPERATOR, "--wait", "--ignore-not-found"], check=True, capture_output=True)
     made = []
     for name in NAMES:
         folder = tmp_path / name
@@ -55,10 +53,8 @@ def test_a_release_without_an_operator_is_made_anew(
 ) -> None:
     """Helm writes its record first, then the objects: killed in between, it would refuse the release for ever; and one that
     failed, or whose Deployment somebody deleted, it takes for one that is there."""
-    helm = [str(rig.directory / "bin" / "helm"), "--kubeconfig", str(rig.kubeconfig), "-n", NAMESPACE]
     chart = rig.directory / "charts" / OPERATOR
-    install = ["install", OPERATOR, str(chart), "--create-namespace", "--skip-crds"]
-    subprocess.run([*helm, *install], check=True, capture_output=True)
+    helm(rig, "install", OPERATOR, str(chart), "--create-namespace", "--skip-crds")
     rig.kubectl("delete", "deployment", OPERATOR, "-n", NAMESPACE)
     found = json.loads(rig.kubectl("get", "secret", RELEASE, "-n", NAMESPACE, "-o", "json"))["data"]["release"]
     record = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(found))))

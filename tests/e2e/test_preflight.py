@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import oci
 import pytest
 
+from tests.e2e.cluster_user import holder
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
 from tests.e2e.rig.ray_clusters import wait
@@ -176,6 +178,7 @@ class Cluster:
     def __init__(self, rig: RunningRig) -> None:
         self._rig = rig
         self._undo: list[tuple[tuple[str, ...], str | None]] = []
+        self._users = ExitStack()
 
     def scale_dns(self, replicas: int) -> None:
         dns = ("--namespace", "kube-system", "deployment/coredns")
@@ -190,40 +193,13 @@ class Cluster:
         self._rig.kubectl("apply", "--filename", "-", stdin=text)
         self._undo.append((("delete", "--filename", "-"), text))
 
-    def user(self, folder: Path, *bindings: dict[str, Any]) -> str:
-        """The path of a kubeconfig of a service account that has the rights of `bindings` alone."""
-        name = f"preflight-{len(self._undo)}"
-        self.add({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "default"}})
-        for number, rules in enumerate(bindings):
-            self.add(
-                {
-                    "apiVersion": "rbac.authorization.k8s.io/v1",
-                    "kind": "ClusterRole",
-                    "metadata": {"name": f"{name}-{number}"},
-                    "rules": [rules],
-                }
-            )
-            self.add(
-                {
-                    "apiVersion": "rbac.authorization.k8s.io/v1",
-                    "kind": "ClusterRoleBinding",
-                    "metadata": {"name": f"{name}-{number}"},
-                    "roleRef": {
-                        "apiGroup": "rbac.authorization.k8s.io",
-                        "kind": "ClusterRole",
-                        "name": f"{name}-{number}",
-                    },
-                    "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}],
-                }
-            )
-        token = self._rig.kubectl("create", "token", name, "--namespace", "default").strip()
-        config = json.loads(self._rig.kubeconfig.read_text(encoding="utf-8"))
-        config["users"][0]["user"] = {"token": token}
-        path = folder / "user.kubeconfig"
-        path.write_text(json.dumps(config), encoding="utf-8")
-        return str(path)
+    def user(self, folder: Path, *rules: dict[str, Any]) -> str:
+        """The path of a kubeconfig of a user that has the rights of `rules` alone."""
+        made = self._users.enter_context(holder(self._rig, "preflight-user", {"": list(rules)}))
+        return made.kubeconfig(folder)
 
     def restore(self) -> None:
+        self._users.close()
         for command, text in reversed(self._undo):
             self._rig.kubectl(*command, stdin=text)
         if any("scale" in command for command, _text in self._undo):

@@ -4,26 +4,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks
-from tests.e2e.rig.ray_clusters import NAMESPACE, OPERATOR
+from tests.e2e.rig.ray_clusters import NAMESPACE, no_operator
 from tests.rig import samples
 
+__all__ = ["no_operator"]  # fixtures
 REGISTRY = "mirror.rig.example/group"
 NAME = "mirrored"
 LOGIN = ("--docker-username=user", "--docker-password=password")
-
-
-@pytest.fixture
-def no_operator(rig: RunningRig) -> None:
-    """No operator: deploy installs its own, which stays for those who come after."""
-    helm = [str(rig.directory / "bin" / "helm"), "--kubeconfig", str(rig.kubeconfig), "-n", NAMESPACE]
-    subprocess.run([*helm, "uninstall", OPERATOR, "--wait", "--ignore-not-found"], check=True, capture_output=True)
 
 
 @pytest.mark.soak

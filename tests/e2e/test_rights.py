@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +13,11 @@ import pytest
 from tests.e2e.cluster_user import ClusterUser, holder
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
-from tests.e2e.rig.ray_clusters import NAMESPACE, OPERATOR, operator
+from tests.e2e.rig.ray_clusters import NAMESPACE, no_operator, operator
 from tests.rig import samples
 from tests.tools.collection_finder import install
 
-__all__ = ["operator"]  # fixtures
+__all__ = ["no_operator", "operator"]  # fixtures
 NAME = "rights"
 # What the checks of the surroundings read, and go without where they may not (docs/oci.md).
 CHECKS = [("apps", "daemonsets"), ("storage.k8s.io", "storageclasses")]
@@ -43,10 +42,8 @@ def rules(operator_namespace: str = "") -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def no_operator(rig: RunningRig) -> None:
+def operators_namespace(rig: RunningRig, no_operator: None) -> None:
     """No operator, but its namespace: roles of a user are bound there."""
-    helm = [str(rig.directory / "bin" / "helm"), "--kubeconfig", str(rig.kubeconfig), "-n", NAMESPACE]
-    subprocess.run([*helm, "uninstall", OPERATOR, "--wait", "--ignore-not-found"], check=True, capture_output=True)
     if f"namespace/{NAMESPACE}" not in rig.kubectl("get", "namespaces", "--output", "name"):
         rig.kubectl("create", "namespace", NAMESPACE)
 
@@ -105,5 +102,5 @@ def test_the_rights_asked_for_are_all_that_it_takes(operator: None, deployment: 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("deployment", [NAMESPACE], indirect=True)
-def test_with_those_to_install_the_operator_it_is_installed(no_operator: None, deployment: Deployment) -> None:
+def test_with_those_to_install_the_operator_it_is_installed(operators_namespace: None, deployment: Deployment) -> None:
     assert deployment.run("deploy").recap["changed"]

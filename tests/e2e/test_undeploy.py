@@ -74,9 +74,7 @@ def test_without_an_api_server_the_nodes_go_all_the_same_and_the_rest_with_the_n
             entry["cluster"]["server"] = f"https://127.0.0.1:{nobody.getsockname()[1]}"
         away = tmp_path / "away.kubeconfig"
         away.write_text(yaml.safe_dump(kubeconfig), encoding="utf-8")
-        removed = deployment.playbooks.run(
-            "undeploy", {"deployment_name": deployment.name, "kubeconfig": str(away)}
-        )  # fmt: skip
+        removed = deployment.playbooks.run("undeploy", {"deployment_name": deployment.name, "kubeconfig": str(away)})
     assert removed.code != 0
     assert [fault["code"] for fault in removed.faults] == ["unreachable", "objects_left"], removed.output
     assert removed.result is not None

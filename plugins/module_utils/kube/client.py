@@ -10,8 +10,8 @@ import os
 import shutil
 import ssl
 import traceback
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from ..planning.fault import Fault, Refused
 from ..planning.names import COLLECTION
@@ -34,11 +34,28 @@ READ_SECONDS = 30
 USER_AGENT = f"{COLLECTION}/{VERSION}"
 # Kubernetes API Concepts, "Alternate representations of resources".
 _METADATA_ALONE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-# Codes of faults that may have passed at the next read.
-PASSING = frozenset({"kubernetes", "unreachable"})
+# Codes of the faults of an API server that does not answer, or not as it should: they may have passed at the next read.
+_PASSING = frozenset({"kubernetes", "unreachable"})
 # An API server that has too much to do says so (429), and when to ask again: client-go does ten times.
 BUSY_ATTEMPTS = 10
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+_Read = TypeVar("_Read")
+
+
+def may_pass(faults: Iterable[Fault]) -> bool:
+    """Tell whether the API server does not answer, or not as it should; whom it does not know is another matter."""
+    return {fault.code for fault in faults} <= _PASSING
+
+
+def unless_forbidden(read: Callable[[], _Read]) -> _Read | None:
+    """Return what is read, None where the user may not read it."""
+    try:
+        return read()
+    except Refused as refused:
+        if any(fault.code != "forbidden" for fault in refused.faults):
+            raise
+        return None
 
 
 class Kubernetes:

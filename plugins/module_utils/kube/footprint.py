@@ -7,9 +7,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from ..planning.fault import Refused
 from ..planning.names import COLLECTION, MANAGED_BY_LABEL, WORKER_GROUP, label_selector
-from .client import Kubernetes
+from .client import Kubernetes, unless_forbidden
 
 # The CSI driver of OKE's block volumes; its volume handle is the OCID of the volume.
 BLOCK_VOLUME_DRIVER = "blockvolume.csi.oraclecloud.com"
@@ -24,12 +23,9 @@ def volumes_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[s
     """
     path = f"/api/v1/namespaces/{quote(namespace)}/persistentvolumeclaims"
     claims = {item["metadata"]["name"] for item in kubernetes.items(path, labelSelector=label_selector(name))}
-    try:
-        volumes = kubernetes.items("/api/v1/persistentvolumes")
-    except Refused as refused:
-        if [fault.code for fault in refused.faults] == ["forbidden"]:
-            return None
-        raise
+    volumes = unless_forbidden(lambda: kubernetes.items("/api/v1/persistentvolumes"))
+    if volumes is None:
+        return None
     found = []
     for item in volumes:
         if (item["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == COLLECTION:

@@ -26,7 +26,7 @@ from ..planning.names import (
 )
 from ..planning.observation import Observation, judge, node_ready, progress_lines
 from ..planning.source_access import recorded
-from .client import PASSING, Kubernetes
+from .client import Kubernetes, may_pass
 
 RAYCLUSTERS = "/apis/ray.io/v1/rayclusters"
 
@@ -154,7 +154,7 @@ class Observer:
             )
         except Refused as refused:
             # The node may have left just now; an API server that is away is found by the next read.
-            if {fault.code for fault in refused.faults} <= PASSING:
+            if may_pass(refused.faults):
                 return
             raise
         if log is not None:

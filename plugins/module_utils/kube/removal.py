@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 from ..planning.fault import Refused
 from ..planning.names import INSTANCE_LABEL, NODE_LABEL, common_labels, label_selector
 from ..planning.source_access import recorded
-from .client import Kubernetes
+from .client import Kubernetes, unless_forbidden
 from .group import RAYCLUSTERS
 from .operator import DEPLOYMENTS
 from .operator import SELECTOR as OPERATOR_SELECTOR
@@ -53,10 +52,10 @@ def leftovers(kubernetes: Kubernetes, name: str | None = None) -> list[dict[str,
     pre-authenticated request that may be there. Who may not list the cluster's Secrets sees those of the namespace `name`.
     """
     selector = label_selector(name)
-    secrets = _unless_forbidden(lambda: kubernetes.metadata("/api/v1/secrets", labelSelector=selector))
+    secrets = unless_forbidden(lambda: kubernetes.metadata("/api/v1/secrets", labelSelector=selector))
     if secrets is None and name:
         path = f"/api/v1/namespaces/{quote(name)}/secrets"
-        secrets = _unless_forbidden(lambda: kubernetes.metadata(path, labelSelector=selector))
+        secrets = unless_forbidden(lambda: kubernetes.metadata(path, labelSelector=selector))
     if not secrets:
         return []
     standing = {_place(item) for item in kubernetes.items(RAYCLUSTERS, labelSelector=selector)}
@@ -74,15 +73,6 @@ def leftovers(kubernetes: Kubernetes, name: str | None = None) -> list[dict[str,
 def _place(item: dict[str, Any]) -> tuple[str, str]:
     """Namespace, and name of the deployment, of one of our objects."""
     return item["metadata"]["namespace"], item["metadata"]["labels"][INSTANCE_LABEL]
-
-
-def _unless_forbidden(read: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]] | None:
-    try:
-        return read()
-    except Refused as refused:
-        if [fault.code for fault in refused.faults] == ["forbidden"]:
-            return None
-        raise
 
 
 def objects_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[str, Any]]:
@@ -103,7 +93,7 @@ def objects_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[s
 
 def _volumes(kubernetes: Kubernetes, name: str) -> list[dict[str, Any]]:
     # Who may not read them has made none either.
-    return _unless_forbidden(lambda: kubernetes.items(_VOLUMES, labelSelector=label_selector(name))) or []
+    return unless_forbidden(lambda: kubernetes.items(_VOLUMES, labelSelector=label_selector(name))) or []
 
 
 def left_folders(kubernetes: Kubernetes, name: str, namespace: str) -> list[str]:

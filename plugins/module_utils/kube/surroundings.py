@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 from ..planning.fault import Fault, Refused
 from ..planning.rights import Right, rights
 from ..planning.secret_references import PULL_KEY, check_references
-from .client import Kubernetes
+from .client import Kubernetes, unless_forbidden
 from .group import secret_keys
 from .operator import find_helm, find_operator
 
@@ -41,8 +41,6 @@ _GIB = 2**30
 _EVERYTHING = Right("*", "*", "*")
 _SIDECAR = "Always"
 
-_Read = TypeVar("_Read")
-
 
 def read_surroundings(
     kubernetes: Kubernetes,
@@ -60,11 +58,11 @@ def read_surroundings(
     pull_secret    Secret that an operator that is still to be installed pulls its image with
     node_selector  with it the nodes that it selects are described, with what other pods take of them
     """
-    nodes = _unless_forbidden(lambda: kubernetes.items("/api/v1/nodes"))
+    nodes = unless_forbidden(lambda: kubernetes.items("/api/v1/nodes"))
     with ThreadPoolExecutor(max_workers=8) as threads:
 
         def read(path: str, **query: str) -> Any:
-            return threads.submit(_unless_forbidden, lambda: kubernetes.items(path, **query))
+            return threads.submit(unless_forbidden, lambda: kubernetes.items(path, **query))
 
         dns = read("/apis/apps/v1/namespaces/kube-system/deployments", labelSelector=_DNS_LABEL)
         daemons = read("/apis/apps/v1/daemonsets")
@@ -103,21 +101,11 @@ def read_surroundings(
         }
 
 
-def _unless_forbidden(read: Callable[[], _Read]) -> _Read | None:
-    """Return what is read, None where the user may not read it: whether it has to, its rights tell."""
-    try:
-        return read()
-    except Refused as refused:
-        if any(fault.code != "forbidden" for fault in refused.faults):
-            raise
-        return None
-
-
 def _operator(kubernetes: Kubernetes, helm_binary: str | None) -> tuple[dict[str, Any] | None, list[Fault]]:
     """Return the operator (None where it may not be looked for), and what forbids to use or to install it."""
     found = None
     try:
-        found = _unless_forbidden(lambda: find_operator(kubernetes))
+        found = unless_forbidden(lambda: find_operator(kubernetes))
         if found is not None and not found["usable"]:
             find_helm(helm_binary)
     except Refused as refused:
@@ -129,7 +117,7 @@ def _pull_secret(kubernetes: Kubernetes, namespace: str, name: str) -> list[Faul
     """Return a fault where the operator could not pull its image: nodes would wait for pods that nobody makes."""
     place, found = "kuberay_image_pull_secret", {}
     if name:
-        keys = _unless_forbidden(lambda: {name: secret_keys(kubernetes, namespace, name)})
+        keys = unless_forbidden(lambda: {name: secret_keys(kubernetes, namespace, name)})
         if keys is None:
             return []
         found = keys

@@ -86,6 +86,18 @@ class Cluster:
         return [event["message"] for event in found["items"]]
 
 
+def helm(rig: RunningRig, *words: str) -> None:
+    """Helm in the operator's namespace."""
+    command = [str(rig.directory / "bin" / "helm"), "--kubeconfig", str(rig.kubeconfig), "-n", NAMESPACE]
+    subprocess.run([*command, *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def no_operator(rig: RunningRig) -> None:
+    """No operator: deploy installs its own, which stays for those who come after."""
+    helm(rig, "uninstall", OPERATOR, "--wait", "--ignore-not-found")
+
+
 @pytest.fixture(scope="module")
 def operator(rig: RunningRig) -> Iterator[None]:
     """An operator that runs: one that is there already, else the chart's, taken away again."""
@@ -94,11 +106,9 @@ def operator(rig: RunningRig) -> Iterator[None]:
         return
     chart = rig.directory / "charts" / OPERATOR
     rig.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(chart / "crds"))
-    helm = [str(rig.directory / "bin" / "helm"), "--kubeconfig", str(rig.kubeconfig), "-n", NAMESPACE]
-    install = ["install", OPERATOR, str(chart), "--create-namespace", "--skip-crds", "--wait", "--timeout", "120s"]
-    subprocess.run([*helm, *install], check=True, capture_output=True)
+    helm(rig, "install", OPERATOR, str(chart), "--create-namespace", "--skip-crds", "--wait", "--timeout", "120s")
     yield
-    subprocess.run([*helm, "uninstall", OPERATOR, "--wait"], check=True, capture_output=True)
+    helm(rig, "uninstall", OPERATOR, "--wait")
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from tests.e2e.rig.ray_clusters import Cluster, Object, namespace, operator, wai
 from tests.rig.configuration import REPOSITORY
 
 __all__ = ["namespace", "operator"]  # fixtures
+
 IMAGE = "docker.io/rayproject/ray-llm:2.58.0-py312-cu130"
 NODE_LABEL = "rig.multinode.inference/test-vllm"
 KEY = "key-of-the-test"

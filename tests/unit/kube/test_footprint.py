@@ -29,7 +29,7 @@ def volume(name: str, claim: str, namespace: str = "a", policy: str = "Delete", 
 
 def test_volumes_are_those_of_its_claims_also_of_claims_that_went() -> None:
     found = volumes_of(
-        Cluster(  # type: ignore[arg-type]
+        Cluster(
             persistentvolumeclaims=[{"metadata": {"name": "models"}}],
             persistentvolumes=[
                 volume("csi-1", "models"),
@@ -55,8 +55,8 @@ def test_volumes_are_those_of_its_claims_also_of_claims_that_went() -> None:
 
 
 def test_who_may_not_read_volumes_does_not_know_that_there_is_none() -> None:
-    assert volumes_of(Cluster(persistentvolumes=[]), "a", "a") == []  # type: ignore[arg-type]
-    assert volumes_of(Cluster(), "a", "a") is None  # type: ignore[arg-type]
+    assert volumes_of(Cluster(persistentvolumes=[]), "a", "a") == []
+    assert volumes_of(Cluster(), "a", "a") is None
 
 
 def test_load_balancers_bear_the_names_that_the_cloud_controller_gives() -> None:
@@ -66,4 +66,4 @@ def test_load_balancers_bear_the_names_that_the_cloud_controller_gives() -> None
 
     network = {"oci.oraclecloud.com/load-balancer-type": "nlb"}
     services = [service("x", "LoadBalancer"), service("y", "LoadBalancer", **network), service("z", "ClusterIP")]
-    assert load_balancers_of(Cluster(services=services), "a", "a") == ["uid-x", "a/y/uid-y"]  # type: ignore[arg-type]
+    assert load_balancers_of(Cluster(services=services), "a", "a") == ["uid-x", "a/y/uid-y"]

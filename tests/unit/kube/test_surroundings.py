@@ -86,7 +86,7 @@ class Cluster:
 
 
 def read(cluster: Cluster, selector: str = "", helm: str = "true") -> dict[str, Any]:
-    return read_surroundings(cluster, "llama", "llama", "kuberay-system", helm, selector)  # type: ignore[arg-type]
+    return read_surroundings(cluster, "llama", "llama", "kuberay-system", helm, selector)
 
 
 def test_nodes_for_the_operator_are_ready_open_and_without_a_taint() -> None:
@@ -165,7 +165,7 @@ def test_the_fields_of_a_raycluster_are_those_of_the_installed_definition() -> N
 
 def test_the_operators_image_can_be_pulled_before_it_is_installed() -> None:
     def against(cluster: Cluster) -> list[tuple[str, str]]:
-        found = read_surroundings(cluster, "llama", "llama", "rays", "true", pull_secret="registry")  # type: ignore[arg-type]
+        found = read_surroundings(cluster, "llama", "llama", "rays", "true", pull_secret="registry")
         return [(fault["code"], fault["where"]) for fault in found["operator_faults"]]
 
     place = "kuberay_image_pull_secret"
