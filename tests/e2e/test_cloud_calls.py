@@ -22,6 +22,8 @@ MOST = 2
 MOST_BY_DOMAIN = {"ListShapes": 3}
 # The wait looks every two seconds at RayCluster, pods, nodes and events, and at the log of each pod that runs.
 LOOKS_A_MINUTE = 30
+# With each look at the node pool, every 20 seconds, all nodes are read too while one of the pool's is not among the deployment's.
+POOL_LOOKS_A_MINUTE = 3
 
 
 @pytest.fixture
@@ -87,9 +89,17 @@ def test_a_wait_asks_the_cluster_a_few_things_at_each_look(
     busiest = max(sum(start <= moment < start + 60 for moment in times) for start in times)
     counts = Counter(event["requestURI"].partition("?")[0] for event in wait if received(event) < times[0] + 60)
     assert len(counts) == 4, counts  # no pod runs yet
+    nodes = counts.pop("/api/v1/nodes")
+    assert nodes <= LOOKS_A_MINUTE + 1 + POOL_LOOKS_A_MINUTE + 1, nodes
     assert all(count <= LOOKS_A_MINUTE + 1 for count in counts.values()), counts
     # RayCluster, pods, nodes, events and two logs.
     assert busiest <= (LOOKS_A_MINUTE + 1) * 6
+    # Oracle Cloud meanwhile: work requests at most every ten seconds, and nothing that changes.
+    calls = rig.steer("GET", f"/calls?tenancy={tenancy.compartment_id}&since={times[0]}")
+    asked = [call for call in calls if "Python" in str(call["user_agent"]) and call["time"] < times[-1]]
+    looks = [call["time"] for call in asked if call["operation"] == "ListWorkRequests"]
+    assert len(looks) >= 3 and {call["method"] for call in asked} == {"GET"}, asked
+    assert min(later - earlier for earlier, later in zip(looks, looks[1:], strict=False)) >= 10
 
 
 @pytest.mark.soak
