@@ -34,5 +34,6 @@ class ActionModule(WritingAction):
             return would_be_made(secrets)
         if secrets:
             changes += self.apply(secrets, task_vars)
-        access.settle(plan)
+        if settled := access.settle(plan):
+            changes += self.apply(settled, task_vars)
         return {"changed": bool(changes), "objects": changes}

@@ -16,7 +16,7 @@ from ..module_utils.kube.group import RAYCLUSTERS, secret_values
 from ..module_utils.planning.manifests.objects import secret
 from ..module_utils.planning.names import label_selector, object_names
 from ..module_utils.planning.settings import SIGN_IN
-from ..module_utils.planning.source_access import record_of, recorded, request_name
+from ..module_utils.planning.source_access import place_of, record_of, recorded, request_name
 
 _MODULE = "multinode.inference.oci_preauthenticated_request"
 _KIND = "source_secret"
@@ -48,7 +48,7 @@ class BucketAccess:
         self.url = secret_values(item).get("par", "")
         self.record = recorded((item.get("metadata") or {}).get("annotations")) or self._record_of_raycluster()
 
-    def _record_of_raycluster(self) -> dict[str, str]:
+    def _record_of_raycluster(self) -> dict[str, Any]:
         for item in self._kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(self._name)):
             if item["metadata"]["namespace"] == self._namespace:
                 return recorded(item["metadata"].get("annotations"))
@@ -60,12 +60,11 @@ class BucketAccess:
         place = {key: source[key] for key in ("region", "namespace", "bucket")}
         if self.record and place == {key: self.record.get(key) for key in place}:
             return None if self.has_secret else self._secret(plan, self.record)
-        if self.record:
-            self.revoke()
+        # The group reads through the one of before until its successor's URL is in the Secret.
+        former = [*self.record.get("former", []), place_of(self.record)] if self.record else []
         # It tells this cluster from others whose deployments read the same bucket.
         cluster = (self._kubernetes.get("/api/v1/namespaces/kube-system") or {}).get("metadata", {}).get("uid", "")
-        self.record = {"name": request_name(self._name, self._namespace, cluster), **place}
-        self.url = ""
+        self.record = {"name": request_name(self._name, self._namespace, cluster), **place, "former": former}
         return self._secret(plan, self.record)
 
     def present(self, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -75,22 +74,33 @@ class BucketAccess:
         if result.get("url"):
             self.url, self._made = result["url"], result["request"]["id"]
         if result["request"]:
+            former = self.record.get("former", [])
             self.record = {key: value for key, value in result["request"].items() if isinstance(value, str)}
+            self.record["former"] = former
         would_be_made = result["changed"] and not result["request"]
         return [self._secret(plan, self.record)] if self._made or would_be_made else []
 
-    def settle(self, plan: Mapping[str, Any]) -> None:
-        """After the Secret has its new URL: revoke what bears the name beside it."""
+    def settle(self, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """After the Secret has its new URL: revoke what bears the name beside it, and those of other buckets before.
+
+        Return the Secret, where it knows less now.
+        """
         if self._made:
             self._ask(plan, self._made)
+        if not self.record.get("former"):
+            return []
+        for place in self.record.pop("former"):
+            self._run({"state": "absent"}, place)
+        return [self._secret(plan, self.record)]
 
     def revoke(self) -> list[str]:
         """Revoke the request of the record and all that bear its name; return what was revoked, in words."""
-        if not self.record:
-            return []
-        result = self._run({"state": "absent"})
-        words = f"pre-authenticated request {self.record['name']} of bucket {self.record['bucket']}"
-        return [words] * bool(result["revoked"])
+        places = [*self.record.get("former", []), place_of(self.record)] if self.record else []
+        return [
+            f"pre-authenticated request {place['name']} of bucket {place['bucket']}"
+            for place in places
+            if self._run({"state": "absent"}, place)["revoked"]
+        ]
 
     def reference(self) -> dict[str, Any]:
         """Return the Secret by its name."""
@@ -105,19 +115,20 @@ class BucketAccess:
         days = self._settings["source_request_days"]
         return self._run({"state": "present", "prefix": plan["staging"]["prefix"], "id": known, "days": days})
 
-    def _run(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _run(self, arguments: dict[str, Any], record: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        record = record or self.record
         place = {
-            "name": self.record["name"],
-            "bucket_name": self.record["bucket"],
-            "bucket_namespace": self.record["namespace"],
+            "name": record["name"],
+            "bucket_name": record["bucket"],
+            "bucket_namespace": record["namespace"],
             "cluster_id": self._settings["oke_cluster_id"],
         }
         sign_in = {name: self._settings[name] for name in SIGN_IN}
         # A bucket stays where it was found, whatever region is named today.
-        sign_in["region"] = self.record.get("region") or sign_in["region"]
+        sign_in["region"] = record.get("region") or sign_in["region"]
         return self._run_module(_MODULE, {**sign_in, **place, **arguments})
 
-    def _secret(self, plan: Mapping[str, Any], record: Mapping[str, str]) -> dict[str, Any]:
+    def _secret(self, plan: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
         item = secret(plan, _KIND, {"par": self.url} if self.url else {})
         item["metadata"]["annotations"].update(record_of(record))
         return item

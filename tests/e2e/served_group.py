@@ -24,13 +24,15 @@ API_PORT, STATUS_PORT = 8000, 8081
 INDEX_LABEL = "ray.io/worker-group-replica-index"
 
 
-def wait(what: str, answer: Callable[[], Any], seconds: float, also: Callable[[], str] = str) -> Any:
+def wait(
+    what: str, answer: Callable[[], Any], seconds: float, also: Callable[[], str] = str, *, pause: float = 0.25
+) -> Any:
     """The first true answer; fails the test when none comes in time, with what `also` says."""
     end = time.monotonic() + seconds
     while not (found := answer()):
         if time.monotonic() > end:
             pytest.fail(f"{what}: not within {seconds} s\n{also()}")
-        time.sleep(0.25)
+        time.sleep(pause)
     return found
 
 
@@ -132,7 +134,8 @@ class ServedGroup:
 
     def until_served(self, since: float, seconds: float = 600) -> float:
         """Wait until the group serves; the seconds since `since` (monotonic)."""
-        wait("the group serves", self.serves, seconds, self.describe)
+        # Each look costs as much as a twentieth of a core for a second: the group needs them all to start.
+        wait("the group serves", self.serves, seconds, self.describe, pause=0.75)
         return time.monotonic() - since
 
     def describe(self) -> str:

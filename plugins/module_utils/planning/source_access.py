@@ -20,6 +20,7 @@ from .names import REQUEST_ANNOTATION, short_hash
 RENEWED_BEFORE = timedelta(days=30)
 RENEWED_SHARE = 4
 _RECORDED = ("name", "region", "namespace", "bucket", "id", "time_expires", "time_renewed")
+_PLACE = ("name", "region", "namespace", "bucket")
 
 
 def request_name(deployment: str, namespace: str, cluster: str) -> str:
@@ -33,12 +34,23 @@ def renewal(created: str, expires: str) -> str:
     return (end - min(RENEWED_BEFORE, (end - datetime.fromisoformat(created)) / RENEWED_SHARE)).isoformat()
 
 
+def place_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return of a record what finds the request: its name, and where its bucket is."""
+    return {key: record[key] for key in _PLACE if key in record}
+
+
 def record_of(request: Mapping[str, Any]) -> dict[str, str]:
-    """Return the annotation with the record of a request, or of one that is still to be made."""
-    return {REQUEST_ANNOTATION: json.dumps({key: request[key] for key in _RECORDED if key in request}, sort_keys=True)}
+    """Return the annotation with the record of a request, or of one that is still to be made.
+
+    `former` are the places of requests for other buckets that are still to be revoked.
+    """
+    record = {key: request[key] for key in _RECORDED if key in request}
+    if request.get("former"):
+        record["former"] = request["former"]
+    return {REQUEST_ANNOTATION: json.dumps(record, sort_keys=True)}
 
 
-def recorded(annotations: Mapping[str, str] | None) -> dict[str, str]:
+def recorded(annotations: Mapping[str, str] | None) -> dict[str, Any]:
     """Return the record among an object's annotations, {} where there is none."""
     try:
         record = json.loads((annotations or {}).get(REQUEST_ANNOTATION, ""))
@@ -47,7 +59,7 @@ def recorded(annotations: Mapping[str, str] | None) -> dict[str, str]:
     return record if isinstance(record, dict) and {"name", "bucket", "namespace"} <= record.keys() else {}
 
 
-def end_near(record: Mapping[str, str], now: datetime) -> Fault | None:
+def end_near(record: Mapping[str, Any], now: datetime) -> Fault | None:
     """Return the warning that a recorded request ends soon, or has; None while it does not."""
     if "time_renewed" not in record or now < datetime.fromisoformat(record["time_renewed"]):
         return None

@@ -35,7 +35,7 @@ _STEPS = (
 _SERVING = "Application startup complete"
 # The engine behind the API server is gone; the server itself needs some seconds more to see it (vLLM's watchdog, 5 s).
 _DEAD = re.compile(r"died unexpectedly, shutting down executor|EngineDeadError|Engine core proc \S+ died unexpectedly")
-DEAD_SECONDS = 1.0
+DEAD_SECONDS = 0.5
 
 
 class Engine:

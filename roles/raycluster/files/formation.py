@@ -18,7 +18,7 @@ from status import Watch
 # How long Ray may not answer before the group is begun anew: its start on a busy machine takes minutes.
 SILENCE_SECONDS = 900.0
 # A node that has just joined may be the one that is about to go; the order of stages is taken from what stays.
-STABLE_SECONDS = 3.0
+STABLE_SECONDS = 1.0
 
 
 class Formation:

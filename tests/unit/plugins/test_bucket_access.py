@@ -108,8 +108,11 @@ def deploy(cluster: Cluster, requests: Requests, killed_after: str = "", bucket:
         cluster.apply(item)
         wrote.append("url")
     cluster.annotations.update(mine.annotation())
-    if killed_after != "applied":
-        mine.settle(made)
+    if killed_after == "applied":
+        return wrote
+    for item in mine.settle(made):
+        cluster.apply(item)
+        wrote.append("settled")
     return wrote
 
 
@@ -168,9 +171,28 @@ def test_a_request_that_is_gone_is_made_again(cluster: Cluster, requests: Reques
 
 def test_another_bucket_has_its_own_and_that_of_the_first_is_revoked(cluster: Cluster, requests: Requests) -> None:
     deploy(cluster, requests)
-    assert deploy(cluster, requests, bucket="others") == ["announced", "url"]
+    assert deploy(cluster, requests, bucket="others") == ["announced", "url", "settled"]
     (request,) = requests.made.values()
     assert request["bucket"] == "others" and request["id"] in url(cluster)
+    assert deploy(cluster, requests, bucket="others") == []
+
+
+@pytest.mark.parametrize("moment", ["announced", "made", "applied"])
+def test_the_first_bucket_is_read_until_the_secret_has_the_url_of_another(
+    cluster: Cluster, requests: Requests, moment: str
+) -> None:
+    deploy(cluster, requests)
+    deploy(cluster, requests, killed_after=moment, bucket="others")
+    (first,) = [id_ for id_, one in requests.made.items() if one["bucket"] == "models"]
+    assert (first in url(cluster)) == (moment != "applied")
+    # A third bucket before the second was whole, then the end: nothing is forgotten.
+    deploy(cluster, requests, killed_after=moment, bucket="third")
+    if moment == "made":
+        deploy(cluster, requests, bucket="third")
+        (request,) = requests.made.values()
+        assert request["bucket"] == "third" and request["id"] in url(cluster)
+    assert access(cluster, requests).revoke()
+    assert not requests.made
 
 
 def test_what_is_refused_is_raised(cluster: Cluster, requests: Requests) -> None:
