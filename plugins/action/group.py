@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..module_utils.kube.client import Kubernetes, may_pass
-from ..module_utils.kube.group import read_secret
+from ..module_utils.kube.group import Observer, read_secret
 from ..module_utils.kube.removal import namespace_of, own_namespace, pods_of
 from ..module_utils.planning.existing import named_otherwise
 from ..module_utils.planning.fault import Fault, Refused
@@ -19,7 +19,7 @@ from ..module_utils.planning.manifests.objects import render, secret
 from ..module_utils.planning.manifests.older_kuberay import without_upgrade_strategy
 from ..module_utils.planning.manifests.running import keep_pods, runtime_of
 from ..module_utils.planning.names import object_names
-from ..module_utils.planning.observation import readable_seconds
+from ..module_utils.planning.observation import gave_up, readable_seconds
 from ..module_utils.planning.recipe import Inputs
 from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.inputs import given_inputs
@@ -70,6 +70,9 @@ class ActionModule(WritingAction):
             self._delete(kubernetes, plan, task_vars)
             changes.append({"object": f"RayCluster/{plan['deployment']['name']}", "change": "delete"})
         changes += self.apply(objects, task_vars)
+        name = plan["deployment"]["name"]
+        if (plan["existing"] or {}).get("failed") and f"RayCluster/{name}" not in {one["object"] for one in changes}:
+            changes += self._make_again(kubernetes, name, plan["deployment"]["namespace"], task_vars)
         if access.record and not reads_bucket:
             changes += [{"object": words, "change": "revoked"} for words in access.revoke()]
             if not inputs.secrets.get("par"):
@@ -97,6 +100,17 @@ class ActionModule(WritingAction):
         self.remove([item], task_vars)
         if not self._task.check_mode:
             self._wait_for_pods(kubernetes, name, namespace, "the new ones wait for them")
+
+    def _make_again(
+        self, kubernetes: Kubernetes, name: str, namespace: str, task_vars: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Delete the pods that gave up, for KubeRay to make again: what they failed for may be mended by now."""
+        pods = gave_up(Observer(kubernetes, name, namespace).look())
+        if pods:
+            self._display.display(f"  {', '.join(pods)} gave up: made again, to try once more")
+        metadata = [{"name": pod, "namespace": namespace} for pod in pods]
+        self.remove([{"apiVersion": "v1", "kind": "Pod", "metadata": one} for one in metadata], task_vars)
+        return [{"object": f"Pod/{pod}", "change": "delete"} for pod in pods]
 
     @staticmethod
     def _keep_pods(

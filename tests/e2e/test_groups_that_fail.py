@@ -25,12 +25,12 @@ def deploy(rig: RunningRig, tenancy: Tenancy, tmp_path: Path) -> Iterator[Deploy
     """Deploys the tiny model with changes of the recipe; its run and its group."""
     samples.put_model(tenancy.json, rig.configuration)
     playbooks = Playbooks(tmp_path, rig.environment(), {**tenancy.settings, "endpoint_exposure": "none"})
-    made: list[str] = []
+    made: dict[str, dict[str, Any]] = {}
 
     def make(name: str, settings: dict[str, Any] | None = None, **changes: Any) -> tuple[Run, ServedGroup]:
-        made.append(name)
-        recipe = samples.light_recipe(samples.make_par(tenancy.json, rig.configuration), deployment_name=name)
-        run = playbooks.run("deploy", {**recipe, **changes}, settings or {})
+        if name not in made:
+            made[name] = samples.light_recipe(samples.make_par(tenancy.json, rig.configuration), deployment_name=name)
+        run = playbooks.run("deploy", {**made[name], **changes}, settings or {})
         return run, ServedGroup(rig, name, tenancy.compartment_id)
 
     yield make
@@ -63,6 +63,12 @@ def test_after_the_last_try_it_stays_up_without_ray_and_says_why(deploy: Deploy,
     assert group.status(worker)["phases"]["ray"]["step"] == "waiting: the head has given up, its log says why"
     assert not group.processes(head, name="raylet") and not group.processes(worker, name="raylet")
     assert "died unexpectedly" in group.log(head)
+    rig.steer("POST", "/engines/gives-up/heal", {})
+    run, group = deploy("gives-up", {"rebuild_limit": 1})
+    assert run.code == 0 and run.result is not None and run.result["changed"], run.output
+    assert f"{head['metadata']['name']} gave up: made again" in run.output
+    assert group.head()["metadata"]["uid"] != head["metadata"]["uid"]
+    assert group.worker()["metadata"]["uid"] == worker["metadata"]["uid"]
 
 
 @pytest.mark.soak

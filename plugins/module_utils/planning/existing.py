@@ -89,13 +89,15 @@ def effect_on(
     kept       the fields that are left as they are therefore
     by_delete  the pods are made again by deleting the RayCluster and making another: the installed KubeRay has no
                upgradeStrategy, and would leave them as they are (manifests/older_kuberay.py)
+    failed     the group waits no more for anything: its pods that gave up are made again, whatever else changes
     """
     former = deployment.get("fields")
     if not former:
         return None
     changed = changed_fields(plan, former)
     asked = adopt_defaults or deployment.get("given") != plan["deployment"]["given"]
-    keep = not asked and deployment.get("state") != "Failed"
+    failed = deployment.get("state") == "Failed"
+    keep = not asked and not failed
     kept = [entry["field"] for entry in changed if keep and entry["class"] == RESTART]
     changes = [entry for entry in changed if entry["field"] not in kept]
     return {
@@ -105,4 +107,5 @@ def effect_on(
         "by_delete": bool(raycluster_fields)
         and "upgradeStrategy" not in (raycluster_fields or ())
         and any(entry["class"] == RESTART for entry in changes),
+        "failed": failed,
     }

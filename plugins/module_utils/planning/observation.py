@@ -124,6 +124,18 @@ def head_pod(pods: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     return None
 
 
+def gave_up(observation: Observation) -> list[str]:
+    """Return the names of the pods whose program stays up without trying again: what mended it they cannot see."""
+    return [
+        pod["metadata"]["name"]
+        for pod in observation.pods
+        if not pod["metadata"].get("deletionTimestamp")
+        and any(
+            entry.get("state") == "failed" for entry in observation.progress.get(pod["metadata"]["name"], {}).values()
+        )
+    ]
+
+
 def node_ready(node: Mapping[str, Any]) -> bool:
     """Say whether the node's Ready condition is True."""
     conditions = (node.get("status") or {}).get("conditions") or []

@@ -150,7 +150,7 @@ def test_every_field_of_the_plan_has_a_class() -> None:
 def test_a_run_that_changes_nothing_says_so() -> None:
     assert plan()["existing"] is None, "there is none yet"
     assert not [line for line in describe(plan()) if line.startswith("Changes")]
-    assert again()["existing"] == {"keep_pods": True, "changes": [], "kept": [], "by_delete": False}
+    assert again()["existing"] == {"keep_pods": True, "changes": [], "kept": [], "by_delete": False, "failed": False}
     assert "Changes      none: the deployment stands as it is" in describe_shortly(again())
 
 
@@ -193,6 +193,7 @@ def test_another_version_that_renders_other_pods_restarts_nothing_unasked(monkey
         "changes": [{"field": "endpoint.exposure", "class": "live"}],
         "kept": ["engine.ray_start"],
         "by_delete": False,
+        "failed": False,
     }
     assert ("newer_choice", "engine.ray_start") in [(entry["code"], entry["where"]) for entry in made["warnings"]]
     objects = render(made, PROGRAMS)
@@ -206,7 +207,13 @@ def test_another_version_that_renders_other_pods_restarts_nothing_unasked(monkey
         facts(deployment={**found, "fields": json.loads(annotations[FIELDS_ANNOTATION])}),
         endpoint_exposure="load_balancer",
     )
-    assert next_run["existing"] == {"keep_pods": True, "changes": [], "kept": ["engine.ray_start"], "by_delete": False}
+    assert next_run["existing"] == {
+        "keep_pods": True,
+        "changes": [],
+        "kept": ["engine.ray_start"],
+        "by_delete": False,
+        "failed": False,
+    }
 
 
 @pytest.mark.parametrize(
@@ -249,7 +256,7 @@ def test_what_a_new_deployment_would_get_is_taken_when_it_is_asked_for() -> None
 def test_a_group_that_failed_gets_the_programs_of_today() -> None:
     failed = {**stands(plan()), "state": "Failed"}
     made = plan(facts(deployment=failed))
-    assert made["existing"] == {"keep_pods": False, "changes": [], "kept": [], "by_delete": False}
+    assert made["existing"] == {"keep_pods": False, "changes": [], "kept": [], "by_delete": False, "failed": True}
     assert applied(made, NEWER)["ConfigMap"]["data"]["head.py"] == NEWER["head.py"]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.planning.observation import (
     Observation,
+    gave_up,
     judge,
     progress_lines,
     readable_bytes,
@@ -140,6 +141,14 @@ def test_a_group_that_gave_up_is_a_failure() -> None:
     progress = {"h": {"engine": {"phase": "engine", "state": "failed", "cause": "no memory for the KV cache"}}}
     failure = judge(Observation(CLUSTER, [pod("h", "head")], NODES, progress), 2, 1).failure
     assert failure is not None and "no memory for the KV cache" in failure.line()
+
+
+def test_pods_that_gave_up_are_known_by_what_they_said_last() -> None:
+    pods = [pod("head", "head"), pod("worker-0"), pod("worker-1")]
+    pods[2]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    gave = {"staging": {"phase": "staging", "state": "failed"}}
+    progress = {"head": {"ray": {"phase": "ray", "state": "waiting"}}, "worker-0": gave, "worker-1": gave}
+    assert gave_up(Observation(pods=pods, progress=progress)) == ["worker-0"]
 
 
 def test_a_volume_that_a_pod_waits_for_is_said_in_the_kubelets_words() -> None:

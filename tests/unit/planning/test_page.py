@@ -97,7 +97,7 @@ def test_the_page_has_a_card_for_each_node_and_a_column_for_each_gpu() -> None:
 def test_the_page_says_what_changes() -> None:
     made = plan()
     assert "What changes" not in page(made)
-    made["existing"] = {"keep_pods": True, "changes": [], "kept": [], "by_delete": False}
+    made["existing"] = {"keep_pods": True, "changes": [], "kept": [], "by_delete": False, "failed": False}
     assert "the deployment stands as it is" in page(made)
     made["existing"]["changes"] = [{"field": "engine.args", "class": "restart"}]
     assert "engine.args" in page(made) and ">restart<" in page(made)
