@@ -16,7 +16,7 @@ from ..module_utils.kube.removal import namespace_of, own_namespace, pods_of
 from ..module_utils.planning.existing import named_otherwise
 from ..module_utils.planning.fault import Fault, Refused
 from ..module_utils.planning.manifests.objects import render, secret
-from ..module_utils.planning.manifests.older_kuberay import without_upgrade_strategy
+from ..module_utils.planning.manifests.older_kuberay import token_secret_kind, without_upgrade_strategy
 from ..module_utils.planning.manifests.running import keep_pods, runtime_of
 from ..module_utils.planning.names import object_names
 from ..module_utils.planning.observation import gave_up, readable_seconds
@@ -48,13 +48,15 @@ class ActionModule(WritingAction):
         namespace, *objects = render(plan, programs)
         standing = self._raycluster(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"])
         kept = self._keep_pods(kubernetes, plan, objects, standing)
-        anew = without_upgrade_strategy(objects, standing, arguments.get("raycluster_fields") or ())
+        known = arguments.get("raycluster_fields") or ()
+        anew = without_upgrade_strategy(objects, standing, known)
+        token_secret = token_secret_kind(objects, standing, known)
         own = own_namespace(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"])
         # A namespace that somebody else made bears no mark of ours: it would go with the deployment.
         first = [namespace] if own is not False else []
         access = self.access(kubernetes, inputs.settings, plan["deployment"], task_vars)
         reads_bucket = plan["staging"]["source"] == "bucket"
-        wanted = self._secrets(kubernetes, plan, inputs.secrets)
+        wanted = self._secrets(kubernetes, plan, inputs.secrets, token_secret)
         if reads_bucket:
             # The request was made before nodes were asked for (`bucket_access`).
             raycluster = next(item for item in objects if item["kind"] == "RayCluster")
@@ -200,13 +202,15 @@ class ActionModule(WritingAction):
                 said = len(pods)
             time.sleep(1)
 
-    def _secrets(self, kubernetes: Kubernetes, plan: dict[str, Any], given: dict[str, str]) -> list[dict[str, Any]]:
+    def _secrets(
+        self, kubernetes: Kubernetes, plan: dict[str, Any], given: dict[str, str], token_secret: str
+    ) -> list[dict[str, Any]]:
         """Return the Secrets that are missing or hold something else than was given.
 
         Keys and tokens are made once and kept: another run must not lock anybody out.
         """
         wanted = []
-        for kind, key in (("api_key_secret", "api_key"), ("ray_token_secret", "auth_token")):
+        for kind, key in (("api_key_secret", "api_key"), (token_secret, "auth_token")):
             if not (self._read(kubernetes, plan, kind) or {}).get(key):
                 wanted.append(secret(plan, kind, {key: secrets.token_urlsafe(32)}))
         if given.get("par") and (self._read(kubernetes, plan, "source_secret") or {}).get("par") != given["par"]:

@@ -99,7 +99,7 @@ cluster:
       description: Fields that the spec of a RayCluster has there; null where no operator is installed that can be used.
       type: list
       elements: str
-      sample: [authOptions, headGroupSpec, rayVersion, upgradeStrategy, workerGroupSpecs]
+      sample: [authOptions, authOptions.secretName, headGroupSpec, rayVersion, upgradeStrategy, workerGroupSpecs]
     operator_faults:
       description: What forbids to use it, or to install it.
       type: list

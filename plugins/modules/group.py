@@ -30,7 +30,8 @@ options:
     description:
       - Fields of a RayCluster's specification that the cluster knows, as RV(multinode.inference.kuberay_info#module:kuberay)
         has them. Without them, all that this collection uses.
-      - Where C(upgradeStrategy) is not among them, a RayCluster whose pods are to be others is deleted and made again.
+      - Where C(upgradeStrategy) is not among them, a RayCluster whose pods are to be others is deleted and made again; where
+        C(authOptions.secretName) is not, the Secret with Ray's token bears the RayCluster's name.
     type: list
     elements: str
     default: []

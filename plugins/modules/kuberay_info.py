@@ -60,10 +60,10 @@ kuberay:
       type: bool
       sample: true
     fields:
-      description: Fields of the specification of a RayCluster that the cluster knows.
+      description: Fields of the specification of a RayCluster that the cluster knows, and those of its authOptions.
       type: list
       elements: str
-      sample: [authOptions, headGroupSpec]
+      sample: [authOptions, authOptions.secretName, headGroupSpec]
     helm:
       description: The Helm that was found, where the operator is to be installed.
       type: dict

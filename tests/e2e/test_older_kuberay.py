@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cluster whose RayCluster definition has no upgradeStrategy: a changed recipe still reaches the pods."""
+"""A cluster whose RayCluster definition is KubeRay 1.5's: a deployment comes up, and a changed recipe reaches the pods."""
 
 from __future__ import annotations
 
@@ -20,17 +20,24 @@ DEFINITION = ("crd", "rayclusters.ray.io")
 NAME = "older"
 
 
+# Fields of the spec that came with KubeRay 1.6.
+NEWER = (("upgradeStrategy",), ("authOptions", "properties", "secretName"))
+
+
 @pytest.fixture
-def definition_without_upgrade_strategy(rig: RunningRig, operator: None) -> Iterator[None]:
-    """The definition without the field, and as it was when the test ends."""
+def older_definition(rig: RunningRig, operator: None) -> Iterator[None]:
+    """The definition without the newer fields, and as it was when the test ends."""
     whole: dict[str, Any] = json.loads(rig.kubectl("get", *DEFINITION, "--output", "json"))
-    path = "/spec/versions/{}/schema/openAPIV3Schema/properties/spec/properties/upgradeStrategy"
-    places = [
-        (path.format(number), schema["upgradeStrategy"])
-        for number, version in enumerate(whole["spec"]["versions"])
-        if "upgradeStrategy"
-        in (schema := version["schema"]["openAPIV3Schema"]["properties"].get("spec", {}).get("properties", {}))
-    ]
+    places = []
+    for number, version in enumerate(whole["spec"]["versions"]):
+        spec = version["schema"]["openAPIV3Schema"]["properties"].get("spec", {}).get("properties", {})
+        for field in NEWER:
+            held: Any = spec
+            for part in field:
+                held = (held or {}).get(part)
+            if held is not None:
+                path = f"/spec/versions/{number}/schema/openAPIV3Schema/properties/spec/properties/{'/'.join(field)}"
+                places.append((path, held))
     remove = [{"op": "remove", "path": place} for place, _field in places]
     rig.kubectl("patch", *DEFINITION, "--type=json", "-p", json.dumps(remove))
     yield
@@ -40,7 +47,7 @@ def definition_without_upgrade_strategy(rig: RunningRig, operator: None) -> Iter
 
 @pytest.mark.soak
 def test_a_changed_recipe_reaches_the_pods(
-    tmp_path: Path, rig: RunningRig, tenancy: Tenancy, definition_without_upgrade_strategy: None
+    tmp_path: Path, rig: RunningRig, tenancy: Tenancy, older_definition: None
 ) -> None:
     samples.put_model(tenancy.json, rig.configuration)
     recipe = samples.light_recipe(samples.make_par(tenancy.json, rig.configuration), deployment_name=NAME)
@@ -53,6 +60,10 @@ def test_a_changed_recipe_reaches_the_pods(
         first = playbooks.run("deploy", recipe)
         assert first.code == 0, first.output
         before = uids()
+        (token,) = rig.kubectl(
+            "-n", NAME, "get", "secrets", "-o", "jsonpath={.items[?(@.data.auth_token)].metadata.name}"
+        ).split()
+        assert token == NAME
         again = playbooks.run("deploy", recipe)
         assert (again.code, again.recap["changed"]) == (0, 0), again.output
         assert uids() == before

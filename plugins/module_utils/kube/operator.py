@@ -15,6 +15,8 @@ from .client import Kubernetes
 # Token authentication (spec.authOptions) came with KubeRay 1.5.1 (release notes).
 OLDEST = (1, 5, 1)
 SELECTOR = "app.kubernetes.io/name=kuberay-operator"
+# With it workers reach no port of the head by its name but those that its container declares, and the programs take others.
+_HEAD_CLUSTER_IP = "ENABLE_RAY_HEAD_CLUSTER_IP_SERVICE"
 DEPLOYMENTS = "/apis/apps/v1/deployments"
 _CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayclusters.ray.io"
 
@@ -22,7 +24,7 @@ _CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayclusters.ray.
 def find_operator(kubernetes: Kubernetes) -> dict[str, Any]:
     """Return {installed, usable, version, namespace, available, crd, fields}.
 
-    fields: the keys of RayCluster's spec that the installed CRD knows.
+    fields: the keys of RayCluster's spec that the installed CRD knows, and those of its authOptions.
     Raises Refused where an operator is installed that cannot serve: it is somebody's, so it is left alone.
     """
     crd = kubernetes.get(_CRD)
@@ -40,7 +42,8 @@ def find_operator(kubernetes: Kubernetes) -> dict[str, Any]:
         return found
     deployment = deployments[0]
     metadata = deployment["metadata"]
-    image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    image = container["image"]
     version = read_version(image.rpartition(":")[2]) or read_version(
         (metadata.get("labels") or {}).get("app.kubernetes.io/version", "")
     )
@@ -59,6 +62,19 @@ def find_operator(kubernetes: Kubernetes) -> dict[str, Any]:
                 )
             ]
         )
+    variables = {entry["name"]: entry.get("value") or "" for entry in container.get("env") or ()}
+    if variables.get(_HEAD_CLUSTER_IP, "").lower() == "true":
+        raise Refused(
+            [
+                Fault(
+                    "kuberay_head_service",
+                    f"KubeRay operator in namespace {metadata['namespace']}",
+                    f"{_HEAD_CLUSTER_IP} is true",
+                    "false: the pods of a group reach the head on ports that its Service would not pass on",
+                    f"take {_HEAD_CLUSTER_IP} out of the operator's environment (env of its chart), and restart it",
+                )
+            ]
+        )
     found["usable"] = crd is not None and "authOptions" in found["fields"]
     return found
 
@@ -66,8 +82,9 @@ def find_operator(kubernetes: Kubernetes) -> dict[str, Any]:
 def _spec_fields(crd: dict[str, Any]) -> list[str]:
     for version in crd["spec"]["versions"]:
         if version["name"] == "v1":
-            schema = version["schema"]["openAPIV3Schema"]["properties"].get("spec", {})
-            return sorted(schema.get("properties", {}))
+            known = version["schema"]["openAPIV3Schema"]["properties"].get("spec", {}).get("properties", {})
+            authentication = known.get("authOptions", {}).get("properties", {})
+            return sorted([*known, *(f"authOptions.{name}" for name in authentication)])
     return []
 
 

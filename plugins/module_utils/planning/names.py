@@ -74,6 +74,8 @@ def object_names(name: str) -> dict[str, str]:
         "head_service": f"{name}-head-svc",
         "api_key_secret": f"{name}-api-key",
         "ray_token_secret": f"{name}-ray-token",
+        # As KubeRay names its own, where it can be told no other name.
+        "kuberay_token_secret": name,
         "source_secret": f"{name}-source",
         "network_policy": name,
         "endpoint_policy": f"{name}-endpoint",

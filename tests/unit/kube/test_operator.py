@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,21 @@ from ansible_collections.multinode.inference.plugins.module_utils.kube.operator 
 )
 from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
 
+HEAD_CLUSTER_IP = "ENABLE_RAY_HEAD_CLUSTER_IP_SERVICE"
+
 
 class Cluster:
     """Stands for a cluster: what the API would answer."""
 
-    def __init__(self, deployments: list[dict[str, Any]], fields: list[str] | None) -> None:
+    def __init__(self, deployments: list[dict[str, Any]], fields: Iterable[str] | None) -> None:
         self._deployments = deployments
         self._fields = fields
 
     def get(self, path: str, **_query: Any) -> Any:
         if self._fields is None:
             return None
-        properties = {name: {"type": "object"} for name in self._fields}
+        schemas = self._fields if isinstance(self._fields, dict) else {}
+        properties = {name: {"type": "object", **schemas.get(name, {})} for name in self._fields}
         schema = {"openAPIV3Schema": {"properties": {"spec": {"properties": properties}}}}
         return {"spec": {"versions": [{"name": "v1", "schema": schema}]}}
 
@@ -58,6 +62,24 @@ def test_an_old_operator_is_refused_and_not_touched() -> None:
         find_operator(Cluster([deployment("quay.io/kuberay/operator:v1.3.2")], ["headGroupSpec"]))  # type: ignore[arg-type]
     (fault,) = refused.value.faults
     assert fault.line().startswith("KubeRay operator in namespace ray: 1.3.2, expected 1.5.1 or newer; upgrade it")
+
+
+def test_an_operator_that_hides_the_head_behind_a_cluster_ip_is_refused() -> None:
+    installed = deployment("quay.io/kuberay/operator:v1.7.0")
+    (container,) = installed["spec"]["template"]["spec"]["containers"]
+    container["env"] = [{"name": "POD_NAME", "valueFrom": {}}, {"name": HEAD_CLUSTER_IP, "value": "False"}]
+    assert find_operator(Cluster([installed], ["authOptions"]))["usable"]  # type: ignore[arg-type]
+    container["env"][1]["value"] = "true"
+    with pytest.raises(Refused) as refused:
+        find_operator(Cluster([installed], ["authOptions"]))  # type: ignore[arg-type]
+    (fault,) = refused.value.faults
+    assert fault.code == "kuberay_head_service" and f"take {HEAD_CLUSTER_IP} out" in fault.line()
+
+
+def test_the_fields_of_its_definition_are_told() -> None:
+    schema = {"authOptions": {"properties": {"mode": {}, "secretName": {}}}, "headGroupSpec": {}}
+    found = find_operator(Cluster([deployment("quay.io/kuberay/operator:v1.7.0")], schema))  # type: ignore[arg-type]
+    assert found["fields"] == ["authOptions", "authOptions.mode", "authOptions.secretName", "headGroupSpec"]
 
 
 def test_without_operator_or_definition_there_is_none_to_use() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A KubeRay without upgradeStrategy: the field is left out, and other pods are made by making the RayCluster again."""
+"""A KubeRay before 1.6: what it does not know is left out, and other pods are made by making the RayCluster again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 
 from ansible_collections.multinode.inference.plugins.module_utils.planning.manifests.objects import render
 from ansible_collections.multinode.inference.plugins.module_utils.planning.manifests.older_kuberay import (
+    token_secret_kind,
     without_upgrade_strategy,
 )
+from ansible_collections.multinode.inference.plugins.module_utils.planning.names import object_names
+from tests.rig.kuberay.names import token_secret
 
 from .plans import plan
 
@@ -26,9 +29,10 @@ def cluster(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def standing() -> dict[str, Any]:
-    """The RayCluster as an API server has it that does not know the field."""
+    """The RayCluster as an API server has it that does not know the fields."""
     found = copy.deepcopy(cluster(objects()))
     del found["spec"]["upgradeStrategy"]
+    del found["spec"]["authOptions"]["secretName"]
     return found
 
 
@@ -51,3 +55,21 @@ def test_other_pods_or_programs_take_another_raycluster() -> None:
     assert without_upgrade_strategy(objects({"head.py": "2"}), standing(), OLD)
     # What the pods do not follow from.
     assert not without_upgrade_strategy(objects(endpoint_exposure="load_balancer"), standing(), OLD)
+
+
+def test_a_token_secret_that_cannot_be_named_is_kuberay_s_own() -> None:
+    items = objects()
+    assert token_secret_kind(items, None, OLD) == "kuberay_token_secret"
+    assert cluster(items)["spec"]["authOptions"] == {"mode": "token"}
+    assert object_names("llama")["kuberay_token_secret"] == token_secret("llama")
+
+
+def test_a_token_secret_is_named_where_the_field_is_known_and_stays_with_its_raycluster() -> None:
+    new = [*OLD, "authOptions.secretName"]
+    for raycluster, known in ((None, []), (None, new), (cluster(objects()), new)):
+        items = objects()
+        assert token_secret_kind(items, raycluster, known) == "ray_token_secret"
+        assert cluster(items)["spec"]["authOptions"]["secretName"] == "rayclustervmtest-ray-token"
+    items = objects()
+    assert token_secret_kind(items, standing(), new) == "kuberay_token_secret", "the operator is newer than its group"
+    assert cluster(items)["spec"]["authOptions"] == standing()["spec"]["authOptions"]

@@ -1,6 +1,10 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A KubeRay whose RayCluster has no upgradeStrategy: it leaves living pods as they are when their template changes."""
+"""What a RayCluster is to be without where the installed KubeRay is older than 1.6.
+
+Without upgradeStrategy it leaves living pods as they are when their template changes. Without authOptions.secretName it takes
+Ray's token from the Secret named like the RayCluster, which it makes only where there is none.
+"""
 
 from __future__ import annotations
 
@@ -31,3 +35,19 @@ def without_upgrade_strategy(
     recorded = (raycluster["metadata"].get("annotations") or {}).get(RENDERED_ANNOTATION)
     same = recorded == made["metadata"]["annotations"][RENDERED_ANNOTATION]
     return not (same and runtime_of(raycluster) == runtime_of(made))
+
+
+def token_secret_kind(
+    objects: list[dict[str, Any]], raycluster: Mapping[str, Any] | None, known: Collection[str]
+) -> str:
+    """Return which Secret (a key of `object_names`) holds Ray's token; leave its name out of `objects` where it goes unsaid.
+
+    A RayCluster that was made without stays so: KubeRay would make its pods again for the name alone.
+    """
+    standing = (raycluster or {}).get("spec", {}).get("authOptions")
+    unknown = bool(known) and "authOptions.secretName" not in known
+    if not unknown and (standing is None or "secretName" in standing):
+        return "ray_token_secret"
+    made = next(item for item in objects if item["kind"] == "RayCluster")
+    made["spec"] = {**made["spec"], "authOptions": {"mode": "token"}}
+    return "kuberay_token_secret"
