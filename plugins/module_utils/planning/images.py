@@ -18,6 +18,8 @@ RAY_LLM_USER = 1000
 # KubeRay's chart takes the operator from there (values.yaml, image.repository).
 OPERATOR = "quay.io/kuberay/operator"
 RAY_LLM = "docker.io/rayproject/ray-llm"
+# Token authentication came with it (Ray, "Ray token authentication"): an older Ray's dashboard and job API serve anybody.
+LEAST_RAY = (2, 52)
 # The newest line that is well tried, and the last one known whose CUDA still has kernels for Volta.
 DEFAULT_TAG = "2.58.0-py312-cu130"
 OLDER_TAG = "2.53.0-py311-cu128"

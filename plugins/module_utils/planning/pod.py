@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .facts import Choices
 from .fault import Fault
-from .images import default_image, full_image_name, image_line
+from .images import LEAST_RAY, default_image, full_image_name, image_line
 from .model_source import model_source
 from .names import NODE_LABEL
 from .pool import tolerations
@@ -17,6 +18,7 @@ from .rdma import mode_of
 from .recipe import Inputs
 from .shapes import Shape
 from .storage import storage_of
+from .values import shown
 
 # vLLM's tensor parallel ranks talk through /dev/shm; Oracle's NCCL manifests give 32 GiB to nodes of 8 GPUs.
 SHARED_MEMORY_MIB = 16 * 1024
@@ -32,11 +34,13 @@ def pod_of(
     token = source.get("token_secret_name")
     today = settings["default_image"] or default_image(shape)
     image = choices.choose("image", recipe["recipe_image_uri"], today, "the collection's default for these GPUs")
-    line = image_line(full_image_name(image))
+    line, own = image_line(full_image_name(image)), image_line(default_image(None))
     if line is not None:
         ray_version = line.ray
     else:
-        ray_version = choices.choose("ray_version", None, settings["ray_version"], "the image is not known")
+        newest = own.ray if own else None
+        ray_version = choices.choose("ray_version", settings["ray_version"], newest, "the image is not known")
+        _check_ray_version(ray_version, faults)
     memory = params["head_node_cpu_mem_in_gbs"]
     shared = recipe["recipe_shared_memory_volume_size_limit_in_mb"]
     volumes, cache = storage_of(inputs, choices, shape, exports, faults)
@@ -77,3 +81,19 @@ def pod_of(
         if settings["node_provisioner"] == "oke"
         else {"node.kubernetes.io/instance-type": recipe["recipe_node_shape"]},
     }
+
+
+def _check_ray_version(given: str, faults: list[Fault]) -> None:
+    """KubeRay reads it, and a Ray without token authentication would serve its job API to anybody."""
+    match = re.fullmatch(r"(\d+)\.(\d+)\.\d+", given)
+    if not match or (int(match[1]), int(match[2])) < LEAST_RAY:
+        least = f"{LEAST_RAY[0]}.{LEAST_RAY[1]}.0"
+        faults.append(
+            Fault(
+                "ray_version",
+                "ray_version",
+                shown(given),
+                f"a version such as {least}, or newer: with it came Ray's token authentication",
+                "give the version in the image; take an image with a newer Ray where it is older",
+            )
+        )

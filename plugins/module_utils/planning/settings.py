@@ -176,7 +176,9 @@ KUBERNETES = (
         "Image with Ray and vLLM when the recipe names none; without it, the collection's own for the shape's GPUs.",
     ),
     Parameter(
-        "ray_version", "string", "Version of Ray in an image that the collection does not know.", default="2.58.0"
+        "ray_version",
+        "string",
+        "Version of Ray in an image that the collection does not know; without it, that of the collection's own image.",
     ),
     Parameter(
         "model_cache",

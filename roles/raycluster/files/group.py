@@ -64,7 +64,7 @@ class Group:
     ports: dict[str, int]
     rebuild_limit: int
     rebuild_window_seconds: float
-    # The image's line of the plan's table (ray, vllm, python, cuda, least_driver, least_compute_capability); {}: not known.
+    # The image's line of the plan's table (ray, vllm, python, cuda, least_driver, least_compute_capability); ray alone: not known.
     image: dict[str, Any]
     staging: Staging
 

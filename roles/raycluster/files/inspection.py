@@ -25,6 +25,8 @@ from progress import Failure, log
 EQUAL = ("python", "ray", "vllm", "driver")
 FIELDS = ("name", "driver_version", "compute_cap", "memory.total", "memory.used")
 PROGRAMS = ("ray", "vllm")
+# Token authentication came with it (Ray, "Ray token authentication").
+LEAST_RAY = "2.52"
 ASK_SECONDS = 60.0
 # Of a GPU's memory; drivers keep some hundred MiB for themselves.
 USED_SHARE = 0.05
@@ -35,7 +37,7 @@ FREE_SECONDS = 30.0
 def inspect(gpus: int, line: Mapping[str, Any]) -> dict[str, Any]:
     """Return the versions and GPUs of this pod, which should have `gpus` GPUs. Failure where the engine cannot run here.
 
-    line: what the plan's table says of the image; {} where the image is not in it.
+    line: what the plan's table says of the image; its Ray alone, as the plan has it, where the image is not in it.
     """
     _check_interface()
     for program in PROGRAMS:
@@ -71,7 +73,18 @@ def inspect(gpus: int, line: Mapping[str, Any]) -> dict[str, Any]:
 def unlike_the_table(found: Mapping[str, Any], line: Mapping[str, Any]) -> list[str]:
     """Return in words how this pod is not what the plan's table says of its image, or cannot run it."""
     words = []
-    for name in ("python", "ray"):
+    known = "python" in line
+    if _older(found["ray"], LEAST_RAY):
+        words.append(
+            f"ray is {found['ray']} in this image, which has no token authentication: its dashboard and job API would be open; "
+            f"take an image with Ray {LEAST_RAY} or newer"
+        )
+    elif line and not known and found["ray"] and _numbers(found["ray"]) != _numbers(line["ray"]):
+        version = ".".join(map(str, _numbers(found["ray"])))
+        words.append(
+            f"ray is {found['ray']} in this image, and the plan says {line['ray']}: give ray_version: {version}"
+        )
+    for name in ("python", "ray") if known else ():
         if line.get(name) and found[name] and found[name] != line[name]:
             words.append(
                 f"{name} is {found[name]} in this image, and its name says {line[name]}: another image has its name"

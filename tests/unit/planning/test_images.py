@@ -9,6 +9,8 @@ import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.planning.images import (
+    _VLLM_OF_RAY,
+    LEAST_RAY,
     check_image,
     default_image,
     full_image_name,
@@ -18,7 +20,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.planning.image
 from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.planning.shapes import SHAPES, find_shape
 
-from .plans import plan
+from .plans import facts, plan
 from .recipes import recipe
 
 RAY_LLM = "docker.io/rayproject/ray-llm"
@@ -83,6 +85,24 @@ def test_a_cuda_without_kernels_for_the_gpu_is_refused() -> None:
 def test_what_is_to_be_known_of_an_image_is_said(image: str, codes: list[str]) -> None:
     made = plan(recipe_image_uri=image)
     assert [entry["code"] for entry in made["warnings"] if entry["code"].startswith("image")] == codes
+
+
+@pytest.mark.parametrize("version", ["2.51.2", "1.13.0", "2.58", "latest"])
+def test_a_ray_without_token_authentication_is_refused(version: str) -> None:
+    with pytest.raises(Refused) as refused:
+        plan(recipe_image_uri="docker.io/me/vllm:1", ray_version=version)
+    (fault,) = refused.value.faults
+    assert fault.code == "ray_version" and "2.52.0, or newer" in fault.line()
+
+
+def test_every_image_of_the_table_has_token_authentication() -> None:
+    assert min(tuple(map(int, line.split("."))) for line in _VLLM_OF_RAY) >= LEAST_RAY
+
+
+def test_a_ray_version_that_is_given_takes_the_place_of_the_one_before() -> None:
+    found = facts(deployment={"choices": {"ray_version": "2.58.0"}})
+    made = plan(found, recipe_image_uri="docker.io/me/vllm:1", ray_version="2.57.0")
+    assert made["pod"]["ray_version"] == "2.57.0"
 
 
 def test_a_shape_with_volta_gets_the_older_line_or_the_reason_why_not() -> None:

@@ -95,6 +95,13 @@ def test_the_pods_know_what_to_stage_and_no_secret() -> None:
     assert "s3cr3t" not in json.dumps(document)
 
 
+def test_the_pods_know_the_ray_of_an_image_that_the_plan_does_not_know() -> None:
+    assert group_document(plan())["image"]["ray"] == plan()["pod"]["ray_version"]
+    own = {"recipe_image_uri": "docker.io/me/vllm:1"}
+    assert group_document(plan(**own))["image"] == {"ray": "2.58.0"}
+    assert group_document(plan(**own, ray_version="2.60.1"))["image"] == {"ray": "2.60.1"}
+
+
 def test_a_single_node_has_no_worker_group() -> None:
     made = objects(
         recipe_node_pool_size=1, recipe_raycluster_params__num_worker_nodes=0, recipe_node_shape="VM.GPU.A10.2"

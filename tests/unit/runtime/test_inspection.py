@@ -126,6 +126,22 @@ def test_a_pod_unlike_the_table_is_told(found: dict[str, str], words: str) -> No
     assert re.search(words, said)
 
 
+@pytest.mark.parametrize(
+    ("ray", "line", "words"),
+    [
+        ("2.58.0+oci", {"ray": "2.58.0"}, ""),
+        ("2.52.1", {}, ""),
+        (None, {"ray": "2.58.0"}, ""),
+        ("2.55.1", {"ray": "2.58.0"}, "the plan says 2.58.0: give ray_version: 2.55.1"),
+        ("2.51.0", {"ray": "2.58.0"}, "2.51.0 in this image, which has no token authentication: .* Ray 2.52 or newer"),
+        ("2.9.3", {}, "no token authentication"),
+    ],
+)
+def test_the_ray_of_an_image_that_is_not_known(ray: str | None, line: dict[str, str], words: str) -> None:
+    said = "; ".join(inspection.unlike_the_table({**POD, "ray": ray}, line))
+    assert re.search(words, said) and bool(said) == bool(words)
+
+
 def test_a_driver_too_old_ends_the_pod_before_anything_is_staged(driver: Path) -> None:
     driver.write_text("NVIDIA A10, 550.90.07, 8.6, 23028, 450\n")
     with pytest.raises(Failure, match="driver is 550.90.07") as caught:

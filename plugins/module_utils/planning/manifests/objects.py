@@ -80,7 +80,8 @@ def group_document(plan: Mapping[str, Any]) -> dict[str, Any]:
         "pipeline": plan["parallelism"]["pipeline"],
         "model": {"path": plan["model"]["path"], "served_names": plan["model"]["served_names"]},
         "staging": {**plan["staging"], "url_file": f"{SOURCE_FOLDER}/par", "streams": 8},
-        "image": {key: value for key, value in plan["image"].items() if key != "name"},
+        # Of an image that is not known the plan takes one thing for granted, its Ray.
+        "image": {"ray": plan["pod"]["ray_version"], **{k: v for k, v in plan["image"].items() if k != "name"}},
         "engine": {
             "args": plan["engine"]["args"],
             "optional": plan["engine"]["optional"],
