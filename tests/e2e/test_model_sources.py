@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import oci
 import pytest
 
 from tests.e2e.conftest import RunningRig, Tenancy
@@ -23,10 +24,11 @@ REPOSITORY = "rig-models/tiny-llama"
 REQUEST = "multinode.inference/source-request"
 
 
-def requests_of(rig: RunningRig, tenancy: Tenancy) -> list[Any]:
-    """The pre-authenticated requests of the tenancy's bucket, read by the real SDK."""
+def requests_of(rig: RunningRig, tenancy: Tenancy, bucket: str = "") -> list[Any]:
+    """The pre-authenticated requests of a bucket, the tenancy's without a name, read by the real SDK."""
     storage = samples.object_storage(tenancy.json, rig.configuration)
-    found: list[Any] = storage.list_preauthenticated_requests(tenancy.json["namespace"], tenancy.json["bucket"]).data
+    place = tenancy.json["namespace"], bucket or tenancy.json["bucket"]
+    found: list[Any] = storage.list_preauthenticated_requests(*place).data
     return found
 
 
@@ -182,6 +184,44 @@ def test_a_request_that_may_not_be_made_costs_no_node_and_leaves_nothing_that_is
     assert requests_of(rig, tenancy) == []
     assert f"namespace/{name}" not in rig.kubectl("get", "namespaces", "--output", "name").split()
     assert playbooks.run("status").code == 0
+
+
+@pytest.mark.soak
+def test_another_bucket_is_read_once_its_request_is_there_and_the_first_until_then(
+    rig: RunningRig, tenancy: Tenancy, playbooks: Kept
+) -> None:
+    name, other = "bucketmove", "others"
+    storage = samples.object_storage(tenancy.json, rig.configuration)
+    bucket = oci.object_storage.models.CreateBucketDetails(name=other, compartment_id=tenancy.compartment_id)
+    storage.create_bucket(tenancy.json["namespace"], bucket)
+    for each in ("", other):
+        samples.put_model(tenancy.json, rig.configuration, bucket=each)
+    recipe = bucket_recipe(tenancy, deployment_name=name)
+    moved = json.loads(json.dumps(recipe))
+    moved["input_object_storage"][0]["bucket_name"] = other
+    match = {"tenancy": tenancy.compartment_id, "operation": "CreatePreauthenticatedRequest"}
+    refusal = {"status": 404, "code": "NotAuthorizedOrNotFound", "message": "Authorization failed", "times": 1}
+    try:
+        first = playbooks.run("deploy", recipe)
+        assert first.code == 0, first.output
+        url, (request,) = url_in_secret(rig, name), requests_of(rig, tenancy)
+        rig.steer("POST", "/scenarios", {"match": match, "do": refusal})
+        refused = playbooks.run("deploy", moved)
+        assert refused.code != 0
+        # What serves goes on: its pods could read again.
+        assert url_in_secret(rig, name) == url
+        assert [one.id for one in requests_of(rig, tenancy)] == [request.id]
+
+        second = playbooks.run("deploy", moved)
+        assert second.code == 0 and second.result is not None and second.result["completion"], second.output
+        assert requests_of(rig, tenancy) == []
+        (successor,) = requests_of(rig, tenancy, other)
+        assert url_in_secret(rig, name) != url and successor.name == request.name
+        assert playbooks.run("deploy", moved).recap["changed"] == 0
+    finally:
+        removed = playbooks.run("undeploy", recipe)
+    assert removed.code == 0, removed.output
+    assert requests_of(rig, tenancy) == requests_of(rig, tenancy, other) == []
 
 
 @pytest.mark.soak

@@ -29,13 +29,15 @@ def object_storage(tenancy: dict[str, Any], rig: Rig) -> oci.object_storage.Obje
     return oci.object_storage.ObjectStorageClient(config, service_endpoint=rig.oci.endpoint)
 
 
-def put_model(tenancy: dict[str, Any], rig: Rig, shards: int = 4, layers: int = 4, hidden: int = 64) -> None:
-    """Make the tiny Llama and put its files into the tenancy's bucket, below `rig/tiny-llama/`."""
+def put_model(
+    tenancy: dict[str, Any], rig: Rig, shards: int = 4, layers: int = 4, hidden: int = 64, bucket: str = ""
+) -> None:
+    """Make the tiny Llama and put its files into a bucket, the tenancy's without a name, below `rig/tiny-llama/`."""
     client = object_storage(tenancy, rig)
     with tempfile.TemporaryDirectory() as folder:
         for name in write_tiny_llama(Path(folder), shards=shards, layers=layers, hidden=hidden):
             with open(Path(folder) / name, "rb") as file:
-                client.put_object(tenancy["namespace"], tenancy["bucket"], f"{MODEL}/{name}", file)
+                client.put_object(tenancy["namespace"], bucket or tenancy["bucket"], f"{MODEL}/{name}", file)
 
 
 def make_par(

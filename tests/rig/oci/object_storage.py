@@ -39,6 +39,7 @@ class ObjectStorage:
             ("GetNamespace", "GET", "/n", self.get_namespace),
             ("GetNamespace", "GET", "/n/", self.get_namespace),
             ("ListBuckets", "GET", "/n/{namespace}/b", self.list_buckets),
+            ("CreateBucket", "POST", "/n/{namespace}/b", self.create_bucket),
             ("GetBucket", "GET", BUCKET, self.get_bucket),
             ("HeadBucket", "HEAD", BUCKET, self.get_bucket),
             ("ListObjects", "GET", BUCKET + "/o", self.list_objects),
@@ -66,6 +67,18 @@ class ObjectStorage:
             raise _no_namespace(call.parameters["namespace"])
         found, headers = page(call, self._store.of(call.tenancy))
         return Answer([_bucket_summary(bucket) for bucket in found], headers=headers)
+
+    async def create_bucket(self, call: Call) -> Answer:
+        namespace, name = call.parameters["namespace"], call.json().get("name")
+        if namespace != call.tenancy.namespace:
+            raise _no_namespace(namespace)
+        if not name:
+            raise errors.missing_parameter("name")
+        if self._store.find(namespace, name):
+            raise ServiceError(
+                409, "BucketAlreadyExists", f"The bucket '{name}' already exists in namespace '{namespace}'"
+            )
+        return Answer(_bucket_summary(self._store.create(call.tenancy, name)))
 
     async def get_bucket(self, call: Call) -> Answer:
         bucket = self._bucket(call)
