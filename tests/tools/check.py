@@ -39,7 +39,10 @@ PARTS: dict[str, tuple[str, ...]] = {
     ),
     "packaging": (*PYTEST, "-v", "--durations=10", "-m", "packaging and not soak", "tests/e2e/test_packaging.py"),
     "properties": ("env", "HYPOTHESIS_PROFILE=soak", *PYTEST, *TWO_PROCESSES, "-q", "-m", "hypothesis", "tests/unit"),
-    "long": (*PYTEST, "-v", "--durations=10", "-m", "soak", "tests"),
+    "long": (
+        *(*PYTEST, *TWO_PROCESSES, "--no-loadscope-reorder", "-v", "--durations=10"),
+        *("-m", "soak", "tests/e2e", "tests/unit"),
+    ),
 }
 
 GROUPS = {
