@@ -36,6 +36,8 @@ CLASSES = {
     "node_pool.node_eviction_node_pool_settings": LIVE,
     "other_placements": LIVE,
     "pod": RESTART,
+    # KubeRay leaves pods alone that differ in this only; those that are made later have it.
+    "pod.tolerations": LIVE,
     "image": LIVE,
     "engine": RESTART,
     "staging": RESTART,

@@ -35,10 +35,12 @@ from ansible_collections.multinode.inference.plugins.module_utils.planning.names
     CHOICES_ANNOTATION,
     FIELDS_ANNOTATION,
     GIVEN_ANNOTATION,
+    RENDERED_ANNOTATION,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.planning.page import page
 from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.planning.settings import OF_PODS
+from tests.rig.kuberay.ray_cluster import spec_hash
 
 from .plans import facts, plan
 from .recipes import recipe
@@ -135,6 +137,26 @@ def test_what_restarts_the_group_is_said_and_reaches_the_pods(changes: dict[str,
     assert after["RayCluster"]["spec"] != before["RayCluster"]["spec"]
     # It starts again anyhow, so it gets the programs of today.
     assert after["ConfigMap"]["data"]["head.py"] == NEWER["head.py"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"node_pool_taints": ["team=a:NoSchedule"]}, True),
+        ({"node_pool_preemptible": True}, True),
+        ({"recipe_container_port": 9000}, False),
+        ({"recipe_shared_memory_volume_size_limit_in_mb": 4096}, False),
+        ({"model_storage_class": "fast"}, False),
+    ],
+)
+def test_the_pods_are_made_again_where_kuberay_makes_them_again(changes: dict[str, Any], same: bool) -> None:
+    made = again(**changes)
+    before, after = rendered(plan())["RayCluster"], rendered(made)["RayCluster"]
+    assert before["spec"] != after["spec"]
+    assert (spec_hash(before) == spec_hash(after)) is same
+    marks = [item["metadata"]["annotations"][RENDERED_ANNOTATION] for item in (before, after)]
+    assert (marks[0] == marks[1]) is same
+    assert (RESTART not in {change["class"] for change in made["existing"]["changes"]}) is same
 
 
 def test_every_field_of_the_plan_has_a_class() -> None:

@@ -25,9 +25,13 @@ def runtime_of(raycluster: Mapping[str, Any]) -> str:
 
 
 def rendered_hash(raycluster: Mapping[str, Any]) -> str:
-    """Return the hash of the pods as they are rendered, whatever the programs' ConfigMap is named."""
+    """Return the hash of the pods as they are rendered, whatever the programs' ConfigMap is named.
+
+    Without tolerations, as KubeRay's own: pods that differ in them only are not made again.
+    """
     spec, name = copy.deepcopy(raycluster["spec"]), runtime_of(raycluster)
     for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        group["template"]["spec"].pop("tolerations", None)
         for volume in group["template"]["spec"]["volumes"]:
             if (volume.get("configMap") or {}).get("name") == name:
                 volume["configMap"]["name"] = ""
