@@ -51,7 +51,7 @@ _RULES = """
 - The shape has NVIDIA GPUs; AMD is not served yet.
 - CPU, memory and ephemeral storage fit on a node of the shape beside what the kubelet keeps for itself; shared memory
   lies inside the pod's memory.
-- Ports differ, and are none of those that Ray takes itself (52365, 10002 to 19999), nor 8081, where the pods tell each
+- Ports differ, and are none of those that Ray takes itself (10002 to 19994), nor 8081, where the pods tell each
   other how far they are.
 - The model has one source: `par` or `bucket_name` of one `input_object_storage`, or `input_hugging_face`.
 - `model_path_in_container` is the `mount_location` or below it; the rest of the path is the prefix of the objects' names.

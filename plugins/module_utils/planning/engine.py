@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from .arguments import EngineArguments
-from .command_arguments import merged
+from .command_arguments import merged, options
 from .fault import Fault
 from .memory import MemoryPlan
 from .model import ModelFacts
 from .parallelism import stage_files
+from .parameter_objects import RAY_PORTS, WORKER_PORTS
 from .recipe import Inputs
 
 # Ray keeps at least 75 MB of object store (Ray, ray_constants.py) and vLLM hardly uses it: what it takes is lost to
@@ -20,6 +21,9 @@ from .recipe import Inputs
 OBJECT_STORE_BYTES = 200_000_000
 # How long an engine that is asked to end finishes the requests it has; the pods' grace period is a little longer.
 DRAIN_SECONDS = 45
+# A volume that ends with the pod: what lies there outlives the container, which ends with each rebuild.
+STATE_FOLDER = "/run/multinode"
+CACHE_FOLDER = f"{STATE_FOLDER}/cache"
 
 
 def staging_of(
@@ -77,8 +81,6 @@ def engine_of(
         "--host", "0.0.0.0",
         "--port", str(recipe["recipe_container_port"]),
         "--served-model-name", *served,
-        # The probes ask every few seconds; their lines would bury what the engine says.
-        "--disable-uvicorn-access-log",
     ]  # fmt: skip
     # The default differs from version to version (0.9, then 0.92), and the plan is reckoned with this.
     arguments += ["--gpu-memory-utilization", f"{given.memory.gpu_memory_utilization:g}"]
@@ -98,13 +100,26 @@ def engine_of(
         )
     arguments = merged(arguments, given.arguments)
     # Of options that not every supported vLLM has, the pods leave out what their image's does not know.
-    optional = [["--shutdown-timeout", str(DRAIN_SECONDS)]]
+    optional = [
+        ["--shutdown-timeout", str(DRAIN_SECONDS)],
+        # The probes ask every few seconds; their lines would bury what the engine says.
+        ["--disable-uvicorn-access-log"],
+    ]
+    said = {option.name.replace("--no-", "--") for option in options(arguments)}
+    on_each_node = {
+        **{name: str(port) for name, port in RAY_PORTS.items()},
+        "min-worker-port": str(WORKER_PORTS[0]),
+        "max-worker-port": str(WORKER_PORTS[-1]),
+        "metrics-export-port": str(params["metrics_export_port"]),
+        "object-store-memory": str(OBJECT_STORE_BYTES),
+        "log-color": "false",
+    }
     return {
         "args": arguments,
-        "optional": [option for option in optional if option[0] not in {word.partition("=")[0] for word in arguments}],
+        "optional": [option for option in optional if option[0] not in said],
         "served_names": served,
         "env": _environment(
-            recipe["recipe_container_env"] or [],
+            recipe,
             {
                 # No traffic that nobody asked for: usage reports, and look-ups of a model that lies on the disk.
                 "VLLM_NO_USAGE_STATS": "1",
@@ -113,6 +128,13 @@ def engine_of(
                 "HF_HUB_OFFLINE": "1",
                 # A large model takes longer to load than the 600 s that vLLM's client waits by default (vLLM, envs.py).
                 "VLLM_ENGINE_READY_TIMEOUT_S": "7200",
+                # What was compiled for these GPUs once need not be in a rebuild.
+                "XDG_CACHE_HOME": CACHE_FOLDER,
+                "VLLM_CACHE_ROOT": f"{CACHE_FOLDER}/vllm",
+                "TRITON_CACHE_DIR": f"{CACHE_FOLDER}/triton",
+                "TORCHINDUCTOR_CACHE_DIR": f"{CACHE_FOLDER}/torchinductor",
+                # Not those: a build that was killed leaves a lock, which the next would wait for (PyTorch, file_baton.py).
+                "TORCH_EXTENSIONS_DIR": "/tmp/torch_extensions",
                 **network,
                 # Loading fills the page cache up to the pod's limit; Ray would take that for a lack of memory.
                 "RAY_memory_monitor_refresh_ms": "0",
@@ -125,26 +147,23 @@ def engine_of(
                 "dashboard-host": "0.0.0.0",
                 "dashboard-port": str(params["dashboard_port"]),
                 "ray-client-server-port": str(params["rayclient_server_port"]),
-                "metrics-export-port": str(params["metrics_export_port"]),
-                "object-store-memory": str(OBJECT_STORE_BYTES),
-                "log-color": "false",
+                **on_each_node,
             },
-            "worker": {
-                "metrics-export-port": str(params["metrics_export_port"]),
-                "object-store-memory": str(OBJECT_STORE_BYTES),
-                "log-color": "false",
-            },
+            "worker": on_each_node,
         },
     }
 
 
-def _environment(given: list[dict[str, str]], own: dict[str, str], warnings: list[Fault]) -> dict[str, str]:
-    """Return our variables and those of the recipe, which may put another value in place of ours."""
+def _environment(recipe: Mapping[str, Any], own: dict[str, str], warnings: list[Fault]) -> dict[str, str]:
+    """Return our variables and those of the recipe, which may put another value in place of ours, from a Secret too."""
     environment = dict(own)
-    for number, entry in enumerate(given):
-        name = entry["key"]
-        if name in own:
-            place = f"recipe_container_env[{number}].key"
-            warnings.append(Fault("variable_overridden", place, f"{name}, in place of the plan's {own[name]}"))
-        environment[name] = entry["value"]
+    for parameter, field in (("recipe_container_env", "key"), ("recipe_environment_secrets", "envvar_name")):
+        for number, entry in enumerate(recipe[parameter] or ()):
+            name = entry[field]
+            if name in own:
+                place = f"{parameter}[{number}].{field}"
+                warnings.append(Fault("variable_overridden", place, f"{name}, in place of the plan's {own[name]}"))
+                del environment[name]
+            if "value" in entry:
+                environment[name] = entry["value"]
     return environment

@@ -10,6 +10,16 @@ from .parameter import Parameter
 LEAST_PORT = 1024
 # Where each pod tells the others how far it is.
 STATUS_PORT = 8081
+# Ray's own in each pod, below those that the kernel gives to connections (32768 to 60999): its worker processes take theirs from
+# the first, as by its own default, and its other processes have one each (`ray start`).
+WORKER_PORTS = range(10002, 19990)
+RAY_PORTS = {
+    "node-manager-port": 19990,
+    "object-manager-port": 19991,
+    "runtime-env-agent-port": 19992,
+    "dashboard-agent-grpc-port": 19993,
+    "dashboard-agent-listen-port": 19994,
+}
 
 
 def _port(name: str, default: int, description: str, wire: str) -> Parameter:

@@ -17,7 +17,7 @@ from .container_rules import check_container, check_nodes, secret_name
 from .fault import Fault
 from .node_checks import check_room, checked_shape
 from .node_pool_rules import check_node_settings
-from .parameter_objects import STATUS_PORT
+from .parameter_objects import RAY_PORTS, STATUS_PORT, WORKER_PORTS
 from .storage_rules import check_storage_rules
 from .values import shown
 
@@ -128,7 +128,7 @@ def _shape(recipe: dict[str, Any], params: dict[str, Any], settings: dict[str, A
 
 
 def _ports(recipe: dict[str, Any], params: dict[str, Any], faults: list[Fault]) -> None:
-    """Ports of one pod have to differ; Ray takes 52365 and 10002 to 19999 for itself, the group's programs one."""
+    """Ports of one pod have to differ; Ray takes some for itself, the group's programs one."""
     taken: dict[int, str] = {STATUS_PORT: "the group's own status port"}
     named = [("recipe_container_port", recipe.get("recipe_container_port"))]
     for name in ("redis_port", "dashboard_port", "metrics_export_port", "rayclient_server_port"):
@@ -140,13 +140,13 @@ def _ports(recipe: dict[str, Any], params: dict[str, Any], faults: list[Fault]) 
             faults.append(
                 Fault("port_twice", place, str(port), f"another port than {taken[port]} has", f"change {place}")
             )
-        elif port == 52365 or 10002 <= port <= 19999:
+        elif port in WORKER_PORTS or port in RAY_PORTS.values():
             faults.append(
                 Fault(
                     "port_of_ray",
                     place,
                     str(port),
-                    "a port that Ray does not use itself (52365, 10002-19999)",
+                    f"a port that Ray does not use itself ({WORKER_PORTS[0]}-{max(RAY_PORTS.values())})",
                     f"change {place}",
                 )
             )

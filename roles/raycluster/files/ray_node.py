@@ -12,12 +12,14 @@ import os
 import re
 import resource
 import secrets
+import shutil
 import signal
 import subprocess
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from group import STATE_FOLDER
 from progress import Failure, log
 
 # Ray's node IDs have 28 bytes (ray, src/ray/common/constants.h, kUniqueIDSize).
@@ -28,6 +30,8 @@ ASK_SECONDS = 5.0
 # Without these there is no node; Ray's other processes may come and go.
 PROCESSES = ("gcs_server", "raylet")
 PR_SET_CHILD_SUBREAPER = 36
+# Ray's temporary folder, a volume of the pod.
+SESSIONS = Path("/tmp/ray")
 # `ray start` waits for the dashboard, whose modules are processes of their own: on a busy machine longer than the 30 and 60 s that
 # Ray gives them (Ray 2.58, dashboard/consts.py and _private/ray_constants.py).
 DASHBOARD_ENVIRONMENT = {
@@ -85,6 +89,8 @@ class RayNode:
                 "KUBERAY_GEN_RAY_START_CMD is not set: this program is for a pod made by KubeRay 1.1 or later",
                 lasting=True,
             )
+        _provide_home()
+        _drop_old_sessions()
         _adopt_orphans()
         _allow_open_files()
         environment = {**DASHBOARD_ENVIRONMENT, **os.environ}
@@ -136,6 +142,25 @@ class RayNode:
 
 def _how(code: int) -> str:
     return f"by signal {-code}" if code < 0 else f"with exit code {code}"
+
+
+def _provide_home() -> None:
+    """Have a home that can be written, where the image's cannot: compilers and caches keep their files there."""
+    home = os.path.expanduser("~")
+    if not os.access(home, os.W_OK):
+        own = STATE_FOLDER / "home"
+        own.mkdir(parents=True, exist_ok=True)
+        os.environ["HOME"] = str(own)
+        log(f"{home} cannot be written: HOME is {own}")
+
+
+def _drop_old_sessions() -> None:
+    """Leave of what Ray wrote in earlier starts of this container the last alone: the disk would fill."""
+    # Elsewhere than on the pod's volume nothing is left of them, or it is not ours.
+    if SESSIONS.is_mount():
+        # Their names begin with the time.
+        for session in sorted(SESSIONS.glob("session_[0-9]*"))[:-1]:
+            shutil.rmtree(session, ignore_errors=True)
 
 
 def _adopt_orphans() -> None:

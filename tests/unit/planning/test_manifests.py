@@ -6,12 +6,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from ansible_collections.multinode.inference.plugins.module_utils.planning.facts import commit_choice
+from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.planning.manifests.objects import (
     group_document,
     render,
     secret,
 )
+from tests.rig.kuberay import pods as kuberay_pods
+from tests.rig.kuberay import ray_cluster
 
 from .plans import facts, plan
 
@@ -20,6 +25,12 @@ PROGRAMS = {"head.py": "print('head')", "worker.py": "print('worker')"}
 
 def objects(**changes: Any) -> dict[str, dict[str, Any]]:
     return {item["kind"]: item for item in render(plan(**changes), PROGRAMS)}
+
+
+def groups(made: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The head's group and the workers'."""
+    spec = made["RayCluster"]["spec"]
+    return [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
 
 
 def test_the_namespace_comes_first_and_the_raycluster_after_what_its_pods_mount() -> None:
@@ -70,7 +81,64 @@ def test_all_ports_of_the_recipe_changed_together() -> None:
         "7003",
         "7004",
     )
-    assert spec["workerGroupSpecs"][0]["rayStartParams"]["metrics-export-port"] == "7003"
+    (workers,) = spec["workerGroupSpecs"]
+    assert workers["rayStartParams"]["metrics-export-port"] == "7003"
+    # As KubeRay makes it: of a container without a port of that name it says 8080.
+    made["RayCluster"]["metadata"]["uid"] = "1"
+    (group,) = ray_cluster.worker_groups(made["RayCluster"])
+    container = kuberay_pods.worker_pod(made["RayCluster"], group, 0, ray_cluster.Settings())["spec"]["containers"][0]
+    assert [(port["name"], port["containerPort"]) for port in container["ports"]] == [("metrics", 7003)]
+
+
+def test_ray_s_other_ports_are_fixed_below_those_that_the_kernel_gives_away() -> None:
+    for group in groups(objects()):
+        start = group["rayStartParams"]
+        workers = range(int(start["min-worker-port"]), int(start["max-worker-port"]) + 1)
+        others = [int(value) for name, value in start.items() if name.endswith("port") and "worker" not in name]
+        for name in (
+            "node-manager",
+            "object-manager",
+            "runtime-env-agent",
+            "dashboard-agent-grpc",
+            "dashboard-agent-listen",
+        ):
+            with pytest.raises(Refused) as refused:
+                plan(recipe_container_port=int(start[f"{name}-port"]))
+            assert [fault.code for fault in refused.value.faults] == ["port_of_ray"]
+        assert len(set(others)) == len(others) and not set(others) & set(workers)
+        assert max(*others, *workers) < 32768 and len(workers) > 9000
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_what_every_pod_has(number: int) -> None:
+    """Clauses that nothing else holds, of the head and of the workers."""
+    made = objects()
+    group = groups(made)[number]
+    template, pod = group["template"], group["template"]["spec"]
+    container = pod["containers"][0]
+    variables = {entry["name"]: entry for entry in container["env"]}
+    assert template["metadata"]["annotations"]["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+    assert pod["nodeSelector"] == {"multinode.inference/deployment": "rayclustervmtest"}
+    assert pod["enableServiceLinks"] is False
+    assert variables["VLLM_HOST_IP"]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
+    assert variables["RAY_memory_monitor_refresh_ms"]["value"] == "0"
+    assert variables["HF_HUB_OFFLINE"]["value"] == "1"
+    assert int(group["rayStartParams"]["object-store-memory"]) == 200_000_000
+    assert group.get("numOfHosts", 1) == 1
+    own = {"matchLabels": {"ray.io/cluster": "rayclustervmtest"}}
+    (apart,) = pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert apart == {"labelSelector": own, "topologyKey": "kubernetes.io/hostname"}
+    (near,) = pod["affinity"]["podAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert near["podAffinityTerm"] == {"labelSelector": own, "topologyKey": "topology.kubernetes.io/zone"}
+    budget = made["PodDisruptionBudget"]["spec"]
+    assert budget == {"minAvailable": 4, "selector": own, "unhealthyPodEvictionPolicy": "AlwaysAllow"}
+    # What is compiled and logged outlives the container.
+    outliving = {volume["name"] for volume in pod["volumes"] if volume.get("emptyDir") == {}}
+    folders = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] in outliving]
+    assert "/tmp/ray" in folders
+    for name in ("VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "XDG_CACHE_HOME"):
+        assert any(variables[name]["value"].startswith(f"{folder}/") for folder in folders), name
+    assert not any(variables["TORCH_EXTENSIONS_DIR"]["value"].startswith(f"{folder}/") for folder in folders)
 
 
 def test_nothing_is_exposed_unasked() -> None:
@@ -125,6 +193,22 @@ def test_variables_of_the_recipe_are_set_in_every_pod() -> None:
     assert variables["NCCL_SOCKET_IFNAME"]["value"] == "eth1"
     assert variables["WANDB_TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": "wandb", "key": "token"}}
     assert len(variables) == len(pod["containers"][0]["env"]), "each variable once"
+
+
+def test_a_variable_of_ours_may_come_from_a_secret() -> None:
+    secret_name = {"envvar_name": "VLLM_CACHE_ROOT", "secret_name": "caches", "secret_key": "folder"}
+    changes = {"recipe_environment_secrets": [secret_name]}
+    (variable,) = [entry for entry in head(**changes)["containers"][0]["env"] if entry["name"] == "VLLM_CACHE_ROOT"]
+    assert variable["valueFrom"] == {"secretKeyRef": {"name": "caches", "key": "folder"}}
+    places = [entry["where"] for entry in plan(**changes)["warnings"] if entry["code"] == "variable_overridden"]
+    assert places == ["recipe_environment_secrets[0].envvar_name"]
+
+
+@pytest.mark.parametrize(("words", "ours"), [([], True), (["--no-disable-uvicorn-access-log"], False)])
+def test_an_option_that_no_plan_needs_is_not_demanded_of_an_image(words: list[str], ours: bool) -> None:
+    made = group_document(plan(recipe_container_command_args=words))["engine"]
+    assert "--disable-uvicorn-access-log" not in made["args"]
+    assert (["--disable-uvicorn-access-log"] in made["optional"]) is ours
 
 
 def repository(**changes: Any) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
         (
             {"recipe_container_port": 10500},
             (
-                "recipe_container_port: 10500, expected a port that Ray does not use itself (52365, 10002-19999); "
+                "recipe_container_port: 10500, expected a port that Ray does not use itself (10002-19994); "
                 "change recipe_container_port"
             ),
         ),

@@ -183,7 +183,12 @@ def _disruption_budget(plan: Mapping[str, Any]) -> dict[str, Any]:
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": _metadata(plan, object_names(name)["disruption_budget"]),
-        "spec": {"minAvailable": plan["nodes"]["count"], "selector": {"matchLabels": {"ray.io/cluster": name}}},
+        "spec": {
+            "minAvailable": plan["nodes"]["count"],
+            "selector": {"matchLabels": {"ray.io/cluster": name}},
+            # A pod that is not Ready serves nobody: a group that has failed holds up no drain of its nodes.
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
     }
 
 

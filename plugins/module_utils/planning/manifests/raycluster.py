@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine import DRAIN_SECONDS
+from ..engine import DRAIN_SECONDS, STATE_FOLDER
 from ..images import RAY_LLM_USER
 from ..names import WORKER_GROUP, common_labels, object_names
 from ..rdma import HOST_NETWORK
@@ -71,6 +71,8 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
     volumes: list[dict[str, Any]] = [
         {"name": "programs", "configMap": {"name": runtime_name, "defaultMode": 0o555}},
         {"name": "state", "emptyDir": {}},
+        # Ray's logs outlive the container, too. KubeRay has a volume there only beside its own autoscaler.
+        {"name": "ray", "emptyDir": {}},
         *_source_volumes(plan),
         {
             "name": "shared-memory",
@@ -81,7 +83,8 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
     ]
     mounts: list[dict[str, Any]] = [
         {"name": "programs", "mountPath": "/opt/multinode", "readOnly": True},
-        {"name": "state", "mountPath": "/run/multinode"},
+        {"name": "state", "mountPath": STATE_FOLDER},
+        {"name": "ray", "mountPath": "/tmp/ray"},
         *({"name": entry["name"], "mountPath": SOURCE_FOLDER, "readOnly": True} for entry in _source_volumes(plan)),
         {"name": "shared-memory", "mountPath": "/dev/shm"},
         *mounts_of(plan),
@@ -98,6 +101,7 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
             # A Service named vllm would set VLLM_PORT, which the engine takes for its own setting.
             "enableServiceLinks": False,
             "nodeSelector": dict(pod["node_selector"]),
+            "affinity": _affinity(name),
             "tolerations": [
                 {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
                 *pod["tolerations"],
@@ -111,6 +115,18 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
             "containers": [_container(plan, role, mounts)],
             "volumes": volumes,
         },
+    }
+
+
+def _affinity(name: str) -> dict[str, Any]:
+    """One pod of the group on a node, whatever the node has; all of them in one availability domain where that can be."""
+    own = {"labelSelector": {"matchLabels": {"ray.io/cluster": name}}}
+    near = {**own, "topologyKey": "topology.kubernetes.io/zone"}
+    return {
+        "podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [{**own, "topologyKey": "kubernetes.io/hostname"}]
+        },
+        "podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": near}]},
     }
 
 
@@ -165,20 +181,24 @@ def _container(plan: Mapping[str, Any], role: str, mounts: list[dict[str, Any]])
             "timeoutSeconds": 20,
             **startup,
         }
-    if role == "head":
-        ports = pod["ports"]
-        # Naming one port drops all that KubeRay would name by itself.
-        container["ports"] = [
-            {"name": port_name, "containerPort": ports[key], "protocol": "TCP"}
-            for port_name, key in (
-                ("gcs-server", "gcs"),
-                ("dashboard", "dashboard"),
-                ("client", "client"),
-                ("metrics", "metrics"),
-                ("api", "api"),
-            )
-        ]
+    # Naming one port drops all that KubeRay would name by itself, but for metrics, which it would name 8080.
+    container["ports"] = [
+        {"name": port_name, "containerPort": pod["ports"][key], "protocol": "TCP"}
+        for port_name, key in _NAMED_PORTS[role]
+    ]
     return container
+
+
+_NAMED_PORTS = {
+    "head": (
+        ("gcs-server", "gcs"),
+        ("dashboard", "dashboard"),
+        ("client", "client"),
+        ("metrics", "metrics"),
+        ("api", "api"),
+    ),
+    "worker": (("metrics", "metrics"),),
+}
 
 
 # The recipe's names of a probe's times, and Kubernetes' own.

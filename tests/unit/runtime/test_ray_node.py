@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a pod's Ray node finds when it starts: a home, and what earlier starts of the container left."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import ray_node
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A node that can be started, with folders of its own."""
+    monkeypatch.setenv("KUBERAY_GEN_RAY_START_CMD", "true --block")
+    for name in ("_adopt_orphans", "_allow_open_files"):  # of the process that tests
+        monkeypatch.setattr(ray_node, name, lambda: None)
+    monkeypatch.setattr(ray_node, "STATE_FOLDER", tmp_path / "state")
+    monkeypatch.setattr(ray_node, "SESSIONS", tmp_path / "ray")
+    return monkeypatch
+
+
+def start() -> None:
+    node = ray_node.RayNode()
+    node.start()
+    node.stop()
+
+
+def test_sessions_of_earlier_starts_are_removed_but_the_last(tmp_path: Path, started: pytest.MonkeyPatch) -> None:
+    names = [f"session_2026-11-{day}_10-00-00_000001_7" for day in ("08", "09", "10")]
+    for name in names:
+        (tmp_path / "ray" / name / "logs").mkdir(parents=True)
+    (tmp_path / "ray" / "session_latest").symlink_to(names[-1])
+    start()
+    assert len(list((tmp_path / "ray").iterdir())) == 4, "no volume: it may be anybody's"
+    started.setattr(Path, "is_mount", lambda path: path == tmp_path / "ray")
+    start()
+    assert {path.name for path in (tmp_path / "ray").iterdir()} == {names[-1], "session_latest"}
+
+
+def test_a_home_that_cannot_be_written_is_replaced(
+    tmp_path: Path, started: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    started.setenv("HOME", str(tmp_path))
+    start()
+    assert os.environ["HOME"] == str(tmp_path) and not capfd.readouterr().out
+    started.setenv("HOME", "/proc/none")
+    start()
+    home = Path(os.environ["HOME"])
+    assert home == tmp_path / "state" / "home" and home.is_dir()
+    assert f"/proc/none cannot be written: HOME is {home}" in capfd.readouterr().out
