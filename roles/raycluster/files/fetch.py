@@ -1,199 +1,28 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Fetching files by parallel ranged reads, so that a kill at any byte loses two seconds of work at most.
-
-A file grows in a `.part` beside a journal of the ranges that are on the disk; when it is whole and checked it is renamed to its
-place. Memory: one block of 1 MiB per stream.
-"""
+"""Fetching files by parallel ranged reads. Memory: one block of 1 MiB per stream."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
-import hashlib
-import json
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from group import ModelFile
 from origin import Origin
+from parts import Part, Wanted
 from progress import Failure
-from reader import SILENCE_SECONDS, Answer, Interrupted, Reader, pause
+from reader import SILENCE_SECONDS, Interrupted, Reader, pause
 
-RANGE_BYTES = 32 << 20
-# How much work a kill may cost.
-COMMIT_SECONDS = 2.0
-# Staging ends when no stream got a byte for this long: bounded by no progress, not by duration.
+# Staging ends when no stream got or checked a byte for this long: bounded by no progress, not by duration.
 PATIENCE_SECONDS = 600.0
 # A stream this much slower than the others, over this long, is opened anew.
 SLOW_SHARE, SLOW_SECONDS = 0.05, 20.0
 WATCH_SECONDS = 1.0
-VERIFY_BLOCK_BYTES = 4 << 20
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A file to fetch, its size in bytes, and where it belongs."""
-
-    file: ModelFile
-    size: int
-    path: Path
-
-
-class Part:
-    """A file on its way: which ranges are still to be given out, which are on the disk."""
-
-    def __init__(self, wanted: Wanted, folder: Path) -> None:
-        self.wanted = wanted
-        base = folder / wanted.file.name.replace("/", "%2F")
-        self.path = base.with_name(base.name + ".part")
-        self.journal = base.with_name(base.name + ".journal")
-        self._lock = threading.Lock()
-        self._committing = threading.Lock()
-        self._committed = time.monotonic()
-        self._pending: list[tuple[int, int]] = []
-        self._etag, held = self._read_journal()
-        if self._in_place(held):
-            os.replace(wanted.path, self.path)
-        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        os.ftruncate(self.descriptor, wanted.size)
-        self._open_ranges = _gaps(held, wanted.size)
-        self.held = wanted.size - sum(end - start for start, end in self._open_ranges)
-        self._missing = wanted.size - self.held
-
-    def take(self) -> tuple[int, int] | None:
-        """Give out a range [start, end) that nobody reads yet."""
-        with self._lock:
-            if not self._open_ranges:
-                return None
-            start, end = self._open_ranges.pop(0)
-            if end - start > RANGE_BYTES:
-                self._open_ranges.insert(0, (start + RANGE_BYTES, end))
-                end = start + RANGE_BYTES
-            return start, end
-
-    def check(self, answer: Answer) -> None:
-        """See that the source still has the file whose ranges are held. Failure where not."""
-        if answer.size != self.wanted.size:
-            raise Failure(
-                "staging",
-                f"{self.wanted.file.name} has {answer.size} bytes at the source, the plan says {self.wanted.size}: it changed "
-                "since the plan was made; deploy again",
-                lasting=True,
-            )
-        with self._lock:
-            if self._etag is None:
-                self._etag = answer.etag
-            same = self._etag == answer.etag
-        if not same:
-            self.discard()
-            raise Failure("staging", f"{self.wanted.file.name} changed at the source while it was read")
-
-    def wrote(self, start: int, end: int) -> bool:
-        """Note that [start, end) is written; say whether the file is whole with it."""
-        with self._lock:
-            if self._pending and self._pending[-1][1] == start:
-                self._pending[-1] = (self._pending[-1][0], end)
-            else:
-                self._pending.append((start, end))
-            self._missing -= end - start
-            whole = self._missing == 0
-        if whole or time.monotonic() - self._committed >= COMMIT_SECONDS:
-            self.commit(wait=whole)
-        return whole
-
-    @property
-    def whole(self) -> bool:
-        """Say whether no byte is missing."""
-        with self._lock:
-            return self._missing == 0
-
-    def commit(self, wait: bool = True) -> None:
-        """Bring what is written to the disk, then note it in the journal: a journal never promises what a crash could take."""
-        if not self._committing.acquire(blocking=wait):
-            return
-        try:
-            with self._lock:
-                ranges, self._pending = self._pending, []
-            if not ranges:
-                return
-            os.fdatasync(self.descriptor)
-            lines = "".join(f"{start} {end}\n" for start, end in ranges)
-            if not self.journal.exists():
-                lines = json.dumps({**self._identity(), "etag": self._etag}) + "\n" + lines
-            with self.journal.open("a") as stream:
-                stream.write(lines)
-            self._committed = time.monotonic()
-        finally:
-            self._committing.release()
-
-    def verify(self) -> str | None:
-        """Compare the digest where the source gives one; return what differs."""
-        file = self.wanted.file
-        if file.sha256:
-            digest, expected = hashlib.sha256(), file.sha256.lower()
-        elif file.md5 and "-" not in file.md5:
-            # `<digest>-<parts>` is that of an upload in parts, whose sizes are not known.
-            digest, expected = hashlib.md5(usedforsecurity=False), base64.b64decode(file.md5).hex()
-        else:
-            return None
-        with self.path.open("rb") as stream:
-            while block := stream.read(VERIFY_BLOCK_BYTES):
-                digest.update(block)
-        found = digest.hexdigest()
-        return None if found == expected else f"{digest.name} {found}, expected {expected}"
-
-    def finish(self, finished: Callable[[Wanted], None]) -> None:
-        """Put the checked file in its place, call `finished`, and forget how it was fetched."""
-        os.fsync(self.descriptor)
-        os.close(self.descriptor)
-        self.wanted.path.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(self.path, self.wanted.path)
-        _sync_folder(self.wanted.path.parent)
-        finished(self.wanted)
-        self.journal.unlink(missing_ok=True)
-
-    def discard(self) -> None:
-        """Forget what is held, on the disk too."""
-        self.path.unlink(missing_ok=True)
-        self.journal.unlink(missing_ok=True)
-
-    def _read_journal(self) -> tuple[str | None, list[tuple[int, int]]]:
-        """Return the ETag and ranges of an earlier try; a last line without its end was being written."""
-        try:
-            header, *lines = self.journal.read_text().split("\n")
-            known = json.loads(header)
-            etag = known.pop("etag")
-            ranges = [(int(start), int(end)) for start, end in (line.split() for line in lines[:-1])]
-        except (FileNotFoundError, ValueError, KeyError):
-            known = None
-        if known != self._identity():
-            self.discard()
-            return None, []
-        if not self.path.exists() and not self._in_place(ranges):
-            self.discard()
-            return None, []
-        return etag, ranges
-
-    def _identity(self) -> dict[str, object]:
-        file = self.wanted.file
-        return {"size": self.wanted.size, "md5": file.md5, "sha256": file.sha256}
-
-    def _in_place(self, held: list[tuple[int, int]]) -> bool:
-        """Say whether a kill came after the whole file was put in its place, and before that was recorded."""
-        place = self.wanted.path
-        return (
-            bool(held)
-            and not _gaps(held, self.wanted.size)
-            and not self.path.exists()
-            and place.exists()
-            and place.stat().st_size == self.wanted.size
-        )
 
 
 class Fetch:
@@ -211,35 +40,54 @@ class Fetch:
         self._finished = finished
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._failure: Failure | None = None
+        self._trouble: str | None = None
         self._parts = [Part(entry, folder) for entry in wanted]
         # Whole from the start: empty files, and those whose last step a kill took.
         self._whole = [part for part in self._parts if part.whole]
         self._left = len(self._parts)
         self._fetched_again: set[str] = set()
-        self._began = self._last_byte = time.monotonic()
+        self._began = self._progressed = time.monotonic()
+        # Since when each stream waits for the file system.
+        self._at_disk: dict[int, float] = {}
         self._threads = [threading.Thread(target=self._stream, name=f"stream {n}", daemon=True) for n in range(streams)]
         self.resumed = sum(part.held for part in self._parts)
         self.fetched = 0
-        self.trouble: str | None = None
+        self.failure: Failure | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong, also while it is tried again."""
+        return self.failure.cause if self.failure else self._trouble
+
+    @property
+    def step(self) -> str:
+        """What the streams do: checking when every byte is there."""
+        with self._lock:
+            return "checking" if all(part.whole for part in self._parts) else "fetching"
 
     def run(self, watch: Callable[[], None]) -> None:
-        """Fetch everything; `watch` is called about once a second. Failure where it cannot be done."""
+        """Fetch everything; `watch` is called about once a second, and at the end. Failure where it cannot be done."""
+        try:
+            for thread in self._threads:
+                thread.start()
+            while self._left and not self._stop.wait(WATCH_SECONDS):
+                watch()
+                if time.monotonic() - self._progressed > PATIENCE_SECONDS:
+                    self._end(self._standstill())
+        finally:
+            self._stop.set()
+        # What failed is told before streams are waited for: where the file system hangs, so do they.
+        watch()
+        end = time.monotonic() + SILENCE_SECONDS
         for thread in self._threads:
-            thread.start()
-        while self._left and not self._stop.wait(WATCH_SECONDS):
-            watch()
-            if time.monotonic() - self._last_byte > PATIENCE_SECONDS:
-                self._end(Failure("staging", f"no byte from the source for {PATIENCE_SECONDS:.0f} s: {self.trouble}"))
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(SILENCE_SECONDS)
-        if self._failure:
-            # So that the next start begins where this one ended; a full disk takes no journal.
-            with contextlib.suppress(OSError):
-                for part in self._parts:
-                    part.commit()
-            raise self._failure
+            thread.join(max(0.0, end - time.monotonic()))
+        if self.failure:
+            if not any(thread.is_alive() for thread in self._threads):
+                # So that the next start begins where this one ended; a full disk takes no journal.
+                with contextlib.suppress(OSError):
+                    for part in self._parts:
+                        part.commit()
+            raise self.failure
 
     def _stream(self) -> None:
         reader = Reader(self._origin)
@@ -250,11 +98,14 @@ class Fetch:
                     # A file that fails its check comes back, and wants all streams.
                     self._stop.wait(0.2)
                 elif self._read(reader, *piece):
-                    self._complete(piece[0])
+                    with self._disk():
+                        self._complete(piece[0])
         except Failure as failure:
             self._end(failure)
         except OSError as error:
             self._end(disk_failure(error, self._folder))
+        except Exception as error:
+            self._end(unforeseen_failure(error))
         finally:
             reader.close()
 
@@ -274,29 +125,61 @@ class Fetch:
             try:
                 answer, blocks = reader.read(part.wanted.file.name, start, end)
                 part.check(answer)
+                if answer.whole:
+                    # What comes anyway is not asked for once more.
+                    end = part.extend(end)
                 began, first = time.monotonic(), start
                 for block in blocks:
-                    _write(part.descriptor, block, start)
-                    whole = part.wrote(start, start + len(block))
-                    start += len(block)
+                    block = block[: end - start]
+                    if block:
+                        with self._disk():
+                            _write(part.descriptor, block, start)
+                            whole = part.wrote(start, start + len(block))
+                        start += len(block)
+                        attempt = 0
+                    else:
+                        began = time.monotonic()
                     self._note(len(block))
-                    attempt = 0
                     if start < end:
                         self._compare(start - first, time.monotonic() - began)
-                    if self._stop.is_set():
+                    if start == end or self._stop.is_set():
                         break
             except Interrupted as interruption:
                 reader.close()
                 attempt += 1
-                self.trouble = f"{part.wanted.file.name}: {interruption}"
+                self._trouble = f"{part.wanted.file.name}: {interruption}"
                 self._stop.wait(pause(attempt, interruption.wait))
         return whole
 
     def _note(self, count: int) -> None:
         with self._lock:
             self.fetched += count
-            self._last_byte = time.monotonic()
-            self.trouble = None
+            self._progressed = time.monotonic()
+            self._trouble = None
+
+    def _checked(self) -> None:
+        """Note that a block of a file was compared."""
+        self._progressed = time.monotonic()
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Note that this stream waits for the file system."""
+        self._at_disk[threading.get_ident()] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._at_disk[threading.get_ident()]
+
+    def _standstill(self) -> Failure:
+        """Say why nothing goes on. Whatever waits for the source is interrupted sooner."""
+        since = min(self._at_disk.copy().values(), default=time.monotonic())
+        if time.monotonic() - since > PATIENCE_SECONDS / 2:
+            return Failure(
+                "staging",
+                f"nothing could be written or checked for {PATIENCE_SECONDS:.0f} s: the file system of {self._folder} hangs; see "
+                "its volume or file server",
+            )
+        return Failure("staging", f"no byte from the source for {PATIENCE_SECONDS:.0f} s: {self._trouble}")
 
     def _compare(self, count: int, seconds: float) -> None:
         """Give up a connection that is much slower than the average stream: it would hold up the end."""
@@ -308,7 +191,7 @@ class Fetch:
 
     def _complete(self, part: Part) -> None:
         name = part.wanted.file.name
-        difference = part.verify()
+        difference = part.verify(self._checked)
         if difference is None:
             part.finish(self._finished)
             with self._lock:
@@ -323,10 +206,13 @@ class Fetch:
             self._parts.remove(part)
             again = name not in self._fetched_again
             self._fetched_again.add(name)
-            if again:
+        if again:
+            # Not under the lock: a file system that hangs must not hold up who tells of it.
+            fresh = Part(part.wanted, self._folder)
+            with self._lock:
                 self.fetched -= part.wanted.size
-                self._parts.append(Part(part.wanted, self._folder))
-        if not again:
+                self._parts.append(fresh)
+        else:
             raise Failure(
                 "staging",
                 f"{name} is corrupt: fetched twice, {difference}; upload it again at the source",
@@ -335,20 +221,8 @@ class Fetch:
 
     def _end(self, failure: Failure) -> None:
         with self._lock:
-            self._failure = self._failure or failure
+            self.failure = self.failure or failure
         self._stop.set()
-
-
-def _gaps(held: list[tuple[int, int]], size: int) -> list[tuple[int, int]]:
-    """Return the ranges of [0, size) that `held` does not cover, in order."""
-    gaps, position = [], 0
-    for start, end in sorted(held):
-        if start > position:
-            gaps.append((position, start))
-        position = max(position, end)
-    if position < size:
-        gaps.append((position, size))
-    return gaps
 
 
 def _write(descriptor: int, block: memoryview, offset: int) -> None:
@@ -357,16 +231,15 @@ def _write(descriptor: int, block: memoryview, offset: int) -> None:
         block, offset = block[count:], offset + count
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def disk_failure(error: OSError, folder: Path) -> Failure:
     """Return what an error of the file system means."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Failure("staging", f"disk full while writing to {folder}", lasting=True)
     return Failure("staging", f"the model's files cannot be written: {error}")
+
+
+def unforeseen_failure(error: Exception) -> Failure:
+    """Return a fault of these programs as a failure: by its kind and place, since its words may hold a secret URL."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
+    return Failure("staging", f"unforeseen {type(error).__name__}{place}; please report it with this pod's log")

@@ -26,6 +26,11 @@ class Address:
     headers: dict[str, str]
     passing: bool = False
 
+    @property
+    def target(self) -> tuple[bool, str, int | None]:
+        """What a connection to it is a connection to."""
+        return self.secure, self.host, self.port
+
 
 class Origin(Protocol):
     """What a kind of origin has to know."""
@@ -114,7 +119,15 @@ class HuggingFace:
         before = self.address(name)
         port = f":{before.port}" if before.port else ""
         base = f"{'https' if before.secure else 'http'}://{before.host}{port}{before.path}"
-        parts = urllib.parse.urlsplit(urllib.parse.urljoin(base, location))
+        try:
+            parts = urllib.parse.urlsplit(urllib.parse.urljoin(base, location))
+            understood = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            understood = False
+        if not understood:
+            raise Failure(
+                "staging", f"{before.host} sends the request for {name} to an address that is no URL", lasting=True
+            )
         if before.secure and parts.scheme != "https":
             raise Failure(
                 "staging", f"{before.host} sends the request for {name} to an address without TLS", lasting=True

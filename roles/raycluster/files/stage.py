@@ -11,29 +11,36 @@ reads none of them), the files on their way, and the index as the source has it 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
+import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import group as group_file
-from fetch import Fetch, Wanted, disk_failure
+from fetch import Fetch, disk_failure, unforeseen_failure
 from group import ModelFile, Staging
 from origin import Origin, open_origin
+from parts import Wanted
 from progress import Board, Failure, leave_message, log
 from reader import Interrupted, Reader, pause
 
 INDEX_SUFFIX = ".safetensors.index.json"
 # Left free on the disk: the file system's own needs, and what else is written there.
 DISK_MARGIN_BYTES = 64 << 20
+# What is recorded of a complete file.
+RECORDED = ("size", "modified", "md5", "sha256")
 RATE_SECONDS = 10.0
 SIZE_ATTEMPTS = 8
+# How often who stages into a folder shows that it lives, and how long others wait without a sign of it.
+SIGN_SECONDS = 10.0
+SILENT_SECONDS = 600.0
 
 
 class Stager:
@@ -48,6 +55,7 @@ class Stager:
         # Streams may finish files at the same time.
         self._lock = threading.Lock()
         self._samples: deque[tuple[float, int]] = deque()
+        self._lock_path = self._folder / "lock"
 
     def run(self, stage: int | None) -> int:
         """Stage what `stage` needs (None: what every stage needs) and return how many bytes were fetched.
@@ -67,6 +75,11 @@ class Stager:
             ) from None
         except OSError as error:
             raise disk_failure(error, self._folder) from None
+        except Failure:
+            raise
+        except Exception as error:
+            # Its caller waits for an end in a thread of its own: one without a cause would be waited for in vain.
+            raise unforeseen_failure(error) from None
 
     def _look(self) -> int:
         """See that the files lie where another has put them."""
@@ -182,9 +195,12 @@ class Stager:
             done = present + fetch.resumed + fetch.fetched
             rate = self._rate(fetch.fetched)
             eta = round((total - done) / rate) if rate else None
-            self._board.tell("staging", done=done, total=total, rate=rate, eta=eta, cause=fetch.trouble)
+            state = fetch.failure.state if fetch.failure else "running"
+            self._board.tell(
+                "staging", state=state, done=done, rate=rate, eta=eta, cause=fetch.trouble, step=fetch.step
+            )
 
-        self._board.tell("staging", step="fetching", done=present + fetch.resumed, total=total)
+        self._board.tell("staging", step=fetch.step, done=present + fetch.resumed, total=total)
         fetch.run(watch)
         return fetch.fetched
 
@@ -216,41 +232,90 @@ class Stager:
         for file in staging.files:
             if not file.name.endswith(INDEX_SUFFIX):
                 continue
-            index = json.loads(self._place(file.name).read_text())
             shards = frozenset().union(*staging.shards_per_stage)
             others = shards - (frozenset() if stage is None else staging.shards_per_stage[stage])
             below = Path(file.name).parent
-            index["weight_map"] = {
-                tensor: name for tensor, name in index["weight_map"].items() if str(below / name) not in others
-            }
+            try:
+                index = json.loads(self._place(file.name).read_text())
+                index["weight_map"] = {
+                    tensor: name for tensor, name in index["weight_map"].items() if str(below / name) not in others
+                }
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise Failure(
+                    "staging",
+                    f"{file.name} is no index of safetensors (a JSON object whose weight_map names a file for each tensor); "
+                    "upload it again at the source",
+                    lasting=True,
+                ) from None
             text = json.dumps(index, indent=2) + "\n"
             if not (staging.root / file.name).exists() or (staging.root / file.name).read_text() != text:
                 _replace(staging.root / file.name, text)
 
     def _read_record(self) -> dict[str, Any]:
         try:
-            return dict(json.loads(self._record_path.read_text())["files"])
+            record = json.loads(self._record_path.read_text())["files"]
+            return {name: {key: entry[key] for key in RECORDED} for name, entry in record.items()}
         except FileNotFoundError:
             return {}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             log(f"{self._record_path} is not readable; the files are fetched again")
             return {}
 
     def _write_record(self) -> None:
         _replace(self._record_path, json.dumps({"files": self._record}, indent=1))
 
-    @contextmanager
+    @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep others out that stage into the same folder: a file system shared by all nodes is filled once."""
-        with open(self._folder / "lock", "a") as lock:
-            while True:
-                try:
-                    fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except (BlockingIOError, PermissionError):
-                    self._board.tell("staging", step="another pod is staging into this folder")
-                    time.sleep(1)
+        lock, over = self._locked(), threading.Event()
+        living = threading.Thread(target=_live, args=(lock, over), name="lock", daemon=True)
+        living.start()
+        try:
+            self._board.tell("staging", step="looking at what is there")
             yield
+        finally:
+            over.set()
+            # No longer: a file system that hangs must not hold up who tells of it.
+            living.join(SIGN_SECONDS)
+
+    def _locked(self) -> int:
+        """Wait for the folder's lock and return its descriptor. Failure where its holder gives no sign of life."""
+        sign, seen = None, time.monotonic()
+        while True:
+            # Opened anew each time: so a file system over the network tells what it knows now.
+            lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                found, holder = os.fstat(lock).st_mtime_ns, os.pread(lock, 300, 0).decode("utf-8", "replace")
+                os.close(lock)
+            else:
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, socket.gethostname().encode(), 0)
+                return lock
+            # The clocks of other nodes do not matter: only whether the time changes.
+            if found != sign:
+                sign, seen = found, time.monotonic()
+            elif time.monotonic() - seen > SILENT_SECONDS:
+                raise self._silent(holder)
+            self._board.tell("staging", step="another pod is staging into this folder")
+            time.sleep(1)
+
+    def _silent(self, holder: str) -> Failure:
+        return Failure(
+            "staging",
+            f"the pod that stages into this folder, {holder or 'of unknown name'}, has shown no sign of life for "
+            f"{SILENT_SECONDS:.0f} s: delete it; where it or its node is gone already, delete {self._lock_path}, which the file "
+            "system still holds for it",
+        )
+
+
+def _live(lock: int, over: threading.Event) -> None:
+    """Show those who wait for the lock that its holder lives; let go of it when all is over."""
+    while not over.wait(SIGN_SECONDS):
+        with contextlib.suppress(OSError):
+            os.utime(lock)
+    os.close(lock)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -25,7 +25,9 @@ INDEX = "model.safetensors.index.json"
 class Fault:
     """What happens to a request instead of the right answer.
 
-    status: this status, with `headers`; cut: the connection ends after so many bytes of the body; rate: bytes per second.
+    status: this status, with `headers`; cut: the connection ends after so many bytes of the body; rate: bytes per second;
+    close: the connection ends after the answer, which says so; whole: the whole file, whatever range was asked for;
+    length: whether the answer says how long it is.
     """
 
     def __init__(
@@ -34,8 +36,12 @@ class Fault:
         cut: int | None = None,
         rate: float | None = None,
         headers: dict[str, str] | None = None,
+        close: bool = False,
+        whole: bool = False,
+        length: bool = True,
     ) -> None:
         self.status, self.cut, self.rate, self.headers = status, cut, rate, headers or {}
+        self.close, self.whole, self.length = close, whole, length
 
 
 class SourceServer:
@@ -48,6 +54,8 @@ class SourceServer:
         self.redirects = 0
         # The links given before, which hold no longer, have another number.
         self.link = 0
+        # Where the repository sends requests instead.
+        self.location: str | None = None
         self.tokens: set[str | None] = set()
         self.fault: Callable[[int, str, int], Fault | None] = lambda number, name, start: None
         self._lock = threading.Lock()
@@ -63,6 +71,8 @@ class SourceServer:
 
             def log_message(self, *_: Any) -> None:
                 pass
+
+        self.handler = Handler
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
@@ -81,9 +91,6 @@ class SourceServer:
         if name.startswith(HUB):
             self._send_elsewhere(request, name.removeprefix(HUB))
             return
-        if link and link != str(self.link):
-            request.send_error(403)
-            return
         start = 0
         if given := request.headers.get("Range"):
             first, _, last = given.removeprefix("bytes=").partition("-")
@@ -92,6 +99,11 @@ class SourceServer:
             number = len(self.requests)
             self.requests.append((name, start))
             fault = self.fault(number, name, start) or Fault()
+        if link and link != str(self.link):
+            request.send_error(403)
+            return
+        if fault.whole:
+            start, given = 0, None
         data = self.files.get(name)
         end = len(data or b"") if not given else min(int(last) + 1, len(data or b""))
         if data is None or fault.status:
@@ -105,7 +117,10 @@ class SourceServer:
                 request.wfile.write(body)
             return
         request.send_response(206 if given else 200)
-        request.send_header("Content-Length", str(end - start))
+        if fault.length:
+            request.send_header("Content-Length", str(end - start))
+        if fault.close:
+            request.send_header("Connection", "close")
         request.send_header("ETag", fault.headers.get("ETag", hashlib.sha1(data).hexdigest()))
         if given:
             request.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
@@ -124,7 +139,7 @@ class SourceServer:
             request.wfile.write(data)
             return
         self.redirects += 1
-        request.send_header("Location", f"{BASE}{PREFIX}{name}?link={self.link}")
+        request.send_header("Location", self.location or f"{BASE}{PREFIX}{name}?link={self.link}")
         request.send_header("Content-Length", "0")
         request.end_headers()
 

@@ -3,56 +3,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from pathlib import Path
-from typing import Any
 
-import fetch
-import group
+import parts
 import pytest
-import reader
-import stage
-from progress import Board, Failure
+from progress import Failure
 
-from tests.unit.runtime.source_server import INDEX, SECRET, SHARDS, Fault, SourceServer
+from tests.unit.runtime.source_server import SECRET, SHARDS, Fault, SourceServer
+from tests.unit.runtime.staged import Document, check, from_the_hub, held, run
 
-Document = dict[str, Any]
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small ranges, so that a small model has many; pauses too short to wait for."""
-    monkeypatch.setattr(fetch, "RANGE_BYTES", 65_536)
-    monkeypatch.setattr(fetch, "pause", lambda attempt, asked: 0.01)
-    monkeypatch.setattr(reader, "BLOCK_BYTES", 16_384)
-
-
-def run(document: Document, number: int | None, tmp_path: Path) -> int:
-    """Stage for a pipeline stage; the bytes fetched."""
-    path = tmp_path / "group.json"
-    path.write_text(json.dumps(document))
-    return stage.Stager(group.load(path).staging, Board()).run(number)
-
-
-def held(tmp_path: Path) -> set[str]:
-    """The files in the model's folder."""
-    root = tmp_path / "model"
-    paths = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-    return {str(path) for path in paths if path.parts[0] != ".multinode"}
-
-
-def check(tmp_path: Path, files: dict[str, bytes], stage_number: int | None) -> None:
-    """See that the stage's files lie there byte by byte, and no other."""
-    shards = {name for names in SHARDS for name in names}
-    own = set() if stage_number is None else set(SHARDS[stage_number])
-    expected = {name for name in files if name in own or name not in shards}
-    assert held(tmp_path) == expected
-    for name in expected - {INDEX}:
-        assert (tmp_path / "model" / name).read_bytes() == files[name], name
-    index = json.loads((tmp_path / "model" / INDEX).read_text())
-    assert set(index["weight_map"].values()) == own
+pytestmark = pytest.mark.usefixtures("quick_staging")
 
 
 def test_a_stage_holds_its_shards_and_a_trimmed_index(
@@ -111,7 +72,7 @@ def test_cut_connections_lose_no_byte(group_document: Document, source: SourceSe
     check(tmp_path, source.files, 0)
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [429, 500, 503, 520, 527])
 def test_refusals_that_pass_are_tried_again(
     group_document: Document, source: SourceServer, tmp_path: Path, status: int
 ) -> None:
@@ -137,7 +98,7 @@ def test_a_file_corrupt_once_is_fetched_again_and_twice_ends(
     good = dict(source.files)
     name = SHARDS[0][0]
     source.files[name] = bytes(len(good[name]))
-    ranges = -(-len(good[name]) // fetch.RANGE_BYTES)
+    ranges = -(-len(good[name]) // parts.RANGE_BYTES)
 
     def mend(number: int, asked: str, start: int) -> Fault | None:
         if sum(1 for asked_name, _ in source.requests if asked_name == name) > ranges:
@@ -177,19 +138,6 @@ def test_no_room_is_said_before_a_byte_is_fetched(
         run(group_document, 0, tmp_path)
     assert caught.value.lasting
     assert source.requests == []
-
-
-def from_the_hub(document: Document, source: SourceServer) -> None:
-    """Let the files come from a repository instead."""
-    document["staging"] |= {
-        "source": "hugging_face",
-        "endpoint": source.url.partition("/p/")[0],
-        "repository": "org/name",
-        "commit": "abc123",
-    }
-    for entry in document["staging"]["files"]:
-        entry["md5"] = None
-        entry["sha256"] = hashlib.sha256(source.files[entry["name"]]).hexdigest()
 
 
 def test_files_of_a_repository_are_read_where_it_sends_us(

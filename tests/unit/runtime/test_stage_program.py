@@ -45,7 +45,7 @@ class StageProgram:
         """Start the program."""
         path = self.folder / "group.json"
         path.write_text(json.dumps(self.document))
-        run = f"import fetch, stage; fetch.COMMIT_SECONDS = {commit_seconds}; raise SystemExit(stage.main())"
+        run = f"import parts, stage; parts.COMMIT_SECONDS = {commit_seconds}; raise SystemExit(stage.main())"
         return subprocess.Popen(
             [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(PROGRAMS)!r}); {run}", "--group", str(path)],
             env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
