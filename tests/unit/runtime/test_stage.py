@@ -35,6 +35,18 @@ def test_the_full_set_where_stages_may_not_be_told_apart(
         assert (tmp_path / "model" / name).read_bytes() == data
 
 
+def test_a_stage_fetches_its_own_bytes_and_not_the_full_set(
+    group_document: Document, source: SourceServer, tmp_path: Path
+) -> None:
+    whole = sum(map(len, source.files.values()))
+    shards = sum(len(source.files[name]) for [name] in SHARDS)
+    for number, [shard] in enumerate(SHARDS):
+        before = source.sent
+        group_document["staging"]["root"] = str(tmp_path / f"node-{number}")
+        fetched = run(group_document, number, tmp_path)
+        assert fetched == source.sent - before == whole - shards + len(source.files[shard])
+
+
 def test_a_second_start_asks_the_source_nothing(group_document: Document, source: SourceServer, tmp_path: Path) -> None:
     run(group_document, 1, tmp_path)
     requests = len(source.requests)
