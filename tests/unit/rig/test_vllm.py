@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
 from tests.rig.configuration import REPOSITORY
 from tests.rig.model import INDEX_NAME, write_tiny_llama
@@ -21,6 +25,7 @@ sys.path.insert(0, str(IMAGE / "lib"))
 
 from vllm import arguments, checkpoint, checks  # noqa: E402
 from vllm.metrics import Metrics  # noqa: E402
+from vllm.server import Server  # noqa: E402
 
 
 def run(program: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -208,6 +213,66 @@ class TestChecks:
         monkeypatch.setenv("VLLM_PORT", "tcp://10.96.0.7:8000")
         with pytest.raises(ValueError, match="appears to be a URI"):
             self.check()
+
+
+class TestMiddleware:
+    """`--middleware`: what the classes answer, and in which order they are asked."""
+
+    MODULE = """
+class Log:
+    def __init__(self, app):
+        self.app = app
+    async def __call__(self, scope, receive, send):
+        scope["headers"].append((b"seen-by", type(self).__name__.encode()))
+        await self.app(scope, receive, send)
+class Refuse(Log):
+    async def __call__(self, scope, receive, send):
+        seen = b",".join(value for name, value in scope["headers"] if name == b"seen-by")
+        if scope["path"] == "/closed here":
+            start = {"type": "http.response.start", "status": 418, "headers": [(b"seen", seen)]}
+            await send(start)
+            await send({"type": "http.response.body", "body": scope["method"].encode() + scope["query_string"]})
+        else:
+            await self.app(scope, receive, send)
+def function(): pass
+"""
+
+    @pytest.fixture(autouse=True)
+    def module(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """A module of classes on Python's path."""
+        (tmp_path / "rig_middleware.py").write_text(self.MODULE)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        yield
+        sys.modules.pop("rig_middleware", None)
+
+    def ask(self, names: list[str], path: str, **options: Any) -> tuple[int, str | None, str]:
+        """Status, header `seen` and text of the server's answer with these classes."""
+        words = [word for name in names for word in ("--middleware", f"rig_middleware.{name}")]
+        given = arguments.parse(["/models/m", *words])
+        engine = SimpleNamespace(dead=threading.Event())
+
+        async def answer() -> tuple[int, str | None, str]:
+            async with TestClient(TestServer(Server(engine, given, {"key"}).application())) as client:  # type: ignore[arg-type]
+                found = await client.get(path, **options)
+                return found.status, found.headers.get("seen"), await found.text()
+
+        return asyncio.run(answer())
+
+    def test_the_last_one_is_asked_first(self) -> None:
+        assert self.ask(["Log", "Refuse"], "/closed%20here?a=1") == (418, "", "GETa=1")
+        assert self.ask(["Refuse", "Log"], "/closed%20here") == (418, "Log", "GET")
+
+    def test_what_passes_is_answered_as_without(self) -> None:
+        for names in ([], ["Refuse", "Log"]):
+            assert self.ask(names, "/version")[0] == 200
+            assert self.ask(names, "/v1/models")[0] == 401
+            assert self.ask(names, "/v1/models", headers={"Authorization": "Bearer key"})[0] == 200
+
+    def test_what_is_no_class_ends_the_start(self) -> None:
+        with pytest.raises(ValueError, match="Invalid middleware rig_middleware.function"):
+            self.ask(["function"], "/version")
+        with pytest.raises(AttributeError):
+            self.ask(["Missing"], "/version")
 
 
 def test_metrics_have_vllms_names() -> None:

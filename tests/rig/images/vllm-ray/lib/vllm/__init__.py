@@ -3,8 +3,9 @@
 
 Imitated (vLLM 0.26 to 0.32, executor RayExecutorV2): placement group of one GPU per rank and its messages; driver's
 node first, then by node ID; one light actor per rank that reads its stage's tensors on its own node; an index that
-names an absent file is refused; the port is bound before loading and listens after; API keys guard /v1 only; a
-completion passes every rank; when a rank dies, /health is 503 and the program ends with exit code 0.
+names an absent file is refused; the port is bound before loading and listens after; API keys guard /v1 only;
+--middleware is imported and asked first; a completion passes every rank; when a rank dies, /health is 503 and the
+program ends with exit code 0.
 
 Not imitated: arithmetic (text is made of digests of the weights, the same for every division into stages), memory,
 speed.

@@ -25,7 +25,11 @@ STRATEGIES = ("lazy", "eager", "prefetch", "torchao")
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One option: the group it is shown in, its type (bool gives --x and --no-x), and the versions that have it."""
+    """One option: the group it is shown in, its type (bool gives --x and --no-x), and the versions that have it.
+
+    many      it takes several values
+    repeated  it may be given several times, with one value each
+    """
 
     name: str
     group: str
@@ -33,6 +37,7 @@ class Option:
     default: Any = None
     choices: tuple[Any, ...] | None = None
     many: bool = False
+    repeated: bool = False
     short: str | None = None
     since: str = EVER
     until: str | None = None
@@ -90,7 +95,7 @@ OPTIONS = (
     Option("ssl-cert-reqs", FRONTEND, int, 0),
     Option("ssl-ciphers", FRONTEND, since="0.24"),
     Option("root-path", FRONTEND),
-    Option("middleware", FRONTEND, many=True),
+    Option("middleware", FRONTEND, repeated=True),
     Option("disable-fastapi-docs", FRONTEND, bool, False),
     Option("enable-auto-tool-choice", FRONTEND, bool, False),
     Option("tool-call-parser", FRONTEND),
@@ -239,6 +244,8 @@ def serve_parser(version: str = __version__) -> Parser:
             groups[option.group].add_argument(
                 *names, action=argparse.BooleanOptionalAction, default=option.default, help=" "
             )
+        elif option.repeated:
+            groups[option.group].add_argument(*names, action="append", type=option.kind, help=" ")
         else:
             groups[option.group].add_argument(
                 *names,

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The HTTP server: the part of the OpenAI API that the product and its tests use, with vLLM's errors and unguarded paths.
 
-Source: vllm/entrypoints/serve, entrypoints/openai; keys guard only paths that begin with one of `GUARDED`.
+Source: vllm/entrypoints/serve, entrypoints/openai; keys guard only paths that begin with one of `GUARDED`; what else is guarded is up to
+the middleware.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from aiohttp import web
 from vllm import __version__, log
 from vllm.engine import Engine, EngineDeadError, GenerationError
 from vllm.metrics import Metrics
+from vllm.middleware import Middleware
 
 GUARDED = ("/v1", "/v2", "/inference", "/cohere")
 # The instrumentator does not count these.
@@ -47,6 +49,7 @@ class Server:
         self._threads = ThreadPoolExecutor(max_workers=64)
         self._quiet = set((arguments.disable_access_log_for_endpoints or "").split(","))
         self._created = int(time.time())
+        self._middleware = Middleware(arguments.middleware or [], arguments.root_path)
         self.metrics = Metrics(self._names[0])
 
     def application(self) -> web.Application:
@@ -72,10 +75,13 @@ class Server:
 
     @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Keys, errors, access log."""
+        """Middleware, keys, errors, access log."""
+        refused = await self._middleware.answer(request)
         try:
-            if self._keys and request.path.startswith(GUARDED) and not self._has_key(request):
-                answer: web.StreamResponse = web.json_response({"error": "Unauthorized"}, status=401)
+            if refused is not None:
+                answer: web.StreamResponse = refused
+            elif self._keys and request.path.startswith(GUARDED) and not self._has_key(request):
+                answer = web.json_response({"error": "Unauthorized"}, status=401)
             else:
                 answer = await handler(request)
         except Refusal as refusal:
@@ -85,7 +91,7 @@ class Server:
             answer = web.json_response({"error": body}, status=500)
         except web.HTTPException as error:
             answer = web.json_response({"detail": error.reason}, status=error.status)
-        if request.path not in UNCOUNTED:
+        if refused is None and request.path not in UNCOUNTED:
             with self.metrics.lock:
                 self.metrics.answers[request.path, request.method, f"{answer.status // 100}xx"] += 1
         if not self._arguments.disable_uvicorn_access_log and request.path not in self._quiet:
