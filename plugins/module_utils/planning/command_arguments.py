@@ -25,6 +25,7 @@ _DERIVED = {
     "--host": "the pod's address is taken",
     "--port": "recipe_container_port says it",
     "--uds": "recipe_container_port says where the API is",
+    "--grpc": "the API is that of OpenAI over HTTP, where every path asks for the key",
     "--api-key": "the deployment makes a key of its own, in a Secret",
     "--hf-token": "input_hugging_face.token_secret_name names a Secret",
     "--ssl-keyfile": "TLS ends before the pods",

@@ -13,8 +13,8 @@ from .values import shown
 
 # Set by the pods' own programs or by KubeRay: another value would take the group apart.
 _OURS = re.compile(
-    r"POD_IP|VLLM_API_KEY|VLLM_HOST_IP|VLLM_PORT|CUDA_VISIBLE_DEVICES|LD_PRELOAD|RAY_AUTH_\w+|RAY_ADDRESS|RAY_PORT|"
-    r"FQ_RAY_IP|RAY_IP|REDIS_PASSWORD|(KUBERAY|MULTINODE|RAY_CLUSTER)_\w+"
+    r"POD_IP|VLLM_API_KEY|VLLM_HOST_IP|VLLM_PORT|VLLM_USE_RUST_FRONTEND|CUDA_VISIBLE_DEVICES|LD_PRELOAD|RAY_AUTH_\w+|"
+    r"RAY_ADDRESS|RAY_PORT|FQ_RAY_IP|RAY_IP|REDIS_PASSWORD|(KUBERAY|MULTINODE|RAY_CLUSTER)_\w+"
 )
 # The one of ours that a recipe may set: seconds after which an engine without a step hangs (roles/raycluster/files/pulse.py).
 HANG_VARIABLE = "MULTINODE_HANG_SECONDS"

@@ -19,6 +19,8 @@ from .recipe import Inputs
 # Ray keeps at least 75 MB of object store (Ray, ray_constants.py) and vLLM hardly uses it: what it takes is lost to
 # the page cache that loading reads through.
 OBJECT_STORE_BYTES = 200_000_000
+# Every path of the API asks for the key (roles/raycluster/files/key_guard.py); vLLM's own check leaves some open.
+GUARD = ("--middleware", "key_guard.KeyGuard")
 # How long an engine that is asked to end finishes the requests it has; the pods' grace period is a little longer.
 DRAIN_SECONDS = 45
 # A volume that ends with the pod: what lies there outlives the container, which ends with each rebuild.
@@ -98,7 +100,8 @@ def engine_of(
                 "read the code in the model's folder; set it if you trust it to run in the pods",
             )
         )
-    arguments = merged(arguments, given.arguments)
+    # vLLM takes every --middleware, and the last as the outermost: nobody comes in past the guard.
+    arguments = [*merged(arguments, given.arguments), *GUARD]
     # Of options that not every supported vLLM has, the pods leave out what their image's does not know.
     optional = [
         ["--shutdown-timeout", str(DRAIN_SECONDS)],

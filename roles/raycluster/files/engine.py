@@ -7,15 +7,17 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 
 import causes
-from group import Group
+from group import STATE_FOLDER, Group
 from progress import Board, Failure, emit
 
 # A start says something at least this often: compilation of a large model is the longest silence known.
@@ -36,6 +38,7 @@ _SERVING = "Application startup complete"
 # The engine behind the API server is gone; the server itself needs some seconds more to see it (vLLM's watchdog, 5 s).
 _DEAD = re.compile(r"died unexpectedly, shutting down executor|EngineDeadError|Engine core proc \S+ died unexpectedly")
 DEAD_SECONDS = 0.5
+GUARD = Path(__file__).with_name("key_guard.py")
 
 
 class Engine:
@@ -57,6 +60,12 @@ class Engine:
     def start(self, more: Sequence[str] = ()) -> None:
         """Start vLLM, with `more` arguments than the group's, on the group's Ray cluster, which it finds by RAY_ADDRESS."""
         command = ["vllm", "serve", self._group.model_path, *self._group.engine_arguments, *more]
+        environment = {
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": _with_guard(os.environ.get("PYTHONPATH")),
+            # vLLM's server in Rust takes no --middleware, and so would be without the guard.
+            "VLLM_USE_RUST_FRONTEND": "0",
+        }
         self._board.tell("engine", state="running", step="starting", total=1)
         self._last_line = time.monotonic()
         try:
@@ -65,7 +74,7 @@ class Engine:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **environment},
                 start_new_session=True,
             )
         except OSError as error:
@@ -158,3 +167,13 @@ class Engine:
             for words, step in _STEPS:
                 if words in line:
                     self._board.tell("engine", step=step)
+
+
+def _with_guard(python_path: str | None) -> str:
+    """Put the guard of the API where vLLM can import it: alone in a folder, since the programs beside it would hide modules of vLLM's."""
+    folder = STATE_FOLDER / "middleware"
+    folder.mkdir(exist_ok=True)
+    new = folder / f"{GUARD.name}.new"
+    shutil.copyfile(GUARD, new)
+    os.replace(new, folder / GUARD.name)
+    return f"{folder}{os.pathsep}{python_path}" if python_path else str(folder)

@@ -104,7 +104,8 @@ class Pulse:
     def _ask(self) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=ASK_SECONDS)
         try:
-            connection.request("GET", "/metrics")
+            key = os.environ.get("VLLM_API_KEY", "")
+            connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {key}"})
             return connection.getresponse().read().decode("utf-8", "replace")
         finally:
             connection.close()

@@ -238,6 +238,15 @@ def test_another_version_that_renders_other_pods_restarts_nothing_unasked(monkey
     }
 
 
+def test_pods_from_before_the_guard_of_the_api_get_it_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(engine, "GUARD", ())
+        found = stands(plan())
+    assert plan(facts(deployment=found))["existing"]["kept"] == ["engine.args"]
+    made = plan(facts(deployment=found), adopt_defaults=True)
+    assert made["existing"]["changes"] == [{"field": "engine.args", "class": "restart"}]
+
+
 @pytest.mark.parametrize(
     ("changes", "known", "by_delete"),
     [

@@ -200,7 +200,13 @@ def test_a_volume_that_holds_up_the_start_is_said() -> None:
 
 def test_further_arguments_of_vllm_follow_the_plans_own() -> None:
     made = plan(recipe_container_command_args=["--max-num-seqs", "64", "--enable-prefix-caching"])
-    assert made["engine"]["args"][-3:] == ["--max-num-seqs", "64", "--enable-prefix-caching"]
+    assert made["engine"]["args"][-5:-2] == ["--max-num-seqs", "64", "--enable-prefix-caching"]
+
+
+@pytest.mark.parametrize("given", [[], ["--middleware", "team.Log", "--middleware=team.Count", "--max-num-seqs", "64"]])
+def test_the_guard_of_the_api_stands_before_all_other_middleware(given: list[str]) -> None:
+    arguments = plan(recipe_container_command_args=given)["engine"]["args"]
+    assert arguments[-2 - len(given) :] == [*given, "--middleware", "key_guard.KeyGuard"]
 
 
 def test_the_memory_is_reckoned_with_the_arguments_that_bear_on_it() -> None:

@@ -65,6 +65,13 @@ PARAMS = "recipe_raycluster_params"
             ),
         ),
         (
+            {"recipe_container_env": [{"key": "VLLM_USE_RUST_FRONTEND", "value": "1"}]},
+            (
+                "recipe_container_env[0].key: VLLM_USE_RUST_FRONTEND, which the deployment sets, expected another "
+                "variable; take it out"
+            ),
+        ),
+        (
             {"recipe_container_env": [{"key": "HF_TOKEN", "value": "canary"}]},
             (
                 "recipe_container_env[0].key: HF_TOKEN with a value that is read by all who see the recipe, expected the "
@@ -172,6 +179,7 @@ def test_no_other_variable_of_the_programs_may_be_given_nor_this_one_by_a_secret
         (["--tensor_parallel_size=2"], ["--tensor-parallel-size"]),
         (["--tensor-par", "2"], ["--tensor-par"]),
         (["-tp", "2", "--api-key", "canary"], ["--tensor-parallel-size", "--api-key"]),
+        (["--grpc"], ["--grpc"]),
         (["canary"], ["a word without an option"]),
         (["--seed", "-1", "--disable-log-stats"], []),
     ],

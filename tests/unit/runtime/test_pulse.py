@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
+
 import pytest
 from pulse import Pulse
 
@@ -79,3 +82,22 @@ def test_no_step_while_requests_run_is_a_hang_and_a_step_is_none(pulse: Pulse, c
     clock[0] += 400
     pulse.note(PAGE.format(**BEFORE | {"running": 0, "steps": 6}))
     assert pulse.failure() is None
+
+
+def test_the_metrics_are_asked_for_with_the_key(pulse: Pulse, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Api(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            page = f"{self.path} {self.headers['Authorization']}".encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    monkeypatch.setenv("VLLM_API_KEY", "the-key")
+    with http.server.HTTPServer(("127.0.0.1", 0), Api) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        pulse._port = server.server_port
+        assert pulse._ask() == "/metrics Bearer the-key"
