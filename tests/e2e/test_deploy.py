@@ -126,7 +126,9 @@ def test_without_its_key_the_api_answers_nothing_and_the_dashboard_asks_for_its_
         command = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", url]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
-    assert status(urls[f"{NAME}-raycluster-app"] + "/v1/models") == "401"
+    for path in ("/v1/models", "/invocations", "/tokenize", "/metrics", "/version"):
+        assert status(urls[f"{NAME}-raycluster-app"] + path) == "401", path
+    assert status(urls[f"{NAME}-raycluster-app"] + "/health") == "200"
     assert status(urls[f"{NAME}-raycluster-dashboard"] + "/nodes?view=summary") == "401"
 
 

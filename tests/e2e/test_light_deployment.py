@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A deployment's whole way on the light image: the product's own programs form the group, a second run changes nothing, it goes."""
+"""A deployment's whole way on the light image: the product's own programs form the group, a second run changes nothing, it goes.
+
+It has an endpoint, and all the ports that a recipe can give are others than by default.
+"""
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +22,13 @@ from tests.e2e.rig.ray_clusters import wait
 from tests.rig import samples
 
 NAME = "lightway"
+API_PORT, DASHBOARD_PORT = 8100, 8366
+SEED_PORTS = {
+    "redis_port": 6380,
+    "dashboard_port": DASHBOARD_PORT,
+    "rayclient_server_port": 9901,
+    "metrics_export_port": 8090,
+}
 # Requests to the API server by a deploy that changes nothing: at most so many of one verb and path, since two steps look at
 # the RayCluster, and kubernetes.core reads each object before and after it applies it; and so many in all.
 MOST_ALIKE = 4
@@ -29,18 +41,53 @@ def user(rig: RunningRig) -> Iterator[ClusterUser]:
         yield made
 
 
+def status_of(url: str, key: str = "", body: str = "") -> str:
+    """The status that curl gets."""
+    words = ["--header", f"Authorization: Bearer {key}"] if key else []
+    if body:
+        words += ["--header", "Content-Type: application/json", "--data", body]
+    command = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", *words, url]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def check_endpoint(playbooks: Playbooks, result: dict[str, Any]) -> None:
+    """See that the endpoint is at the recipe's ports, and that every path of the engine's API but /health asks for the key."""
+    api, dashboard = (result["recipes"][f"{NAME}-raycluster-{kind}"] for kind in ("app", "dashboard"))
+    assert (api.rpartition(":")[2], dashboard.rpartition(":")[2]) == (str(API_PORT), str(DASHBOARD_PORT))
+    key = subprocess.run(
+        ["bash", "-c", result["key_command"]], env=playbooks.environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert status_of(f"{api}/health") == "200"
+    assert status_of(f"{dashboard}/nodes?view=summary") == "401"
+    prompt = '{"prompt": "Hello", "max_tokens": 1}'
+    for path, body in (
+        ("/invocations", prompt),
+        ("/tokenize", prompt),
+        ("/v1/completions", prompt),
+        ("/metrics", ""),
+        ("/version", ""),
+        ("/v1/models", ""),
+    ):
+        answers = [status_of(api + path, given, body) for given in ("", f"{key}x", key)]
+        assert answers == ["401", "401", "200"], path
+    assert [status_of(f"{api}/no/such/path", given) for given in ("", key)] == ["401", "404"]
+
+
 def test_is_deployed_changed_by_no_second_run_and_removed(
     tmp_path: Path, rig: RunningRig, tenancy: Tenancy, user: ClusterUser
 ) -> None:
     samples.put_model(tenancy.json, rig.configuration)
-    recipe = samples.light_recipe(samples.make_par(tenancy.json, rig.configuration), deployment_name=NAME)
-    settings = {**tenancy.settings, "kubeconfig": user.kubeconfig(tmp_path)}
+    par = samples.make_par(tenancy.json, rig.configuration)
+    recipe = samples.light_recipe(par, deployment_name=NAME, recipe_container_port=API_PORT)
+    recipe["recipe_raycluster_params"].update(SEED_PORTS)
+    settings = {**tenancy.settings, "kubeconfig": user.kubeconfig(tmp_path), "endpoint_exposure": "load_balancer"}
     playbooks = Playbooks(tmp_path, rig.environment(), settings)
     first = playbooks.run("deploy", recipe)
     try:
         assert first.code == 0, first.output
         assert first.result is not None and first.result["completion"]
         assert "image_unknown" in [warning["code"] for warning in first.result["warnings"]]
+        check_endpoint(playbooks, first.result)
         began = time.time()
         second = playbooks.run("deploy", recipe)
         assert second.code == 0, second.output
