@@ -11,29 +11,16 @@ import signal
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.e2e.conftest import RunningRig
+from tests.waiting import wait
 
 Object = dict[str, Any]
 API_PORT, STATUS_PORT = 8000, 8081
 INDEX_LABEL = "ray.io/worker-group-replica-index"
-
-
-def wait(
-    what: str, answer: Callable[[], Any], seconds: float, also: Callable[[], str] = str, *, pause: float = 0.25
-) -> Any:
-    """The first true answer; fails the test when none comes in time, with what `also` says."""
-    end = time.monotonic() + seconds
-    while not (found := answer()):
-        if time.monotonic() > end:
-            pytest.fail(f"{what}: not within {seconds} s\n{also()}")
-        time.sleep(pause)
-    return found
 
 
 class ServedGroup:

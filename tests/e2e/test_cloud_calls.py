@@ -15,7 +15,7 @@ from tests.e2e.cluster_user import administrator, received
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.gate import Gate
 from tests.e2e.light_deployment import Deployment
-from tests.e2e.rig.ray_clusters import wait
+from tests.waiting import wait
 
 # Of each operation, by a deploy that changes nothing; shapes are asked for in each availability domain.
 MOST = 2

@@ -14,8 +14,9 @@ import pytest
 
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
-from tests.e2e.served_group import ServedGroup, cause, is_ready, restarts, wait
+from tests.e2e.served_group import ServedGroup, cause, is_ready, restarts
 from tests.rig import samples
+from tests.waiting import wait
 
 Deploy = Callable[..., tuple[Run, ServedGroup]]
 

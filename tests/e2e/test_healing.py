@@ -18,8 +18,9 @@ import pytest
 
 from tests.e2e.conftest import RunningRig
 from tests.e2e.playbooks import Playbooks
-from tests.e2e.served_group import ServedGroup, cause, is_ready, restarts, wait
+from tests.e2e.served_group import ServedGroup, cause, is_ready, restarts
 from tests.rig import samples
+from tests.waiting import wait
 
 NAME = "healing"
 # After so many restarts within ten minutes the kubelet pauses for more than a minute before the next.

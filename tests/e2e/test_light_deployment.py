@@ -18,8 +18,8 @@ import pytest
 from tests.e2e.cluster_user import ClusterUser, administrator
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks
-from tests.e2e.rig.ray_clusters import wait
 from tests.rig import samples
+from tests.waiting import wait
 
 NAME = "lightway"
 API_PORT, DASHBOARD_PORT = 8100, 8366

@@ -12,8 +12,8 @@ import pytest
 
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks
-from tests.e2e.rig.ray_clusters import wait
 from tests.rig import samples
+from tests.waiting import wait
 
 WORKER = "ray.io/node-type=worker"
 

@@ -16,8 +16,9 @@ import pytest
 
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks
-from tests.e2e.served_group import ServedGroup, address, restarts, wait
+from tests.e2e.served_group import ServedGroup, address, restarts
 from tests.rig import samples
+from tests.waiting import wait
 
 # GPUs of a node: its shape, and what the recipe may ask for on it.
 SHAPES = {1: ("VM.GPU.A10.1", 12, 200), 2: ("VM.GPU.A10.2", 26, 400)}

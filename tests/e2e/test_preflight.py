@@ -19,8 +19,8 @@ import pytest
 from tests.e2e.cluster_user import holder
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
-from tests.e2e.rig.ray_clusters import wait
 from tests.rig import samples
+from tests.waiting import wait
 
 MakeAccount = Callable[..., "Account"]
 

@@ -12,7 +12,7 @@ import yaml
 
 from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.light_deployment import Deployment
-from tests.e2e.rig.ray_clusters import wait
+from tests.waiting import wait
 
 
 @pytest.fixture

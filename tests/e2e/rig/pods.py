@@ -4,27 +4,14 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from tests.e2e.conftest import RunningRig
+from tests.waiting import wait
 
 Object = dict[str, Any]
 IMAGE = "docker.io/rayproject/ray-llm:2.58.0-py312-cu130"
 KIND = "rig.multinode.inference/kind"
-
-
-def wait(what: str, answer: Callable[[], Any], seconds: float = 90) -> Any:
-    """The first true answer; fails the test when none comes in time, which is long: how fast it comes is no verdict."""
-    end = time.monotonic() + seconds
-    while not (found := answer()):
-        if time.monotonic() > end:
-            pytest.fail(f"{what}: not within {seconds} s")
-        time.sleep(0.2)
-    return found
 
 
 def script(text: str, **fields: Any) -> Object:

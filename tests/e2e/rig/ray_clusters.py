@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ import yaml
 
 from tests.e2e.conftest import RunningRig
 from tests.rig.configuration import REPOSITORY
+from tests.waiting import wait
 
 OPERATOR = "kuberay-operator"
 NAMESPACE = "kuberay-system"
@@ -22,16 +22,6 @@ RAY_CLUSTERS = "rayclusters.ray.io"
 # KubeRay's own definition, where it lies beside the checkout.
 REAL_DEFINITION = REPOSITORY.parent / "shared" / "kuberay" / "crds" / "ray.io_rayclusters.yaml"
 Object = dict[str, Any]
-
-
-def wait(what: str, answer: Callable[[], Any], seconds: float = 120) -> Any:
-    """The first true answer; fails the test when none comes in time: a pod of a node that another test takes away is remade in a minute."""
-    end = time.monotonic() + seconds
-    while not (found := answer()):
-        if time.monotonic() > end:
-            pytest.fail(f"{what}: not within {seconds} s")
-        time.sleep(0.2)
-    return found
 
 
 class Cluster:

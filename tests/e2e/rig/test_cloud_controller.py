@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import RunningRig
-from tests.e2e.rig.pods import Namespace, script, wait
+from tests.e2e.rig.pods import Namespace, script
+from tests.waiting import wait
 
 
 def claim(name: str, size: str = "10Gi") -> dict[str, Any]:

@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import RunningRig
-from tests.e2e.rig.ray_clusters import OPERATOR, RAY_CLUSTERS, Cluster, Object, definition, namespace, operator, wait
+from tests.e2e.rig.ray_clusters import OPERATOR, RAY_CLUSTERS, Cluster, Object, definition, namespace, operator
+from tests.waiting import wait
 
 IMAGE = "docker.io/rayproject/ray-llm:2.58.0-py312-cu130"
 NODE_LABEL = "rig.multinode.inference/test-kuberay"

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.rig.pods import Namespace, script, wait
+from tests.e2e.rig.pods import Namespace, script
+from tests.waiting import wait
 
 
 def test_a_pod_knows_itself(namespace: Namespace) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import RunningRig
-from tests.e2e.rig.pods import KIND, Namespace, script, wait
+from tests.e2e.rig.pods import KIND, Namespace, script
+from tests.waiting import wait
 
 UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
 GPU = "nvidia.com/gpu"

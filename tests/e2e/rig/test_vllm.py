@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import RunningRig
-from tests.e2e.rig.ray_clusters import Cluster, Object, namespace, operator, wait
+from tests.e2e.rig.ray_clusters import Cluster, Object, namespace, operator
 from tests.rig.configuration import REPOSITORY
+from tests.waiting import wait
 
 __all__ = ["namespace", "operator"]  # fixtures
 

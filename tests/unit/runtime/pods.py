@@ -12,12 +12,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.unit.runtime.source_server import SHARDS
+from tests.waiting import wait
 
 PROGRAMS = Path(__file__).parents[3] / "roles" / "raycluster" / "files"
 STAND_INS = Path(__file__).parent / "programs"
@@ -36,12 +36,7 @@ def free_port() -> int:
 
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
     """Wait for a true value and return it."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > end:
-            raise AssertionError(f"after {seconds} s not {what}")
-        time.sleep(0.05)
-    return value
+    return wait(what, condition, seconds, pause=0.05)
 
 
 class Pod:
