@@ -14,11 +14,11 @@ A status is a JSON object with no secret in it:
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import os
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -77,16 +77,10 @@ def serve(port: int, status: Callable[[], Status]) -> None:
 
 
 def ask(host: str, port: int, seconds: float = ASK_SECONDS) -> Status:
-    """Return the status of the pod at `host`, whose name is resolved anew. OSError or ValueError where there is none."""
-    return _ask(host, port, seconds)[0]
-
-
-def _ask(host: str, port: int, seconds: float) -> tuple[Status, str]:
-    """The status, and the address that it came from."""
+    """Return the status of the pod at `host`. OSError or ValueError where there is none."""
     connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
         connection.request("GET", "/")
-        address = str(connection.sock.getpeername()[0])
         status = json.loads(connection.getresponse().read())
     except http.client.HTTPException as error:
         raise ConnectionError(f"no status from {host}:{port}: {type(error).__name__}") from None
@@ -94,14 +88,14 @@ def _ask(host: str, port: int, seconds: float) -> tuple[Status, str]:
         connection.close()
     if not isinstance(status, dict):
         raise ValueError(f"{host}:{port} answered no status")
-    return status, address
+    return status
 
 
 class Watch:
-    """Asks one pod every second, in the background: resolving a name may take longer than a decision can wait.
+    """Asks one pod every second, in the background: an answer may take longer than a decision can wait.
 
-    It is asked where it answered last, and by its name where it does not: it may be another pod by now. A cluster's DNS that fails
-    for a while says nothing of a pod that lives.
+    It is asked at the address that its name was last resolved to. The name is resolved anew where it does not answer, for it may be
+    another pod by now; and beside the asking, for a cluster's DNS that fails or hangs says nothing of a pod that lives.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -113,6 +107,9 @@ class Watch:
         self._refused_since: float | None = None
         self._trouble = "no answer yet"
         self._stop = threading.Event()
+        self._unresolved = threading.Event()
+        self._unresolved.set()
+        threading.Thread(target=self._resolve, name=f"name of {host}", daemon=True).start()
         threading.Thread(target=self._run, name=f"watch {host}", daemon=True).start()
 
     @property
@@ -143,11 +140,15 @@ class Watch:
     def stop(self) -> None:
         """Ask no more."""
         self._stop.set()
+        self._unresolved.set()
 
     def _run(self) -> None:
         while not self._stop.wait(WATCH_SECONDS):
+            address = self._address
+            if address is None:
+                continue
             try:
-                status = self._look()
+                status = ask(address, self._port)
             except (OSError, ValueError) as error:
                 with self._lock:
                     self._trouble = str(error)
@@ -155,14 +156,24 @@ class Watch:
                         self._refused_since = None
                     elif self._refused_since is None:
                         self._refused_since = time.monotonic()
+                self._unresolved.set()
             else:
                 with self._lock:
                     self._status, self._seen = status, time.monotonic()
                     self._refused_since = None
 
-    def _look(self) -> Status:
-        if self._address is not None:
-            with contextlib.suppress(OSError, ValueError):
-                return ask(self._address, self._port)
-        status, self._address = _ask(self._host, self._port, ASK_SECONDS)
-        return status
+    def _resolve(self) -> None:
+        while self._unresolved.wait() and not self._stop.is_set():
+            self._unresolved.clear()
+            try:
+                address = str(socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)[0][4][0])
+            except OSError as error:
+                with self._lock:
+                    self._trouble = str(error)
+                self._unresolved.set()
+            else:
+                if address != self._address:
+                    with self._lock:
+                        # That the former one refuses says nothing of this one.
+                        self._address, self._refused_since = address, None
+            self._stop.wait(WATCH_SECONDS)
