@@ -120,10 +120,13 @@ ENVIRONMENT_SECRETS = (
 )
 
 _PROBE_ASKS = "each probe runs the group's own check, which asks the engine for a token; only its times can be set"
+# A look that is cut off leaves nothing of what it found; longer than the checks wait for an answer (ready.py, live.py).
+LEAST_PROBE_SECONDS = {"startup": 20, "liveness": 20, "readiness": 60}
 
 
 def probe(field: str) -> tuple[Parameter, ...]:
     """The parameters of the probe `field` of the head container."""
+    least = LEAST_PROBE_SECONDS[field.removesuffix("Probe")]
     return (
         Parameter("endpoint_path", "string", "Path of an HTTP probe.", "", not_served=_PROBE_ASKS),
         Parameter("port", "integer", "Port of an HTTP probe.", "", not_served=_PROBE_ASKS),
@@ -133,7 +136,7 @@ def probe(field: str) -> tuple[Parameter, ...]:
             for name, text, wire, minimum, maximum in (
                 ("initial_delay_seconds", "Seconds before the first look.", "initialDelaySeconds", 0, None),
                 ("period_seconds", "Seconds from look to look.", "periodSeconds", 1, None),
-                ("timeout_seconds", "Seconds that a look may take.", "timeoutSeconds", 1, None),
+                ("timeout_seconds", f"Seconds that a look may take, {least} at least.", "timeoutSeconds", 1, None),
                 # Kubernetes takes nothing but 1 for liveness and startup.
                 (
                     "success_threshold",

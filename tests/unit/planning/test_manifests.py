@@ -267,6 +267,7 @@ def test_times_of_the_probes() -> None:
     assert container["livenessProbe"]["initialDelaySeconds"] == 90
     assert container["readinessProbe"]["exec"] == {"command": ["python3", "/opt/multinode/ready.py"]}
     assert "startupProbe" not in container
+    assert container["readinessProbe"]["timeoutSeconds"] == 60
     given = head(recipe_startup_probe_params={"period_seconds": 3, "failure_threshold": 20})["containers"][0]
     assert given["startupProbe"] == {
         "exec": {"command": ["python3", "/opt/multinode/live.py"]},
@@ -274,3 +275,10 @@ def test_times_of_the_probes() -> None:
         "timeoutSeconds": 20,
         "failureThreshold": 20,
     }
+
+
+@pytest.mark.parametrize(("given", "used"), [(1, (60, 20, 20)), (90, (90, 90, 90))])
+def test_no_probe_is_cut_off_before_its_check_ends(given: int, used: tuple[int, ...]) -> None:
+    names = ("readiness", "liveness", "startup")
+    container = head(**{f"recipe_{name}_probe_params": {"timeout_seconds": given} for name in names})["containers"][0]
+    assert tuple(container[f"{name}Probe"]["timeoutSeconds"] for name in names) == used

@@ -10,6 +10,7 @@ from typing import Any
 from ..engine import DRAIN_SECONDS, STATE_FOLDER
 from ..images import RAY_LLM_USER
 from ..names import WORKER_GROUP, common_labels, object_names
+from ..parameter_objects import LEAST_PROBE_SECONDS
 from ..rdma import HOST_NETWORK
 from .storage import init_containers, mounts_of, volumes_of
 
@@ -162,24 +163,21 @@ def _container(plan: Mapping[str, Any], role: str, mounts: list[dict[str, Any]])
         "livenessProbe": {
             "exec": {"command": ["python3", "/opt/multinode/live.py"]},
             "periodSeconds": 30,
-            "timeoutSeconds": 20,
             "failureThreshold": 3,
             **_probe_times(plan, role, "liveness"),
         },
         "readinessProbe": {
             "exec": {"command": ["python3", "/opt/multinode/ready.py"]},
             "periodSeconds": 5,
-            "timeoutSeconds": 60,
             "failureThreshold": 2,
             **_probe_times(plan, role, "readiness"),
         },
     }
-    if startup := _probe_times(plan, role, "startup"):
+    if role == "head" and plan["pod"]["probes"]["startup"]:
         # It asks whether the program answers, as liveness does: how long a model loads is no matter of a probe.
         container["startupProbe"] = {
             "exec": {"command": ["python3", "/opt/multinode/live.py"]},
-            "timeoutSeconds": 20,
-            **startup,
+            **_probe_times(plan, role, "startup"),
         }
     # Naming one port drops all that KubeRay would name by itself, but for metrics, which it would name 8080.
     container["ports"] = [
@@ -212,10 +210,10 @@ _PROBE_FIELDS = {
 
 
 def _probe_times(plan: Mapping[str, Any], role: str, probe: str) -> dict[str, int]:
-    """Return what the recipe says of a probe of the head; the workers' probes only look after Ray."""
-    if role != "head":
-        return {}
-    return {_PROBE_FIELDS[name]: value for name, value in plan["pod"]["probes"][probe].items() if name in _PROBE_FIELDS}
+    """Return what the recipe says of a probe of the head, but no time-out too short; the workers' probes only look after Ray."""
+    given = plan["pod"]["probes"][probe] if role == "head" else {}
+    times = {_PROBE_FIELDS[name]: value for name, value in given.items() if name in _PROBE_FIELDS}
+    return {**times, "timeoutSeconds": max(times.get("timeoutSeconds", 0), LEAST_PROBE_SECONDS[probe])}
 
 
 def _environment(plan: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
