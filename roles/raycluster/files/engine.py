@@ -20,10 +20,16 @@ import causes
 from group import STATE_FOLDER, Group
 from progress import Board, Failure, emit
 
-# A start says something at least this often: compilation of a large model is the longest silence known.
+# A start says something new at least this often: compilation of a large model is the longest silence known.
 SILENCE_SECONDS = 1800.0
+# A cause that is seen while the engine serves ended it only where the end followed soon: the line may quote a request.
+CAUSE_SECONDS = 60.0
 TAIL_LINES = 200
 _ENDS = re.compile(rb"\r\n|\n|\r")
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
+# What varies in a line that says the same again: times, process IDs, addresses. How far a bar is, is no such thing.
+_VARYING = re.compile(r"\S*\d\S*")
+_FAR = re.compile(r"\d+/\d+")
 _SHARDS = re.compile(r"[Ll]oading .*shards.*?(\d+)/(\d+)")
 _GRAPHS = re.compile(r"Capturing CUDA graphs.*?(\d+)/(\d+)")
 _ERROR = re.compile(r"\b\w*(?:Error|Exception)\b.*|\b(?:ERROR|CRITICAL|FATAL)\b.*")
@@ -35,8 +41,13 @@ _STEPS = (
     ("Graph capturing finished", "starting the API server"),
 )
 _SERVING = "Application startup complete"
-# The engine behind the API server is gone; the server itself needs some seconds more to see it (vLLM's watchdog, 5 s).
-_DEAD = re.compile(r"died unexpectedly, shutting down executor|EngineDeadError|Engine core proc \S+ died unexpectedly")
+# The engine behind the API server is gone; the server itself needs some seconds more to see it (vLLM's watchdog, 5 s). Nothing but
+# vLLM's own words where its log has them, for any line may quote a request.
+_DEAD = re.compile(
+    r"^(?:\([^()]*\) )*(?:ERROR (?:[\d-]+ [\d:.]+ )?(?:\[\S+:\d+\] )?)?"
+    r"(?:(?:RayWorkerProc|Worker proc|Engine core proc) [\w\[\], =-]+ died unexpectedly, shutting down (?:executor|client)"
+    r"|(?:[\w.]+\.)?EngineDeadError: EngineCore encountered an issue)"
+)
 DEAD_SECONDS = 0.5
 GUARD = Path(__file__).with_name("key_guard.py")
 
@@ -51,7 +62,11 @@ class Engine:
         # Lines of the tail since the engine serves.
         self._fresh = 0
         self._cause: causes.Cause | None = None
-        self._last_line = time.monotonic()
+        self._cause_at = 0.0
+        # What was said while it starts, without what varies.
+        self._said: set[tuple[str, ...]] = set()
+        self._last_new = time.monotonic()
+        self._last_line = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._pump: threading.Thread | None = None
         self._dead_since: float | None = None
@@ -67,7 +82,7 @@ class Engine:
             "VLLM_USE_RUST_FRONTEND": "0",
         }
         self._board.tell("engine", state="running", step="starting", total=1)
-        self._last_line = time.monotonic()
+        self._last_new = time.monotonic()
         try:
             self._process = subprocess.Popen(
                 command,
@@ -91,9 +106,10 @@ class Engine:
         if code is None:
             if self._dead_since is not None and time.monotonic() - self._dead_since > DEAD_SECONDS:
                 return self._failure("the engine died")
-            silent = time.monotonic() - self._last_line
+            silent = time.monotonic() - self._last_new
             if not self.serving and silent > SILENCE_SECONDS:
-                return self._failure(f"the engine has said nothing for {silent:.0f} s while it starts")
+                last = f"; its last line: {self._last_line[:300]}" if self._last_line else ""
+                return self._failure(f"the engine has said nothing new for {silent:.0f} s while it starts{last}")
             return None
         if self._pump is not None:
             # What the engine said last is still in the pipe; its children may hold it open.
@@ -128,12 +144,17 @@ class Engine:
 
     def _failure(self, how: str) -> Failure:
         lines = self.tail()
-        if self._cause:
+        if self._cause and not self._stale:
             return Failure("engine", f"{how}: {self._cause.text}", self._cause.lasting, lines)
         fresh = lines[max(0, len(lines) - self._fresh) :]
         errors = [match[0].strip() for match in map(_ERROR.search, fresh) if match]
         last = f"; its last error: {errors[-1][:300]}" if errors else ""
         return Failure("engine", how + last, evidence=lines)
+
+    @property
+    def _stale(self) -> bool:
+        """Say whether the engine went on serving after its cause was seen."""
+        return self.serving and time.monotonic() - self._cause_at > CAUSE_SECONDS
 
     def _pass_on(self) -> None:
         assert self._process is not None and self._process.stdout is not None
@@ -150,13 +171,18 @@ class Engine:
         emit(line)
         self._tail.append(line)
         self._fresh += 1
-        self._last_line = time.monotonic()
-        if self._cause is None:
-            self._cause = causes.known(line)
+        line = _COLOURS.sub("", line)
+        if self._cause is None or self._stale:
+            self._cause, self._cause_at = causes.known(line), time.monotonic()
         if self._dead_since is None and _DEAD.search(line):
             self._dead_since = time.monotonic()
         if self.serving:
             return
+        self._last_line = line
+        said = (_VARYING.sub("", line), *_FAR.findall(line))
+        if said not in self._said:
+            self._said.add(said)
+            self._last_new = time.monotonic()
         if match := _SHARDS.search(line):
             self._board.tell("engine", step="loading weights", done=int(match[1]), total=int(match[2]), unit="shards")
         elif match := _GRAPHS.search(line):
