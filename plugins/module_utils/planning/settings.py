@@ -290,7 +290,13 @@ ENGINE = (
         "MiB of memory of each GPU, as nvidia-smi shows it; without it what is known of the shape's GPUs.",
         minimum=1,
     ),
-    Parameter("rebuild_limit", "integer", "Rebuilds of the group within rebuild_window_minutes.", default=5, minimum=1),
+    Parameter(
+        "rebuild_limit",
+        "integer",
+        "Rebuilds of the group within rebuild_window_minutes, or without a token in between.",
+        default=5,
+        minimum=1,
+    ),
     Parameter("rebuild_window_minutes", "integer", "See rebuild_limit.", default=60, minimum=1),
 )
 

@@ -27,7 +27,9 @@ class Formation:
     def __init__(self, group: Group) -> None:
         self._group = group
         self._nodes: list[Node] = []
-        self._since = self._answered = time.monotonic()
+        self._since = time.monotonic()
+        # From the first look on: the program may have waited long before, having given up.
+        self._answered: float | None = None
         self._watches: dict[str, Watch] = {}
         self._runs: dict[str, str] = {}
         self._trouble: str | None = "Ray starts"
@@ -62,6 +64,7 @@ class Formation:
 
     def look(self) -> None:
         """Ask Ray which nodes live, and see that each worker's status is watched. Failure where Ray stays silent."""
+        self._answered = self._answered or time.monotonic()
         try:
             alive = [node for node in ray_node.nodes(self._group.ports["dashboard"]) if node.gpus]
         except (OSError, ValueError, KeyError) as error:
@@ -80,13 +83,12 @@ class Formation:
             self._watches.pop(address).stop()
         self._trouble = self._judge()
 
-    def mismatch(self, own: dict[str, Any]) -> Failure | None:
-        """Return which worker's image or driver is another than the head's (`own`, of `inspection.inspect`)."""
+    def mismatch(self, own: dict[str, Any]) -> str | None:
+        """Return in words which worker's image or driver is another than the head's (`own`, of `inspection.inspect`)."""
         for address, watch in self._watches.items():
             other = (watch.status or {}).get("machine", {})
             if different := inspection.differences(own, other):
-                words = f"the pod at {address} is not like the head's: {'; '.join(different)}; give all pods one image and node image"
-                return Failure("ray", words, lasting=True)
+                return f"the pod at {address} is not like the head's: {'; '.join(different)}; give all pods one image and node image"
         return None
 
     def failure(self) -> Failure | None:

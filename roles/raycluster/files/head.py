@@ -18,11 +18,12 @@ import group as group_file
 import inspection
 import options
 import pulse as pulse_file
+import ready
 import status as status_port
 from engine import Engine
 from formation import Formation
 from group import STATE_FOLDER, Group
-from progress import Board, Failure, leave_message, log
+from progress import Board, Failure, foreseen, leave_message, log
 from pulse import Pulse
 from ray_node import RayNode
 from reach import open_door
@@ -56,6 +57,7 @@ class Head:
         self._engine = Engine(group, self._board)
         self._ray = RayNode()
         self._machine: dict[str, Any] = {}
+        self._loaded_at: float | None = None
         self._no_token_since: float | None = None
         self._options: list[str] = []
         self._options_failure: Failure | None = None
@@ -67,10 +69,11 @@ class Head:
         """Serve until the end; the exit code of the container."""
         signal.signal(signal.SIGTERM, lambda *_: self._stop.set())
         signal.signal(signal.SIGINT, lambda *_: self._stop.set())
-        for path in (ENGINE_FILE, TOKEN_FILE):
-            path.unlink(missing_ok=True)
         self._board.start()
         try:
+            for path in (ENGINE_FILE, TOKEN_FILE):
+                path.unlink(missing_ok=True)
+            self._rebuilds.begin()
             self._door = open_door(status_port.own_address())
             status_port.serve(self._group.ports["status"], self._status)
             if self._rebuilds.spent:
@@ -80,9 +83,10 @@ class Head:
             self._serve()
         except Stopped:
             return self._drain()
-        except Failure as failure:
-            return self._fail(failure)
+        except Exception as error:
+            return self._fail(foreseen(error, "ray" if self._state == "forming" else "engine"))
         finally:
+            self._rebuilds.end()
             self._engine.kill()
             self._ray.stop()
         return 1
@@ -97,9 +101,12 @@ class Head:
         while True:
             self._watch()
             self._formation.look()
-            if failure := self._formation.mismatch(self._machine):
-                raise failure
-            self._board.tell("ray", done=self._formation.gpus, step=self._formation.waiting_for)
+            # No failure to count: another pod in a worker's place may be like this one.
+            different = self._formation.mismatch(self._machine)
+            state, step = "failed" if different else "running", self._formation.waiting_for
+            self._board.tell("ray", state=state, done=self._formation.gpus, step=step, cause=different)
+            if different:
+                continue
             if self._formation.complete and self._staged.is_set() and not looking.is_alive():
                 break
         self._state = "starting"
@@ -126,18 +133,22 @@ class Head:
 
     def _look_for_token(self) -> None:
         """The readiness probe asks for the first token; what came of it is told here, in the pod's log."""
+        now = time.monotonic()
         if self._engine.serving:
             self._board.tell("token", state="running", total=1, unit="completions")
+            self._loaded_at = self._loaded_at or now
         token = self._token()
         if token is None:
+            if self._loaded_at and now - self._loaded_at > TOKEN_SECONDS:
+                self._ask_itself(now - self._loaded_at)
             return
         if token["ok"]:
             self._state = "serving"
             self._engine.note_serving()
+            self._rebuilds.served()
             self._board.tell("token", state="done", done=1, cause=None, text=token["text"], seconds=token["seconds"])
         else:
             self._board.tell("token", state="running", cause=token["error"])
-            now = time.monotonic()
             self._no_token_since = self._no_token_since or now
             if now - self._no_token_since > TOKEN_SECONDS:
                 raise Failure(
@@ -152,6 +163,9 @@ class Head:
         """
         now, token = time.monotonic(), self._token()
         if token is None:
+            # The probe may have been cut off before it could say what came of it.
+            if (silent := now - max(pulse.gave, self._asked_at)) > pulse_file.HANG_SECONDS:
+                self._ask_itself(silent)
             return
         if not token["ok"]:
             self._refused_at = self._refused_at or now
@@ -169,6 +183,14 @@ class Head:
             self._asked_at = now
             TOKEN_FILE.unlink(missing_ok=True)
 
+    def _ask_itself(self, silent: float) -> None:
+        """Do what the readiness probe should have done for `silent` seconds: it may be cut off by its time-out, or not be run."""
+        left = f"the readiness probe has left nothing for {silent:.0f} s"
+        try:
+            log(f"{left}; asked without it: {ready.check_head(self._group, self._status())}")
+        except ready.NotReady as reason:
+            raise Failure("token", f"no completion came back: {left}, and asked without it: {reason}") from None
+
     def _token(self) -> dict[str, Any] | None:
         """What came of the readiness probe's last completion in this run; None before there was one."""
         try:
@@ -181,8 +203,8 @@ class Head:
         try:
             options.demanded(self._group.engine_arguments)
             self._options = options.taken(self._group.optional_arguments)
-        except Failure as failure:
-            self._options_failure = failure
+        except Exception as error:
+            self._options_failure = foreseen(error, "engine")
 
     def _watch(self) -> None:
         """Wait a moment; raise what ended meanwhile."""
@@ -197,8 +219,8 @@ class Head:
         try:
             Stager(self._group.staging, self._board).run(0)
             self._staged.set()
-        except Failure as failure:
-            self._staging_failure = failure
+        except Exception as error:
+            self._staging_failure = foreseen(error, "staging")
 
     def _drain(self) -> int:
         self._state = "draining"
@@ -211,9 +233,9 @@ class Head:
         """Record the failure, say it, and end the container."""
         self._state = "ending"
         ENGINE_FILE.unlink(missing_ok=True)
-        self._rebuilds.note(failure)
         self._board.tell(failure.phase, state=failure.state, cause=failure.cause)
         leave_message(self._board.entries()[failure.phase], failure.evidence)
+        self._rebuilds.note(failure)
         log(self._rebuilds.words(failure))
         return 1
 

@@ -12,6 +12,7 @@ import json
 import os
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,21 @@ class Failure(Exception):
     def state(self) -> str:
         """The state of the phase that this failure ends."""
         return "failed" if self.lasting else "ended"
+
+
+def foreseen(error: Exception, phase: str) -> Failure:
+    """Return the failure that an exception is; of one that nobody foresaw, where it came, with the calls that led there."""
+    if isinstance(error, Failure):
+        return error
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    words = (
+        f"the program failed: {type(error).__name__} in {last.name} ({os.path.basename(last.filename)}:{last.lineno})"
+    )
+    # What an exception says while files are fetched may hold the source's URL, or a token.
+    if phase != "staging":
+        words += f": {error}"
+    calls = "".join(traceback.format_tb(error.__traceback__)).splitlines()
+    return Failure(phase, words, evidence=calls)
 
 
 def emit(line: str) -> None:

@@ -61,7 +61,8 @@ def _complete(group: Group, run: str) -> str:
     except (ValueError, LookupError, TypeError):
         result["error"] = f"the completion's answer is not one: {answer[:300].decode('utf-8', 'replace')}"
     result["seconds"] = round(time.monotonic() - began, 2)
-    new = STATE_FOLDER / "token.json.new"
+    # The head asks too, where the probe left nothing.
+    new = STATE_FOLDER / f"token.json.{os.getpid()}.new"
     new.write_text(json.dumps(result))
     os.replace(new, STATE_FOLDER / "token.json")
     if not result["ok"]:

@@ -3,11 +3,13 @@
 """How often this pod's container may end before its program stops trying, and what ended it first.
 
 A rebuild is a container exit: the kubelet starts it again, and the GPUs' memory is free for sure. The record lies on an emptyDir, so
-it outlives the container and ends with the pod.
+it outlives the container and ends with the pod. So does the mark of a try that is under way: a start that finds one knows that the
+try before was killed from outside, and counts it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -22,13 +24,21 @@ from progress import Failure, log
 EVIDENCE_LINES = 60
 # How often a program that has given up looks whether the source has changed.
 LOOK_SECONDS = 5.0
+KILLED = (
+    "the container was killed from outside: out of memory, by its liveness probe, or with its node; "
+    "`kubectl describe pod` and the node's events say which"
+)
 
 
 class Rebuilds:
-    """The failures of this pod within the window. Times are of the wall clock: a monotonic one does not outlive a node."""
+    """The failures of this pod that count: those within the window, and all since the group last served, for tries may take longer
+    than the window. Times are of the wall clock: a monotonic one does not outlive a node.
+    """
 
     def __init__(self, group: Group) -> None:
         self._path = STATE_FOLDER / "failures.json"
+        self._mark = STATE_FOLDER / "begun"
+        self._served: float | None = None
         self._limit = group.rebuild_limit
         self._window = group.rebuild_window_seconds
         staging = group.staging
@@ -37,7 +47,7 @@ class Rebuilds:
 
     @property
     def count(self) -> int:
-        """How many failures there were within the window."""
+        """How many failures count."""
         return len(self._failures)
 
     @property
@@ -47,8 +57,30 @@ class Rebuilds:
 
     @property
     def first(self) -> dict[str, Any] | None:
-        """The first failure within the window: time, phase, cause, lasting, evidence."""
+        """The first failure that counts: time, phase, cause, lasting, evidence."""
         return self._failures[0] if self._failures else None
+
+    def begin(self) -> None:
+        """Note that a try begins. One that began before and did not end by its program's will is a failure."""
+        if self._mark.exists():
+            killed = Failure("ray", KILLED)
+            self.note(killed)
+            log(f"the try before: {self.words(killed)}")
+        try:
+            self._mark.touch()
+        except OSError as error:
+            log(f"{self._mark} cannot be written: {error}")
+
+    def end(self) -> None:
+        """Note that the try ends as its program wills it, whatever the reason."""
+        with contextlib.suppress(OSError):
+            self._mark.unlink()
+
+    def served(self) -> None:
+        """Note that the group serves: failures before count no longer once they are older than the window."""
+        self._failures = self._read()
+        self._served = time.time()
+        self._write()
 
     def note(self, failure: Failure) -> None:
         """Record a failure before the container ends by it."""
@@ -57,14 +89,11 @@ class Rebuilds:
         entry["source"] = self._source()
         entry["evidence"] = [] if self._failures else list(failure.evidence[-EVIDENCE_LINES:])
         self._failures.append(entry)
-        new = self._path.with_name(f".{self._path.name}.new")
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps({"failures": self._failures}, indent=1))
-        os.replace(new, self._path)
+        self._write()
 
     def words(self, failure: Failure) -> str:
         """Return the line for the log when the container ends by `failure`."""
-        rest = "no restart mends it" if failure.lasting else f"{self.count} of at most {self._limit + 1} in this window"
+        rest = "no restart mends it" if failure.lasting else f"{self.count} of at most {self._limit + 1}"
         return f"failure in phase {failure.phase} ({rest}): {failure.cause}"
 
     def verdict(self) -> str:
@@ -93,8 +122,20 @@ class Rebuilds:
 
     def _read(self) -> list[dict[str, Any]]:
         try:
-            found = json.loads(self._path.read_text())["failures"]
-        except (FileNotFoundError, ValueError, KeyError):
+            document = json.loads(self._path.read_text())
+            found = document["failures"]
+        except (OSError, ValueError, KeyError):
             return []
+        self._served = served = document.get("served")
         since = time.time() - self._window
-        return [entry for entry in found if entry["time"] >= since]
+        return [entry for entry in found if served is None or entry["time"] > min(served, since)]
+
+    def _write(self) -> None:
+        new = self._path.with_name(f".{self._path.name}.new")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            new.write_text(json.dumps({"served": self._served, "failures": self._failures}, indent=1))
+            os.replace(new, self._path)
+        except OSError as error:
+            # The container ends, or serves, all the same.
+            log(f"{self._path} cannot be written: {error}; the count of failures goes on without this")

@@ -17,7 +17,7 @@ import group as group_file
 import inspection
 import status as status_port
 from group import Group
-from progress import Board, Failure, leave_message, log
+from progress import Board, Failure, foreseen, leave_message, log
 from ray_node import RayNode, worker_node_id
 from reach import Reach
 from rebuild import Rebuilds
@@ -59,6 +59,7 @@ class Worker:
         self._head = head
         self._watch = Watch(head, group.ports["status"])
         self._head_run: str | None = None
+        self._served = False
         self._reach: Reach | None = None
         self._stop = threading.Event()
 
@@ -68,6 +69,7 @@ class Worker:
         signal.signal(signal.SIGINT, lambda *_: self._stop.set())
         self._board.start()
         try:
+            self._rebuilds.begin()
             status_port.serve(self._group.ports["status"], self._status)
             if self._rebuilds.spent:
                 self._give_up()
@@ -84,30 +86,35 @@ class Worker:
             self._board.tell("ray", state="ended", cause=f"rank 0 is gone: {gone}")
             leave_message(self._board.entries()["ray"])
             return 1
-        except Failure as failure:
-            return self._fail(failure)
+        except Exception as error:
+            return self._fail(foreseen(error, "ray"))
         finally:
+            self._rebuilds.end()
             self._ray.stop()
 
     def _join(self) -> None:
         """Start Ray when the head's program is up and has not given up."""
         self._board.tell("ray", state="waiting", total=self._group.tensor, unit="GPUs")
         while True:
-            head = self._watch.status
+            head, different = self._watch.status, []
             if head is None:
-                self._board.tell("ray", step=f"waiting for the head: {self._watch.trouble}")
+                step = f"waiting for the head: {self._watch.trouble}"
             elif head["state"] == "given_up":
-                self._board.tell("ray", step="waiting: the head has given up, its log says why")
+                step = "waiting: the head has given up, its log says why"
             elif head["joinable"] and not self._watch.lost:
-                break
+                different = inspection.differences(self._machine, head["machine"])
+                if not different:
+                    break
+                step = "waiting for a head that is like this pod"
             elif head["state"] == "forming":
-                self._board.tell("ray", step="waiting for the head's Ray")
+                step = "waiting for the head's Ray"
             else:
-                self._board.tell("ray", step="waiting for the head to form a new group")
-            self._pause()
-        if different := inspection.differences(self._machine, head["machine"]):
+                step = "waiting for the head to form a new group"
+            # No failure to count: another head may be like this pod, and another pod in this one's place like the head.
             words = f"this pod is not like the head's: {'; '.join(different)}; give all pods one image and node image"
-            raise Failure("ray", words, lasting=True)
+            cause = words if different else None
+            self._board.tell("ray", state="failed" if cause else "waiting", step=step, cause=cause)
+            self._pause()
         self._head_run = head["run"]
         log(f"joining Ray at {self._head} with node ID {self._node_id}")
         self._board.tell("ray", state="running", step="joining")
@@ -126,6 +133,9 @@ class Worker:
             raise HeadGone("it ends")
         if failure := self._ray.failure() or (self._reach and self._reach.failure()):
             raise failure
+        if head["state"] == "serving" and not self._served:
+            self._served = True
+            self._rebuilds.served()
         stage = head.get("stages", {}).get(self._address)
         if stage is None:
             return
@@ -133,7 +143,7 @@ class Worker:
         if stage != self._stage and self._group.staging.by_stage and not self._busy:
             log(f"the cluster formed with this node as stage {stage}, not {self._stage}: staging for that one")
             self._begin_staging(stage)
-        elif not self._group.staging.by_stage and not self._busy:
+        elif not self._group.staging.by_stage and self._staged is not None:
             self._stage = self._staged = stage
 
     @property
@@ -149,8 +159,8 @@ class Worker:
         try:
             self._stager.run(stage)
             self._staged = -1 if stage is None else stage
-        except Failure as failure:
-            self._staging_failure = failure
+        except Exception as error:
+            self._staging_failure = foreseen(error, "staging")
 
     def _pause(self) -> None:
         if self._stop.wait(STEP_SECONDS):
@@ -174,9 +184,9 @@ class Worker:
 
     def _fail(self, failure: Failure) -> int:
         self._cause = failure.cause
-        self._rebuilds.note(failure)
         self._board.tell(failure.phase, state=failure.state, cause=failure.cause)
         leave_message(self._board.entries()[failure.phase], failure.evidence)
+        self._rebuilds.note(failure)
         log(self._rebuilds.words(failure))
         return 1
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.runtime.pods import MakeGroup, PodGroup
 from tests.unit.runtime.source_server import INDEX, PREFIX, SHARDS, SourceServer, md5
 
 PROGRAMS = Path(__file__).parents[3] / "roles" / "raycluster" / "files"
@@ -78,3 +79,20 @@ def quick_staging(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "pause", lambda attempt, asked: 0.01)
     monkeypatch.setattr(fetch, "WATCH_SECONDS", 0.05)
     monkeypatch.setattr(reader, "BLOCK_BYTES", 16_384)
+
+
+@pytest.fixture
+def make_group(group_document: dict[str, Any], tmp_path: Path) -> Iterator[MakeGroup]:
+    """Makes groups that end with the test."""
+    made: list[PodGroup] = []
+
+    def make(labels: list[int | None], **changes: Any) -> PodGroup:
+        group_document.update(changes)
+        folder = tmp_path / f"group-{len(made)}"
+        folder.mkdir()
+        made.append(PodGroup(group_document, folder, labels))
+        return made[-1]
+
+    yield make
+    for group in made:
+        group.end()

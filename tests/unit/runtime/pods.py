@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -71,6 +72,20 @@ class Pod:
             self.environment["MULTINODE_REPLICA_INDEX"] = str(label)
         self.process: subprocess.Popen[bytes] | None = None
 
+    def change(self, program: str, name: str, value: object) -> None:
+        """Give a constant of one of the pod's programs another value."""
+        path = self.programs / program
+        text, count = re.subn(rf"^{name} = .*$", f"{name} = {value!r}", path.read_text(), flags=re.MULTILINE)
+        assert count == 1, f"{program} has no {name}"
+        path.write_text(text)
+
+    def replace(self, program: str, function: str, code: str) -> None:
+        """Put other code in the place of a function of one of the pod's programs."""
+        path = self.programs / program
+        module = path.read_text()
+        assert f"def {function.rpartition('.')[2]}(" in module
+        path.write_text(f"{module}\n\ndef _instead(*_):\n    {code}\n\n\n{function} = _instead\n")
+
     def start(self) -> None:
         """Start the container."""
         program = self.programs / ("head.py" if self.number == 0 else "worker.py")
@@ -133,6 +148,11 @@ class Pod:
         lines = [line for line in self.log().splitlines() if line.startswith('multinode {"phase":"' + phase)]
         return json.loads(lines[-1].removeprefix("multinode ")) if lines else {}
 
+    def failures(self) -> list[dict[str, Any]]:
+        """The failures that are noted for the next start."""
+        path = self.folder / "failures.json"
+        return list(json.loads(path.read_text())["failures"]) if path.exists() else []
+
     def message(self) -> dict[str, Any]:
         """The progress line of the termination message."""
         first = (self.folder / "termination").read_text().splitlines()[0]
@@ -175,3 +195,6 @@ class PodGroup:
         """Leave no process."""
         for pod in self.pods:
             pod.kill()
+
+
+MakeGroup = Callable[..., PodGroup]

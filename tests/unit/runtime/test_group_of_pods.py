@@ -5,36 +5,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.runtime.pods import PodGroup, until
+from tests.unit.runtime.pods import MakeGroup, Pod, PodGroup, until
 from tests.unit.runtime.source_server import SECRET, Fault, SourceServer
 
 pytestmark = pytest.mark.processes
 
 Document = dict[str, Any]
-MakeGroup = Callable[..., PodGroup]
-
-
-@pytest.fixture
-def make_group(group_document: Document, tmp_path: Path) -> Iterator[MakeGroup]:
-    """Makes groups that end with the test."""
-    made: list[PodGroup] = []
-
-    def make(labels: list[int | None], **changes: Any) -> PodGroup:
-        group_document.update(changes)
-        folder = tmp_path / f"group-{len(made)}"
-        folder.mkdir()
-        made.append(PodGroup(group_document, folder, labels))
-        return made[-1]
-
-    yield make
-    for group in made:
-        group.end()
 
 
 def shards_of(pod: Any) -> set[str]:
@@ -339,23 +321,52 @@ def test_an_option_that_this_vllm_does_not_have_is_left_out(make_group: MakeGrou
     assert (group.folder / "helped").read_text() == "asked\n"
 
 
-def test_a_worker_unlike_the_head_ends_with_its_cause_before_it_joins(make_group: MakeGroup, tmp_path: Path) -> None:
+def give_driver(pod: Pod, driver: str) -> None:
+    """Put a node with this NVIDIA driver under the pod."""
+    folder = pod.folder / "bin"
+    folder.mkdir(exist_ok=True)
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\nfor gpu in 0 1; do echo 'NVIDIA A10, {driver}, 8.6, 23028, 450'; done\n")
+    program.chmod(0o755)
+    pod.environment["PATH"] = f"{folder}:{pod.environment['PATH']}"
+
+
+def test_a_worker_unlike_the_head_says_so_before_it_joins_and_waits_for_one_that_is_like_it(
+    make_group: MakeGroup,
+) -> None:
     group = make_group([0])
-    programs = {}
-    for pod, driver in ((group.head, "580.95.05"), (group.workers[0], "570.133.20")):
-        programs[pod.number] = pod.folder / "bin"
-        programs[pod.number].mkdir()
-        program = programs[pod.number] / "nvidia-smi"
-        program.write_text(f"#!/bin/sh\nfor gpu in 0 1; do echo 'NVIDIA A10, {driver}, 8.6, 23028, 450'; done\n")
-        program.chmod(0o755)
-        pod.environment["PATH"] = f"{programs[pod.number]}:{pod.environment['PATH']}"
-    group.start()
     worker = group.workers[0]
-    assert worker.wait(20) == 1
-    assert worker.message()["state"] == "failed"
-    assert "not like the head's: driver 580.95.05 there, 570.133.20 here" in worker.message()["cause"]
+    give_driver(group.head, "580.95.05")
+    give_driver(worker, "570.133.20")
+    group.start()
+    until(lambda: worker.progress("ray").get("state") == "failed", 20, "told")
+    assert "not like the head's: driver 580.95.05 there, 570.133.20 here" in worker.progress("ray")["cause"]
+    assert group.head.progress("ray")["done"] == 2
+    group.head.kill()
+    until(lambda: worker.progress("ray")["state"] == "waiting", 20, "waits for another head")
+    give_driver(group.head, "570.133.20")
+    group.head.start()
+    group.served()
+    assert not worker.ended() and worker.failures() == []
+    assert worker.progress("ray")["cause"] is None
+
+
+def test_a_worker_that_joined_though_unlike_is_told_by_the_head_until_another_takes_its_place(
+    make_group: MakeGroup,
+) -> None:
+    group = make_group([0])
+    worker = group.workers[0]
+    give_driver(group.head, "580.95.05")
+    give_driver(worker, "570.133.20")
+    worker.replace("inspection.py", "differences", "return []")
+    group.start()
+    until(lambda: group.head.progress("ray").get("state") == "failed", 20, "told")
+    assert f"the pod at {worker.address} is not like the head's: driver" in group.head.progress("ray")["cause"]
+    worker.kill()
+    give_driver(worker, "580.95.05")
     worker.start()
-    until(lambda: "cost money" in str(worker.progress("ray").get("cause")), 10, "given up")
+    group.served()
+    assert group.head.failures() == []
 
 
 def test_a_dead_engine_is_not_waited_for(make_group: MakeGroup) -> None:

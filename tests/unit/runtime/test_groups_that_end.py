@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every end is told with its cause and counted: bounds on no progress, faults of the programs, kills from outside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import formation
+import pytest
+import worker as worker_file
+from formation import Formation
+from group import load
+from progress import Failure
+
+from tests.unit.runtime.pods import MakeGroup, Pod, until
+
+# What an exception says may be secret; the lines of the program are not.
+FAULT = "raise KeyError('a-' + 'secret')"
+
+
+def ended(pod: Pod, seconds: float = 20) -> tuple[str, str, str]:
+    """Wait for the container's end: phase, state and cause of its message, which is counted as well."""
+    assert pod.wait(seconds) == 1
+    message = pod.message()
+    assert [entry["cause"] for entry in pod.failures()][-1:] == [message["cause"]]
+    return message["phase"], message["state"], message["cause"]
+
+
+@pytest.mark.processes
+def test_a_ray_that_never_answers_is_ended(make_group: MakeGroup) -> None:
+    group = make_group([])
+    group.head.change("formation.py", "SILENCE_SECONDS", 1.0)
+    (group.folder / "mute").touch()
+    group.start()
+    cause = "Ray's dashboard has not answered for 1 s: Ray's dashboard answered 503"
+    assert ended(group.head) == ("ray", "ended", cause)
+
+
+def test_ray_is_given_its_time_from_the_first_look_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head may have given up long before, and go on with a new URL."""
+    now = [1000.0]
+    monkeypatch.setattr("formation.time.monotonic", lambda: now[0])
+
+    def refuse(_port: int) -> None:
+        raise ConnectionRefusedError("refused")
+
+    monkeypatch.setattr("formation.ray_node.nodes", refuse)
+    group: Any = SimpleNamespace(ports={"dashboard": 8265})
+    found = Formation(group)
+    now[0] += 2 * formation.SILENCE_SECONDS
+    found.look()
+    assert "does not answer yet: refused" in str(found.waiting_for)
+    now[0] += formation.SILENCE_SECONDS + 1
+    with pytest.raises(Failure, match="has not answered for 900 s"):
+        found.look()
+
+
+@pytest.mark.processes
+def test_a_start_that_repeats_itself_is_ended(make_group: MakeGroup) -> None:
+    group = make_group([])
+    group.head.change("engine.py", "SILENCE_SECONDS", 2.0)
+    group.behave(loading=60, meanwhile="INFO No available shared memory broadcast block found in {} seconds.")
+    group.start()
+    phase, state, cause = ended(group.head)
+    assert (phase, state) == ("engine", "ended")
+    assert cause.startswith("the engine has said nothing new for 2 s while it starts; its last line: INFO No available")
+
+
+@pytest.mark.processes
+def test_an_engine_that_fails_every_completion_is_ended(make_group: MakeGroup) -> None:
+    group = make_group([])
+    group.head.change("head.py", "TOKEN_SECONDS", 2.0)
+    group.behave(completion=500)
+    group.start()
+    until(lambda: group.head.probe() and group.head.ended(), 20, "ended")
+    phase, state, cause = ended(group.head)
+    assert (phase, state) == ("token", "ended")
+    assert cause.startswith("no completion came back for 2 s though /health says 200: the completion was answered")
+
+
+@pytest.mark.processes
+def test_an_engine_that_is_never_healthy_is_ended(make_group: MakeGroup) -> None:
+    """The readiness probe looks, and asks for no completion."""
+    group = make_group([])
+    group.head.change("head.py", "TOKEN_SECONDS", 2.0)
+    group.behave(health=503)
+    group.start()
+    until(lambda: group.head.probe() and group.head.ended(), 20, "ended")
+    phase, state, cause = ended(group.head)
+    assert (phase, state) == ("token", "ended")
+    assert cause.startswith("no completion came back: the readiness probe has left nothing for")
+    assert cause.endswith("asked without it: /health answered 503")
+
+
+@pytest.mark.processes
+def test_one_that_is_not_probed_serves_and_is_ended_where_it_does_no_more(make_group: MakeGroup) -> None:
+    group = make_group([])
+    group.head.change("head.py", "TOKEN_SECONDS", 1.0)
+    group.head.environment["MULTINODE_HANG_SECONDS"] = "2"
+    group.start()
+    until(lambda: group.head.progress("token").get("state") == "done", 20, "served")
+    assert "the readiness probe has left nothing" in group.head.log()
+    group.behave(health=503)
+    phase, state, cause = ended(group.head)
+    assert (phase, state) == ("token", "ended")
+    assert cause.endswith("asked without it: /health answered 503")
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("program", "function", "phase"),
+    [("stage.py", "Stager.run", "staging"), ("options.py", "demanded", "engine"), ("inspection.py", "inspect", "ray")],
+)
+def test_a_fault_of_the_head_is_told_and_counted(
+    make_group: MakeGroup, program: str, function: str, phase: str
+) -> None:
+    group = make_group([])
+    group.head.replace(program, function, FAULT)
+    group.start()
+    found = ended(group.head)
+    assert found[:2] == (phase, "ended")
+    assert found[2].startswith(f"the program failed: KeyError in _instead ({program}:")
+    if phase == "staging":
+        assert "a-secret" not in group.head.log() + (group.head.folder / "failures.json").read_text()
+    else:
+        assert "a-secret" in found[2]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("program", "function"), [("stage.py", "Stager.run"), ("inspection.py", "inspect")])
+def test_a_fault_of_a_worker_is_told_and_counted(make_group: MakeGroup, program: str, function: str) -> None:
+    group = make_group([0])
+    worker = group.workers[0]
+    worker.replace(program, function, FAULT)
+    worker.start()
+    phase, state, cause = ended(worker)
+    assert (phase, state) == ("staging" if program == "stage.py" else "ray", "ended")
+    assert cause.startswith(f"the program failed: KeyError in _instead ({program}:")
+
+
+def test_a_worker_whose_stager_did_not_finish_has_staged_nothing(
+    group_document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group_document["staging"]["by_stage"] = False
+    path = tmp_path / "group.json"
+    path.write_text(json.dumps(group_document))
+    head = {"run": None, "state": "forming", "stages": {"127.0.0.2": 1}}
+    monkeypatch.setattr(worker_file, "Watch", lambda *_: SimpleNamespace(status=head, lost=None))
+    monkeypatch.setattr(worker_file, "STEP_SECONDS", 0.0)
+    monkeypatch.setenv("POD_IP", "127.0.0.2")
+    worker = worker_file.Worker(load(path), "127.0.0.1")
+    worker._step()
+    assert worker._status()["staged"] is None
+    worker._run_stager(None)
+    worker._step()
+    assert worker._status()["staged"] == 1
+
+
+@pytest.mark.processes
+def test_kills_from_outside_are_counted_and_an_end_asked_for_is_not(make_group: MakeGroup) -> None:
+    group = make_group([0], rebuild={"limit": 1, "window_minutes": 60})
+    for pod in group.pods:
+        for _ in range(3):
+            pod.start()
+            until(lambda pod=pod: (pod.folder / "begun").exists(), 10, "begun")
+            pod.terminate()
+            assert pod.wait(20) == 0
+        assert pod.failures() == []
+        for count in range(2):
+            pod.start()
+            until(
+                lambda pod=pod, count=count: (pod.folder / "begun").exists() and len(pod.failures()) == count,
+                10,
+                "begun",
+            )
+            pod.kill()
+        pod.start()
+        until(lambda pod=pod: pod.progress("ray").get("state") == "failed", 10, "given up")
+        assert "the first: the container was killed from outside: out of memory" in pod.progress("ray")["cause"]
+
+
+@pytest.mark.processes
+def test_a_group_whose_worker_was_told_of_a_token_counts_anew(make_group: MakeGroup) -> None:
+    group = make_group([0])
+    group.start()
+    group.served()
+    for pod in group.pods:
+        noted = until(lambda pod=pod: (pod.folder / "failures.json").exists(), 10, "noted") and pod.folder
+        assert json.loads((noted / "failures.json").read_text())["served"]
+
+
+@pytest.mark.processes
+def test_a_full_disk_keeps_no_cause_from_being_told(make_group: MakeGroup) -> None:
+    group = make_group([])
+    group.head.replace("rebuild.py", "Rebuilds._write", "raise OSError(28, 'No space left on device')")
+    (group.folder / "broken").touch()
+    group.start()
+    assert group.head.wait(20) == 1
+    assert group.head.message()["cause"].startswith("`ray start` ended with exit code 1")
