@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 SECRET = "s3cr3t-part-of-the-url"
@@ -83,6 +85,13 @@ class SourceServer:
         self._http = Server(("127.0.0.1", 0), Handler)
         self.port = self._http.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}{BASE}"
+
+    def speak_tls(self, certificate: Path, key: Path) -> None:
+        """Speak TLS from now on, before the first request."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
+        self.url = self.url.replace("http:", "https:", 1)
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         """Answer one GET with a range, or one HEAD."""

@@ -100,8 +100,8 @@ def test_checking_counts_as_progress(
             self._digest.update(block)
 
     monkeypatch.setattr(hashlib, "md5", SlowDigest)
-    monkeypatch.setattr(parts, "VERIFY_BLOCK_BYTES", 15_000)
-    monkeypatch.setattr(fetch, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(parts, "VERIFY_BLOCK_BYTES", 10_000)
+    monkeypatch.setattr(fetch, "PATIENCE_SECONDS", 2.0)
     run(group_document, 0, tmp_path)
     check(tmp_path, source.files, 0)
     assert '"step":"checking"' in capfd.readouterr().out

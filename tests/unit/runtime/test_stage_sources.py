@@ -13,6 +13,7 @@ import pytest
 import reader
 from progress import Failure
 
+from tests.rig.control_plane.certificates import write_certificates
 from tests.unit.runtime.source_server import HUB, SHARDS, Fault, SourceServer
 from tests.unit.runtime.staged import Document, check, from_the_hub, run
 
@@ -28,6 +29,16 @@ def test_a_connection_that_ends_after_its_answer_is_no_interruption(
     run(group_document, 0, tmp_path)
     check(tmp_path, source.files, 0)
     assert len(source.requests) == len(set(source.requests)), "no range is asked for twice"
+
+
+def test_with_tls_it_is_none_either(
+    group_document: Document, source: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_certificates(tmp_path, "example", ["127.0.0.1"])
+    source.speak_tls(tmp_path / "apiserver.crt", tmp_path / "apiserver.key")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
+    (tmp_path / "par").write_text(source.url)
+    test_a_connection_that_ends_after_its_answer_is_no_interruption(group_document, source, tmp_path, 3)
 
 
 def test_a_mirror_that_speaks_http_1_0_is_read(group_document: Document, source: SourceServer, tmp_path: Path) -> None:
@@ -53,14 +64,14 @@ def test_a_source_that_ignores_ranges_is_read_all_the_same(
 def test_what_is_skipped_of_a_whole_file_counts_as_progress(
     group_document: Document, source: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(fetch, "PATIENCE_SECONDS", 1.5)
     group_document["staging"]["streams"] = 1
     size = len(source.files[SHARD])
 
     def cut_late_then_slow(number: int, name: str, start: int) -> Fault | None:
         if name != SHARD:
             return None
-        return Fault(whole=True, rate=size) if start else Fault(whole=True, cut=size - 1000)
+        return Fault(whole=True, rate=size / 3) if start else Fault(whole=True, cut=size - 1000)
 
     source.fault = cut_late_then_slow
     fetched = run(group_document, 0, tmp_path)

@@ -89,7 +89,7 @@ def test_a_holder_that_gives_no_sign_of_life_is_named(
 def test_a_holder_that_lives_is_waited_for(
     group_document: Document, source: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "SILENT_SECONDS", 1.5)
+    monkeypatch.setattr(stage, "SILENT_SECONDS", 2.0)
     with holder(tmp_path / "model", signs=16):
         run(group_document, 0, tmp_path)
     check(tmp_path, source.files, 0)
