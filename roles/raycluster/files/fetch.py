@@ -9,13 +9,12 @@ import errno
 import os
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from origin import Origin
 from parts import Part, Wanted
-from progress import Failure
+from progress import Failure, foreseen
 from reader import SILENCE_SECONDS, Interrupted, Reader, pause
 
 # Staging ends when no stream got or checked a byte for this long: bounded by no progress, not by duration.
@@ -100,12 +99,10 @@ class Fetch:
                 elif self._read(reader, *piece):
                     with self._disk():
                         self._complete(piece[0])
-        except Failure as failure:
-            self._end(failure)
         except OSError as error:
             self._end(disk_failure(error, self._folder))
         except Exception as error:
-            self._end(unforeseen_failure(error))
+            self._end(foreseen(error, "staging"))
         finally:
             reader.close()
 
@@ -236,10 +233,3 @@ def disk_failure(error: OSError, folder: Path) -> Failure:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Failure("staging", f"disk full while writing to {folder}", lasting=True)
     return Failure("staging", f"the model's files cannot be written: {error}")
-
-
-def unforeseen_failure(error: Exception) -> Failure:
-    """Return a fault of these programs as a failure: by its kind and place, since its words may hold a secret URL."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
-    return Failure("staging", f"unforeseen {type(error).__name__}{place}; please report it with this pod's log")

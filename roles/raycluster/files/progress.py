@@ -58,6 +58,7 @@ def foreseen(error: Exception, phase: str) -> Failure:
     # What an exception says while files are fetched may hold the source's URL, or a token.
     if phase != "staging":
         words += f": {error}"
+    words += "; please report it with this pod's log"
     calls = "".join(traceback.format_tb(error.__traceback__)).splitlines()
     return Failure(phase, words, evidence=calls)
 

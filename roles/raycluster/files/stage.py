@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import group as group_file
-from fetch import Fetch, disk_failure, unforeseen_failure
+from fetch import Fetch, disk_failure
 from group import ModelFile, Staging
 from origin import Origin, open_origin
 from parts import Wanted
-from progress import Board, Failure, leave_message, log
+from progress import Board, Failure, foreseen, leave_message, log
 from reader import Interrupted, Reader, pause
 
 INDEX_SUFFIX = ".safetensors.index.json"
@@ -75,11 +75,9 @@ class Stager:
             ) from None
         except OSError as error:
             raise disk_failure(error, self._folder) from None
-        except Failure:
-            raise
         except Exception as error:
             # Its caller waits for an end in a thread of its own: one without a cause would be waited for in vain.
-            raise unforeseen_failure(error) from None
+            raise foreseen(error, "staging") from None
 
     def _look(self) -> int:
         """See that the files lie where another has put them."""

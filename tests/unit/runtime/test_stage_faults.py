@@ -38,7 +38,7 @@ def test_a_fault_of_the_programs_ends_it_by_kind_and_place(
         raise ZeroDivisionError(SECRET)
 
     monkeypatch.setattr(owner, method, broken)
-    with pytest.raises(Failure, match=r"unforeseen ZeroDivisionError at test_stage_faults.py:\d+ in broken") as caught:
+    with pytest.raises(Failure, match=r"ZeroDivisionError in broken \(test_stage_faults.py:\d+\)") as caught:
         run(group_document, 0, tmp_path)
     assert SECRET not in caught.value.cause and not caught.value.lasting
 
