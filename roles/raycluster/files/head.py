@@ -27,7 +27,7 @@ from progress import Board, Failure, foreseen, leave_message, log
 from pulse import Pulse
 from ray_node import RayNode
 from reach import open_door
-from rebuild import Rebuilds
+from rebuild import Rebuilds, doubt_caches
 from stage import Stager
 
 ENGINE_FILE = STATE_FOLDER / "engine.json"
@@ -94,16 +94,18 @@ class Head:
     def _form(self) -> None:
         """Return when the group is as the plan says: its GPUs alive and stable, and every stage's files on its node."""
         self._board.tell("ray", state="running", total=self._group.tensor * self._group.pipeline, unit="GPUs")
+        doubt_caches(self._rebuilds.unserved)
         self._ray.start()
         threading.Thread(target=self._stage, name="staging", daemon=True).start()
         looking = threading.Thread(target=self._look_up_options, name="options", daemon=True)
         looking.start()
+        unlike = inspection.Unlike()
         while True:
             self._watch()
             self._formation.look()
             # No failure to count: another pod in a worker's place may be like this one.
             different = self._formation.mismatch(self._machine)
-            state, step = "failed" if different else "running", self._formation.waiting_for
+            state, step = "failed" if unlike.lasts(bool(different)) else "running", self._formation.waiting_for
             self._board.tell("ray", state=state, done=self._formation.gpus, step=step, cause=different)
             if different:
                 continue
@@ -260,6 +262,7 @@ class Head:
             "state": self._state,
             "machine": self._machine,
             "door": self._door,
+            "unserved": self._rebuilds.unserved,
             "joinable": self._state == "forming" and self._ray.joinable,
             "stages": self._formation.stages,
             "phases": self._board.entries(),

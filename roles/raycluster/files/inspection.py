@@ -32,6 +32,8 @@ ASK_SECONDS = 60.0
 USED_SHARE = 0.05
 # An engine's memory may take a while to be given back after its processes are gone.
 FREE_SECONDS = 30.0
+# Longer than the grace period of a pod that is being replaced.
+UNLIKE_SECONDS = 90.0
 
 
 def inspect(gpus: int, line: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,6 +127,19 @@ def differences(own: dict[str, Any], other: dict[str, Any]) -> list[str]:
         for name in EQUAL
         if own.get(name) and other.get(name) and own[name] != other[name]
     ]
+
+
+class Unlike:
+    """For how long two pods have been unlike: while all are replaced, an old one and a new one meet for a moment."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def lasts(self, different: bool) -> bool:
+        """Note whether they are unlike now; say whether they have been for so long that nobody is replacing them."""
+        now = time.monotonic()
+        self._since = (self._since or now) if different else None
+        return self._since is not None and now - self._since >= UNLIKE_SECONDS
 
 
 def _version(package: str) -> str | None:

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import threading
 import time
 from typing import Any
@@ -22,12 +23,23 @@ from progress import Failure, log
 
 # Lines of a log kept with the first failure: what came later is often only its consequence.
 EVIDENCE_LINES = 60
+# What compilers keep there outlives the container; a kill may have broken it.
+CACHES = STATE_FOLDER / "cache"
+# So many tries without a token in between begin with empty caches.
+DOUBTED = 2
 # How often a program that has given up looks whether the source has changed.
 LOOK_SECONDS = 5.0
 KILLED = (
     "the container was killed from outside: out of memory, by its liveness probe, or with its node; "
     "`kubectl describe pod` and the node's events say which"
 )
+
+
+def doubt_caches(unserved: int) -> None:
+    """Empty the caches of compilers where so many tries have failed that they may be what breaks them."""
+    if unserved >= DOUBTED and CACHES.exists():
+        log(f"{unserved} tries failed since the group served: {CACHES} is emptied")
+        shutil.rmtree(CACHES, ignore_errors=True)
 
 
 class Rebuilds:
@@ -59,6 +71,11 @@ class Rebuilds:
     def first(self) -> dict[str, Any] | None:
         """The first failure that counts: time, phase, cause, lasting, evidence."""
         return self._failures[0] if self._failures else None
+
+    @property
+    def unserved(self) -> int:
+        """How many failures there were since the group last served."""
+        return sum(failure["time"] > (self._served or 0.0) for failure in self._failures)
 
     def begin(self) -> None:
         """Note that a try begins. One that began before and did not end by its program's will is a failure."""

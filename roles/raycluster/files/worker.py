@@ -20,7 +20,7 @@ from group import Group
 from progress import Board, Failure, foreseen, leave_message, log
 from ray_node import RayNode, worker_node_id
 from reach import Reach
-from rebuild import Rebuilds
+from rebuild import Rebuilds, doubt_caches
 from stage import Stager
 from status import Watch
 
@@ -95,6 +95,7 @@ class Worker:
     def _join(self) -> None:
         """Start Ray when the head's program is up and has not given up."""
         self._board.tell("ray", state="waiting", total=self._group.tensor, unit="GPUs")
+        unlike = inspection.Unlike()
         while True:
             head, different = self._watch.status, []
             if head is None:
@@ -113,9 +114,11 @@ class Worker:
             # No failure to count: another head may be like this pod, and another pod in this one's place like the head.
             words = f"this pod is not like the head's: {'; '.join(different)}; give all pods one image and node image"
             cause = words if different else None
-            self._board.tell("ray", state="failed" if cause else "waiting", step=step, cause=cause)
+            state = "failed" if unlike.lasts(bool(different)) else "waiting"
+            self._board.tell("ray", state=state, step=step, cause=cause)
             self._pause()
         self._head_run = head["run"]
+        doubt_caches(head["unserved"])
         log(f"joining Ray at {self._head} with node ID {self._node_id}")
         self._board.tell("ray", state="running", step="joining")
         self._ray.start(self._node_id)

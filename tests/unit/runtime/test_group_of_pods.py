@@ -338,7 +338,11 @@ def test_a_worker_unlike_the_head_says_so_before_it_joins_and_waits_for_one_that
     worker = group.workers[0]
     give_driver(group.head, "580.95.05")
     give_driver(worker, "570.133.20")
+    worker.change("inspection.py", "UNLIKE_SECONDS", 3.0)
     group.start()
+    # All may be on their way to be replaced: no fault yet.
+    until(lambda: worker.progress("ray").get("cause"), 20, "seen")
+    assert worker.progress("ray")["state"] == "waiting"
     until(lambda: worker.progress("ray").get("state") == "failed", 20, "told")
     assert "not like the head's: driver 580.95.05 there, 570.133.20 here" in worker.progress("ray")["cause"]
     assert group.head.progress("ray")["done"] == 2
@@ -359,6 +363,7 @@ def test_a_worker_that_joined_though_unlike_is_told_by_the_head_until_another_ta
     give_driver(group.head, "580.95.05")
     give_driver(worker, "570.133.20")
     worker.replace("inspection.py", "differences", "return []")
+    group.head.change("inspection.py", "UNLIKE_SECONDS", 1.0)
     group.start()
     until(lambda: group.head.progress("ray").get("state") == "failed", 20, "told")
     assert f"the pod at {worker.address} is not like the head's: driver" in group.head.progress("ray")["cause"]

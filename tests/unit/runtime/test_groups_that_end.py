@@ -193,6 +193,24 @@ def test_a_group_whose_worker_was_told_of_a_token_counts_anew(make_group: MakeGr
 
 
 @pytest.mark.processes
+def test_what_was_compiled_is_kept_until_two_tries_gave_no_token(make_group: MakeGroup) -> None:
+    group = make_group([0])
+    compiled = [pod.folder / "cache" / "compiled" for pod in group.pods]
+    for path in compiled:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    for _ in range(2):
+        group.behave(exit=1)
+        group.start()
+        for pod in group.pods:
+            pod.wait(30)
+        assert all(path.exists() for path in compiled)
+    group.start()
+    group.served()
+    assert not any(path.exists() for path in compiled)
+
+
+@pytest.mark.processes
 def test_a_full_disk_keeps_no_cause_from_being_told(make_group: MakeGroup) -> None:
     group = make_group([])
     group.head.replace("rebuild.py", "Rebuilds._write", "raise OSError(28, 'No space left on device')")

@@ -69,6 +69,14 @@ def test_what_failed_before_it_served_ages(container: Container) -> None:
     assert container.record.count == 0
 
 
+def test_tries_that_failed_since_it_served_are_told(container: Container) -> None:
+    for expected in (0, 1, 2):
+        assert container.record.unserved == expected
+        container.fail(10)
+    container.fail(10, served=True)
+    assert (container.record.unserved, container.record.count) == (1, 4)
+
+
 def test_a_container_killed_from_outside_counts(container: Container) -> None:
     for _ in range(3):
         assert not container.start().spent
