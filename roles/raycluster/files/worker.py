@@ -118,7 +118,7 @@ class Worker:
             self._board.tell("ray", state=state, step=step, cause=cause)
             self._pause()
         self._head_run = head["run"]
-        doubt_caches(head["unserved"])
+        doubt_caches(head.get("unserved", 0))
         log(f"joining Ray at {self._head} with node ID {self._node_id}")
         self._board.tell("ray", state="running", step="joining")
         self._ray.start(self._node_id)
