@@ -166,7 +166,7 @@ def _environment(recipe: Mapping[str, Any], own: dict[str, str], warnings: list[
             if name in own:
                 place = f"{parameter}[{number}].{field}"
                 warnings.append(Fault("variable_overridden", place, f"{name}, in place of the plan's {own[name]}"))
-                del environment[name]
+                environment.pop(name, None)
             if "value" in entry:
                 environment[name] = entry["value"]
     return environment
