@@ -53,6 +53,8 @@ def deploy(rig: RunningRig, tenancy: Tenancy, tmp_path: Path) -> Iterator[Deploy
                 f"{role}_node_num_cpus": cpus,
                 f"{role}_node_cpu_mem_in_gbs": memory,
             }
+        # Ray tells of lines alike that several ranks say only the first.
+        recipe["recipe_container_env"] = [{"key": "RAY_DEDUP_LOGS", "value": "0"}]
         made.append(name)
         run = playbooks.run("deploy", recipe, {"rebuild_limit": 50})
         assert run.code == 0 and run.result is not None, run.output
@@ -83,16 +85,25 @@ def stages(group: ServedGroup) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("tensor", "pipeline"),
+    ("tensor", "pipeline", "image"),
     [
-        (2, 2),
-        pytest.param(1, 3, marks=pytest.mark.soak),
-        pytest.param(1, 4, marks=pytest.mark.soak),
-        pytest.param(2, 4, marks=pytest.mark.soak),
+        (2, 2, samples.LIGHT_IMAGE),
+        *(
+            pytest.param(*case, marks=pytest.mark.soak)
+            for case in (
+                (1, 3, samples.LIGHT_IMAGE),
+                (1, 4, samples.LIGHT_IMAGE),
+                (2, 4, samples.LIGHT_IMAGE),
+                (2, 2, None),
+            )
+        ),
     ],
+    ids=["2x2", "1x3", "1x4", "2x4", "2x2-ray"],
 )
-def test_each_node_is_a_stage_with_its_gpus_and_its_files(deploy: Deploy, tensor: int, pipeline: int) -> None:
-    group, plan = deploy(tensor, pipeline)
+def test_each_node_is_a_stage_with_its_gpus_and_its_files(
+    deploy: Deploy, tensor: int, pipeline: int, image: str | None
+) -> None:
+    group, plan = deploy(tensor, pipeline, image)
     pods = group.pods()
     assert gpus_by_address(group) == {address(pod): tensor for pod in pods}
     assert stages(group) == [pod["metadata"]["name"] for pod in pods]
