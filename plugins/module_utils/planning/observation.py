@@ -129,11 +129,14 @@ def gave_up(observation: Observation) -> list[str]:
     return [
         pod["metadata"]["name"]
         for pod in observation.pods
-        if not pod["metadata"].get("deletionTimestamp")
-        and any(
-            entry.get("state") == "failed" for entry in observation.progress.get(pod["metadata"]["name"], {}).values()
-        )
+        if not pod["metadata"].get("deletionTimestamp") and _failed_phase(observation, pod["metadata"]["name"])
     ]
+
+
+def _failed_phase(observation: Observation, pod: str) -> Mapping[str, Any] | None:
+    """Return the progress line by which a pod's program says that no restart mends it; None where it says none."""
+    phases = observation.progress.get(pod, {}).values()
+    return next((entry for entry in phases if entry.get("state") == "failed"), None)
 
 
 def node_ready(node: Mapping[str, Any]) -> bool:
@@ -260,11 +263,10 @@ def _failure(observation: Observation) -> Fault | None:
             if fault := _container_failure(name, status):
                 return fault
         # A group that gave up stays up, so that its cause can be read.
-        for entry in observation.progress.get(name, {}).values():
-            if entry.get("state") == "failed":
-                return Fault(
-                    "runtime", f"pod {name}", f"{entry['phase']}: {entry.get('cause')}", "", "see the logs playbook"
-                )
+        if entry := _failed_phase(observation, name):
+            return Fault(
+                "runtime", f"pod {name}", f"{entry['phase']}: {entry.get('cause')}", "", "see the logs playbook"
+            )
     return None
 
 

@@ -157,16 +157,12 @@ CAUSES = (
 )
 
 
+# What is said for information shows nothing that is amiss, and may quote settings and requests.
 _INFORMS = re.compile(r"(?<![=\w])(?:INFO|DEBUG)\b")
-
-
-def informs(line: str) -> bool:
-    """Say whether a line is for information: it shows nothing that is amiss, and may quote settings and requests."""
-    return _INFORMS.search(line) is not None
 
 
 def known(line: str) -> Cause | None:
     """Return the known cause that a log line shows; None of one for information."""
-    if informs(line):
+    if _INFORMS.search(line):
         return None
     return next((cause for cause in CAUSES if cause.pattern.search(line)), None)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import causes
-from group import STATE_FOLDER, Group
+from group import STATE_FOLDER, Group, write_whole
 from progress import Board, Failure, emit
 
 # A start says something new at least this often: compilation of a large model is the longest silence known.
@@ -198,8 +197,5 @@ class Engine:
 def _with_guard(python_path: str | None) -> str:
     """Put the guard of the API where vLLM can import it: alone in a folder, since the programs beside it would hide modules of vLLM's."""
     folder = STATE_FOLDER / "middleware"
-    folder.mkdir(exist_ok=True)
-    new = folder / f"{GUARD.name}.new"
-    shutil.copyfile(GUARD, new)
-    os.replace(new, folder / GUARD.name)
+    write_whole(folder / GUARD.name, GUARD.read_text())
     return f"{folder}{os.pathsep}{python_path}" if python_path else str(folder)

@@ -124,3 +124,11 @@ def worker_stage() -> int | None:
     """
     index = os.environ.get("MULTINODE_REPLICA_INDEX", "")
     return int(index) + 1 if index.isdigit() else None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file in a folder that may not be there yet; whoever reads it finds the former text or this one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text)
+    os.replace(new, path)

@@ -22,7 +22,7 @@ import ready
 import status as status_port
 from engine import Engine
 from formation import Formation
-from group import STATE_FOLDER, Group
+from group import STATE_FOLDER, Group, write_whole
 from progress import Board, Failure, foreseen, leave_message, log
 from pulse import Pulse
 from ray_node import RayNode
@@ -118,7 +118,7 @@ class Head:
 
     def _serve(self) -> None:
         """Run the engine; ends by Failure or Stopped only."""
-        _write(ENGINE_FILE, {"run": self._run})
+        write_whole(ENGINE_FILE, json.dumps({"run": self._run}))
         self._engine.start(self._options)
         pulse: Pulse | None = None
         while True:
@@ -267,13 +267,6 @@ class Head:
             "stages": self._formation.stages,
             "phases": self._board.entries(),
         }
-
-
-def _write(path: os.PathLike[str], document: dict[str, Any]) -> None:
-    new = f"{os.fspath(path)}.new"
-    with open(new, "w") as stream:
-        json.dump(document, stream)
-    os.replace(new, path)
 
 
 def main() -> int:

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import re
 import subprocess
 from collections.abc import Sequence
 
-from group import STATE_FOLDER
+from group import STATE_FOLDER, write_whole
 from progress import Failure, log
 
 # vLLM imports all that it has before it prints its help.
@@ -75,7 +74,5 @@ def _known() -> frozenset[str]:
     found = frozenset(_OPTION.findall(done.stdout))
     if _SURE not in found:
         return frozenset()
-    new = path.with_name("options.json.new")
-    new.write_text(json.dumps(sorted(found)))
-    os.replace(new, path)
+    write_whole(path, json.dumps(sorted(found)))
     return found

@@ -12,13 +12,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import threading
 import time
 from typing import Any
 
-from group import STATE_FOLDER, Group
+from group import STATE_FOLDER, Group, write_whole
 from progress import Failure, log
 
 # Lines of a log kept with the first failure: what came later is often only its consequence.
@@ -148,11 +147,8 @@ class Rebuilds:
         return [entry for entry in found if served is None or entry["time"] > min(served, since)]
 
     def _write(self) -> None:
-        new = self._path.with_name(f".{self._path.name}.new")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            new.write_text(json.dumps({"served": self._served, "failures": self._failures}, indent=1))
-            os.replace(new, self._path)
+            write_whole(self._path, json.dumps({"served": self._served, "failures": self._failures}, indent=1))
         except OSError as error:
             # The container ends, or serves, all the same.
             log(f"{self._path} cannot be written: {error}; the count of failures goes on without this")

@@ -25,7 +25,7 @@ from typing import Any
 
 import group as group_file
 from fetch import Fetch, disk_failure
-from group import ModelFile, Staging
+from group import ModelFile, Staging, write_whole
 from origin import Origin, open_origin
 from parts import Wanted
 from progress import Board, Failure, foreseen, leave_message, log
@@ -247,7 +247,7 @@ class Stager:
                 ) from None
             text = json.dumps(index, indent=2) + "\n"
             if not (staging.root / file.name).exists() or (staging.root / file.name).read_text() != text:
-                _replace(staging.root / file.name, text)
+                write_whole(staging.root / file.name, text)
 
     def _read_record(self) -> dict[str, Any]:
         try:
@@ -260,7 +260,7 @@ class Stager:
             return {}
 
     def _write_record(self) -> None:
-        _replace(self._record_path, json.dumps({"files": self._record}, indent=1))
+        write_whole(self._record_path, json.dumps({"files": self._record}, indent=1))
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -314,13 +314,6 @@ def _live(lock: int, over: threading.Event) -> None:
         with contextlib.suppress(OSError):
             os.utime(lock)
     os.close(lock)
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(text)
-    os.replace(new, path)
 
 
 def main() -> int:

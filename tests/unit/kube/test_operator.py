@@ -38,6 +38,12 @@ class Cluster:
         return self._deployments
 
 
+def found_in(deployments: list[dict[str, Any]], fields: Iterable[str] | None) -> dict[str, Any]:
+    """What `find_operator` finds in such a cluster."""
+    cluster: Any = Cluster(deployments, fields)
+    return find_operator(cluster)
+
+
 def deployment(image: str, **labels: str) -> dict[str, Any]:
     return {
         "metadata": {"namespace": "ray", "labels": labels},
@@ -47,19 +53,19 @@ def deployment(image: str, **labels: str) -> dict[str, Any]:
 
 
 def test_an_operator_of_a_good_version_is_left_alone() -> None:
-    found = find_operator(Cluster([deployment("quay.io/kuberay/operator:v1.7.0")], ["authOptions", "headGroupSpec"]))  # type: ignore[arg-type]
+    found = found_in([deployment("quay.io/kuberay/operator:v1.7.0")], ["authOptions", "headGroupSpec"])
     assert found["usable"] and found["available"] and found["version"] == "1.7.0" and found["namespace"] == "ray"
 
 
 def test_a_version_may_stand_in_a_label_only() -> None:
     labels = {"app.kubernetes.io/version": "1.6.0"}
-    found = find_operator(Cluster([deployment("registry.example/operator@sha256:abc", **labels)], ["authOptions"]))  # type: ignore[arg-type]
+    found = found_in([deployment("registry.example/operator@sha256:abc", **labels)], ["authOptions"])
     assert found["usable"] and found["version"] == "1.6.0"
 
 
 def test_an_old_operator_is_refused_and_not_touched() -> None:
     with pytest.raises(Refused) as refused:
-        find_operator(Cluster([deployment("quay.io/kuberay/operator:v1.3.2")], ["headGroupSpec"]))  # type: ignore[arg-type]
+        found_in([deployment("quay.io/kuberay/operator:v1.3.2")], ["headGroupSpec"])
     (fault,) = refused.value.faults
     assert fault.line().startswith("KubeRay operator in namespace ray: 1.3.2, expected 1.5.1 or newer; upgrade it")
 
@@ -68,23 +74,23 @@ def test_an_operator_that_hides_the_head_behind_a_cluster_ip_is_refused() -> Non
     installed = deployment("quay.io/kuberay/operator:v1.7.0")
     (container,) = installed["spec"]["template"]["spec"]["containers"]
     container["env"] = [{"name": "POD_NAME", "valueFrom": {}}, {"name": HEAD_CLUSTER_IP, "value": "False"}]
-    assert find_operator(Cluster([installed], ["authOptions"]))["usable"]  # type: ignore[arg-type]
+    assert found_in([installed], ["authOptions"])["usable"]
     container["env"][1]["value"] = "true"
     with pytest.raises(Refused) as refused:
-        find_operator(Cluster([installed], ["authOptions"]))  # type: ignore[arg-type]
+        found_in([installed], ["authOptions"])
     (fault,) = refused.value.faults
     assert fault.code == "kuberay_head_service" and f"take {HEAD_CLUSTER_IP} out" in fault.line()
 
 
 def test_the_fields_of_its_definition_are_told() -> None:
     schema = {"authOptions": {"properties": {"mode": {}, "secretName": {}}}, "headGroupSpec": {}}
-    found = find_operator(Cluster([deployment("quay.io/kuberay/operator:v1.7.0")], schema))  # type: ignore[arg-type]
+    found = found_in([deployment("quay.io/kuberay/operator:v1.7.0")], schema)
     assert found["fields"] == ["authOptions", "authOptions.mode", "authOptions.secretName", "headGroupSpec"]
 
 
 def test_without_operator_or_definition_there_is_none_to_use() -> None:
-    assert not find_operator(Cluster([], None))["usable"]  # type: ignore[arg-type]
-    assert not find_operator(Cluster([deployment("quay.io/kuberay/operator:v1.7.0")], None))["usable"]  # type: ignore[arg-type]
+    assert not found_in([], None)["usable"]
+    assert not found_in([deployment("quay.io/kuberay/operator:v1.7.0")], None)["usable"]
 
 
 def helm(folder: Path, version: str) -> str:

@@ -23,6 +23,7 @@ from tests.rig.model import INDEX_NAME, write_tiny_llama
 IMAGE = REPOSITORY / "tests" / "rig" / "images" / "vllm-ray"
 sys.path.insert(0, str(IMAGE / "lib"))
 
+# Found on the path since the line above, so they cannot stand with the others.
 from vllm import arguments, checkpoint, checks  # noqa: E402
 from vllm.metrics import Metrics  # noqa: E402
 from vllm.server import Server  # noqa: E402
@@ -249,10 +250,10 @@ def function(): pass
         """Status, header `seen` and text of the server's answer with these classes."""
         words = [word for name in names for word in ("--middleware", f"rig_middleware.{name}")]
         given = arguments.parse(["/models/m", *words])
-        engine = SimpleNamespace(dead=threading.Event())
+        engine: Any = SimpleNamespace(dead=threading.Event())
 
         async def answer() -> tuple[int, str | None, str]:
-            async with TestClient(TestServer(Server(engine, given, {"key"}).application())) as client:  # type: ignore[arg-type]
+            async with TestClient(TestServer(Server(engine, given, {"key"}).application())) as client:
                 found = await client.get(path, **options)
                 return found.status, found.headers.get("seen"), await found.text()
 

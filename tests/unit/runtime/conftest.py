@@ -20,6 +20,14 @@ sys.path.insert(0, str(PROGRAMS))
 
 
 @pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The monotonic time, in seconds, of the programs that are imported; it stands until it is moved."""
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
 def model_files() -> dict[str, bytes]:
     """Four shards, an index, a config, an empty file and one in a folder."""
     chance = random.Random(7)

@@ -46,13 +46,6 @@ class Watched(Engine):
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    now = [1000.0]
-    monkeypatch.setattr("engine.time.monotonic", lambda: now[0])
-    return now
-
-
-@pytest.fixture
 def engine(clock: list[float]) -> Watched:
     return Watched()
 

@@ -69,14 +69,19 @@ def test_a_start_that_repeats_itself_is_ended(make_group: MakeGroup) -> None:
     assert cause.startswith("the engine has said nothing new for 2 s while it starts; its last line: INFO No available")
 
 
+def ended_while_probed(pod: Pod) -> tuple[str, str, str]:
+    """As `ended`, of a head whose readiness probe runs again and again."""
+    until(lambda: pod.probe() and pod.ended(), 20, "ended")
+    return ended(pod)
+
+
 @pytest.mark.processes
 def test_an_engine_that_fails_every_completion_is_ended(make_group: MakeGroup) -> None:
     group = make_group([])
     group.head.change("head.py", "TOKEN_SECONDS", 2.0)
     group.behave(completion=500)
     group.start()
-    until(lambda: group.head.probe() and group.head.ended(), 20, "ended")
-    phase, state, cause = ended(group.head)
+    phase, state, cause = ended_while_probed(group.head)
     assert (phase, state) == ("token", "ended")
     assert cause.startswith("no completion came back for 2 s though /health says 200: the completion was answered")
 
@@ -88,8 +93,7 @@ def test_an_engine_that_is_never_healthy_is_ended(make_group: MakeGroup) -> None
     group.head.change("head.py", "TOKEN_SECONDS", 2.0)
     group.behave(health=503)
     group.start()
-    until(lambda: group.head.probe() and group.head.ended(), 20, "ended")
-    phase, state, cause = ended(group.head)
+    phase, state, cause = ended_while_probed(group.head)
     assert (phase, state) == ("token", "ended")
     assert cause.startswith("no completion came back: the readiness probe has left nothing for")
     assert cause.endswith("asked without it: /health answered 503")

@@ -174,7 +174,8 @@ def test_vllm_finds_the_guard_and_none_of_the_programs_beside_it(
     monkeypatch.setenv("VLLM_USE_RUST_FRONTEND", "1")
     monkeypatch.setattr("engine.STATE_FOLDER", tmp_path)
     for _start in range(2):
-        engine = Engine(SimpleNamespace(model_path="/models/tiny", engine_arguments=()), Board())  # type: ignore[arg-type]
+        group: Any = SimpleNamespace(model_path="/models/tiny", engine_arguments=())
+        engine = Engine(group, Board())
         engine.start()
         assert engine._process is not None and engine._process.wait(10) == 0
     path, rust = (tmp_path / "found").read_text().split()

@@ -25,14 +25,6 @@ BEFORE = {"running": 1, "steps": 5, "tokens": 50, "ended": 2, "refused": 3}
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time, in seconds."""
-    now = [1000.0]
-    monkeypatch.setattr("pulse.time.monotonic", lambda: now[0])
-    return now
-
-
-@pytest.fixture
 def pulse(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> Pulse:
     """The pulse of an engine, looked at once."""
     monkeypatch.setattr(Pulse, "_run", lambda self: None)
