@@ -20,6 +20,7 @@ from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
 from tests.rig import samples
 from tests.rig.configuration import REPOSITORY
+from tests.waiting import wait
 
 NAME = "e2e_way"
 DNS_NAME = "e2eway"
@@ -129,7 +130,8 @@ def test_without_its_key_the_api_answers_nothing_and_the_dashboard_asks_for_its_
     for path in ("/v1/models", "/invocations", "/tokenize", "/metrics", "/version"):
         assert status(urls[f"{NAME}-raycluster-app"] + path) == "401", path
     assert status(urls[f"{NAME}-raycluster-app"] + "/health") == "200"
-    assert status(urls[f"{NAME}-raycluster-dashboard"] + "/nodes?view=summary") == "401"
+    # The group does not wait for it.
+    wait("the dashboard", lambda: status(urls[f"{NAME}-raycluster-dashboard"] + "/nodes?view=summary") == "401")
 
 
 def test_a_second_run_changes_nothing(

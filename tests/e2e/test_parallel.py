@@ -72,8 +72,16 @@ def gpus_by_address(group: ServedGroup) -> dict[str, float]:
     token = b64decode(secret["data"]["auth_token"]).decode()
     url = f"http://{address(group.head())}:{DASHBOARD_PORT}/api/v0/nodes?limit=1000"
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        found = json.loads(answer.read())["data"]["result"]["result"]
+
+    def answer() -> list[dict[str, Any]]:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return list(json.loads(response.read())["data"]["result"]["result"])
+        except OSError:
+            return []
+
+    # The group does not wait for it.
+    found = wait("the dashboard", answer)
     return {node["node_ip"]: node["resources_total"].get("GPU", 0) for node in found if node["state"] == "ALIVE"}
 
 

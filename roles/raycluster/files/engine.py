@@ -75,7 +75,8 @@ class Engine:
         """Start vLLM, with `more` arguments than the group's, on the group's Ray cluster, which it finds by RAY_ADDRESS."""
         command = ["vllm", "serve", self._group.model_path, *self._group.engine_arguments, *more]
         environment = {
-            "PYTHONUNBUFFERED": "1",
+            # Empty is off, whatever the image has: unbuffered, the prints of several threads end up in one line. vLLM and Ray flush.
+            "PYTHONUNBUFFERED": "",
             "PYTHONPATH": _with_guard(os.environ.get("PYTHONPATH")),
             # vLLM's server in Rust takes no --middleware, and so would be without the guard.
             "VLLM_USE_RUST_FRONTEND": "0",

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import cluster
 import inspection
-import ray_node
+from cluster import Cluster, Node
 from group import Group
 from progress import Failure
-from ray_node import Node
 from status import Watch
 
 # How long Ray may not answer before the group is begun anew: its start on a busy machine takes minutes.
@@ -24,8 +24,9 @@ STABLE_SECONDS = 1.0
 class Formation:
     """What the head knows of its group. `look` reads Ray anew; the rest judges what was seen."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, cluster: Cluster) -> None:
         self._group = group
+        self._cluster = cluster
         self._nodes: list[Node] = []
         self._since = time.monotonic()
         # From the first look on: the program may have waited long before, having given up.
@@ -44,7 +45,7 @@ class Formation:
         """The stage of each node by its address; empty until the group is whole and stable."""
         if self._trouble:
             return {}
-        order = ray_node.stages(self._nodes)
+        order = cluster.stages(self._nodes)
         return {node.address: order[node.identifier] for node in self._nodes}
 
     @property
@@ -66,11 +67,11 @@ class Formation:
         """Ask Ray which nodes live, and see that each worker's status is watched. Failure where Ray stays silent."""
         self._answered = self._answered or time.monotonic()
         try:
-            alive = [node for node in ray_node.nodes(self._group.ports["dashboard"]) if node.gpus]
-        except (OSError, ValueError, KeyError) as error:
-            self._trouble = f"Ray's dashboard does not answer yet: {error}"
+            alive = [node for node in self._cluster.nodes() if node.gpus]
+        except ConnectionError as error:
+            self._trouble = f"Ray does not say its nodes yet: {error}"
             if time.monotonic() - self._answered > SILENCE_SECONDS:
-                raise Failure("ray", f"Ray's dashboard has not answered for {SILENCE_SECONDS:.0f} s: {error}") from None
+                raise Failure("ray", f"Ray has not said its nodes for {SILENCE_SECONDS:.0f} s: {error}") from None
             return
         self._answered = time.monotonic()
         if {node.identifier for node in alive} != {node.identifier for node in self._nodes}:

@@ -14,12 +14,14 @@ import threading
 import time
 from typing import Any
 
+import dashboard
 import group as group_file
 import inspection
 import options
 import pulse as pulse_file
 import ready
 import status as status_port
+from cluster import Cluster
 from engine import Engine
 from formation import Formation
 from group import STATE_FOLDER, Group, write_whole
@@ -53,7 +55,8 @@ class Head:
         self._stop = threading.Event()
         self._staged = threading.Event()
         self._staging_failure: Failure | None = None
-        self._formation = Formation(group)
+        self._cluster = Cluster(f"127.0.0.1:{group.ports['gcs']}")
+        self._formation = Formation(group, self._cluster)
         self._engine = Engine(group, self._board)
         self._ray = RayNode()
         self._machine: dict[str, Any] = {}
@@ -87,6 +90,7 @@ class Head:
             return self._fail(foreseen(error, "ray" if self._state == "forming" else "engine"))
         finally:
             self._rebuilds.end()
+            self._cluster.stop()
             self._engine.kill()
             self._ray.stop()
         return 1
@@ -96,6 +100,8 @@ class Head:
         self._board.tell("ray", state="running", total=self._group.tensor * self._group.pipeline, unit="GPUs")
         doubt_caches(self._rebuilds.unserved)
         self._ray.start()
+        self._cluster.start()
+        dashboard.attend(self._group.ports["dashboard"])
         threading.Thread(target=self._stage, name="staging", daemon=True).start()
         looking = threading.Thread(target=self._look_up_options, name="options", daemon=True)
         looking.start()
@@ -111,6 +117,7 @@ class Head:
                 continue
             if self._formation.complete and self._staged.is_set() and not looking.is_alive():
                 break
+        self._cluster.stop()
         self._state = "starting"
         self._board.tell("ray", state="done", step=None)
         for line in self._formation.description():

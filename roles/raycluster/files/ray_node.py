@@ -1,13 +1,11 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""This pod's Ray node, and the nodes of the cluster as Ray's dashboard knows them (state API, /api/v0/nodes)."""
+"""This pod's Ray node: the command that starts it, its processes, its environment."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import http.client
-import json
 import os
 import re
 import resource
@@ -15,39 +13,26 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Collection
 from pathlib import Path
+from typing import IO
 
+import dashboard
 from group import STATE_FOLDER
-from progress import Failure, log
+from progress import Failure, emit, log
 
 # Ray's node IDs have 28 bytes (ray, src/ray/common/constants.h, kUniqueIDSize).
 NODE_ID_DIGITS = 56
 # KubeRay's own start command asks for as much: Ray and NCCL open many sockets.
 OPEN_FILES = 65536
-ASK_SECONDS = 5.0
 # Without these there is no node; Ray's other processes may come and go.
 PROCESSES = ("gcs_server", "raylet")
 PR_SET_CHILD_SUBREAPER = 36
 # Ray's temporary folder, a volume of the pod.
 SESSIONS = Path("/tmp/ray")
-# `ray start` waits for the dashboard, whose modules are processes of their own: on a busy machine longer than the 30 and 60 s that
-# Ray gives them (Ray 2.58, dashboard/consts.py and _private/ray_constants.py).
-DASHBOARD_ENVIRONMENT = {
-    "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "300",
-    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
-}
-
-
-@dataclass(frozen=True)
-class Node:
-    """A living node of the Ray cluster."""
-
-    identifier: str
-    address: str
-    is_head: bool
-    gpus: int
+# The last lines of `ray start` are in the pipe for a moment after its end.
+REST_SECONDS = 2.0
 
 
 def worker_node_id(stage: int | None) -> str:
@@ -67,14 +52,16 @@ class RayNode:
         # What ends with Ray's node, by process ID; None until the start command is done.
         self._processes: dict[int, str] | None = None
         self._raylet_seen = False
+        self._output: threading.Thread | None = None
+        self._held: list[str] = []
 
     @property
     def joinable(self) -> bool:
-        """Say whether a node's process runs here, which others can join. `ray start` itself returns later, with the dashboard.
+        """Say whether a node's process runs here, which others can join. `ray start` itself returns later.
 
         The GCS alone would not do: `ray start` of a worker ends where it finds no node of the head (Ray 2.58, _private/node.py).
         """
-        self._raylet_seen = self._raylet_seen or bool(_processes(("raylet",)))
+        self._raylet_seen = self._raylet_seen or bool(processes(("raylet",)))
         return self._raylet_seen
 
     def start(self, node_id: str | None = None) -> None:
@@ -93,7 +80,7 @@ class RayNode:
         _drop_old_sessions()
         _adopt_orphans()
         _allow_open_files()
-        environment = {**DASHBOARD_ENVIRONMENT, **os.environ}
+        environment = {**dashboard.environment(command), **os.environ}
         if node_id:
             environment["RAY_OVERRIDE_NODE_ID_FOR_TESTING"] = node_id
         # A shell, since KubeRay means it for one; a session of its own, since the signals of this container are ours to pass on.
@@ -101,8 +88,14 @@ class RayNode:
             ["/bin/bash", "-c", "exec " + re.sub(r"--block\b", "", command)],
             env=environment,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        self._output = threading.Thread(
+            target=self._pass_on, args=(self._command.stdout,), name="ray start", daemon=True
+        )
+        self._output.start()
 
     def failure(self) -> Failure | None:
         """Return how Ray ended on this pod; None while it starts or runs."""
@@ -117,9 +110,10 @@ class RayNode:
                     "ray", "the image has no `ray` on its PATH: use an image that holds Ray and vLLM", lasting=True
                 )
             if code:
+                self._tell_all()
                 return Failure("ray", f"`ray start` ended {_how(code)}; its lines stand in the log")
             self._processes = {
-                pid: name for pid, (name, parent) in _processes(PROCESSES).items() if parent == os.getpid()
+                pid: name for pid, (name, parent) in processes(PROCESSES).items() if parent == os.getpid()
             }
             log(f"Ray runs: {', '.join(f'{name} {pid}' for pid, name in self._processes.items())}")
         for pid, name in self._processes.items():
@@ -127,6 +121,22 @@ class RayNode:
             if ended:
                 return Failure("ray", f"Ray's {name} ended {_how(os.waitstatus_to_exitcode(status))}")
         return None
+
+    def _pass_on(self, output: IO[bytes]) -> None:
+        """Write the lines of `ray start` to the pod's log, and keep those that are true only where it fails."""
+        report = dashboard.Report()
+        for line in output:
+            text = line.decode("utf-8", "replace").rstrip()
+            if report.takes(text):
+                self._held.append(text)
+            else:
+                emit(text)
+
+    def _tell_all(self) -> None:
+        if self._output is not None:
+            self._output.join(REST_SECONDS)
+        for line in self._held:
+            emit(line)
 
     def stop(self) -> None:
         """End what can be named; the rest of Ray ends with the container."""
@@ -175,7 +185,7 @@ def _allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _processes(names: Collection[str]) -> dict[int, tuple[str, int]]:
+def processes(names: Collection[str]) -> dict[int, tuple[str, int]]:
     """Return the processes that have one of the names, each with its name and its parent."""
     found = {}
     for folder in Path("/proc").iterdir():
@@ -190,38 +200,3 @@ def _processes(names: Collection[str]) -> dict[int, tuple[str, int]]:
         if name in names:
             found[int(folder.name)] = name, int(after.split()[1])
     return found
-
-
-def nodes(dashboard_port: int) -> list[Node]:
-    """Return the living nodes. OSError or ValueError while the dashboard does not answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", dashboard_port, timeout=ASK_SECONDS)
-    token = os.environ.get("RAY_AUTH_TOKEN")
-    try:
-        connection.request(
-            "GET", "/api/v0/nodes?limit=10000", headers={"Authorization": f"Bearer {token}"} if token else {}
-        )
-        response = connection.getresponse()
-        body = response.read()
-    except http.client.HTTPException as error:
-        raise ConnectionError(type(error).__name__) from None
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise ConnectionError(f"Ray's dashboard answered {response.status}")
-    return [_node(entry) for entry in json.loads(body)["data"]["result"]["result"] if entry["state"] == "ALIVE"]
-
-
-def _node(entry: Mapping[str, object]) -> Node:
-    resources = entry.get("resources_total") or {}
-    return Node(
-        identifier=str(entry["node_id"]),
-        address=str(entry["node_ip"]),
-        is_head=bool(entry.get("is_head_node")),
-        gpus=round(resources.get("GPU", 0)) if isinstance(resources, dict) else 0,
-    )
-
-
-def stages(found: list[Node]) -> dict[str, int]:
-    """Return the pipeline stage of each node by its ID, as vLLM gives them: the driver's node, then ascending IDs."""
-    ordered = sorted(found, key=lambda node: (not node.is_head, node.identifier))
-    return {node.identifier: stage for stage, node in enumerate(ordered)}

@@ -30,7 +30,7 @@ from progress import Failure
 Status = dict[str, Any]
 
 ASK_SECONDS = 2.0
-WATCH_SECONDS = 1.0
+WATCH_SECONDS = 0.5
 # A refused connection is sure: nothing listens there. Silence may be a busy network.
 REFUSED_SECONDS, SILENT_SECONDS = 3.0, 8.0
 
@@ -60,7 +60,7 @@ def serve(port: int, status: Callable[[], Status]) -> None:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing: it is asked every second."""
+            """Say nothing: it is asked twice a second."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
@@ -92,7 +92,7 @@ def ask(host: str, port: int, seconds: float = ASK_SECONDS) -> Status:
 
 
 class Watch:
-    """Asks one pod every second, in the background: an answer may take longer than a decision can wait.
+    """Asks one pod twice a second, in the background: an answer may take longer than a decision can wait.
 
     It is asked at the address that its name was last resolved to. The name is resolved anew where it does not answer, for it may be
     another pod by now; and beside the asking, for a cluster's DNS that fails or hangs says nothing of a pod that lives.

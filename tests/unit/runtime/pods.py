@@ -58,6 +58,7 @@ class Pod:
         role = "--head" if number == 0 else f"--address=127.0.0.1:{ports['gcs']}"
         self.environment = {
             "PATH": f"{STAND_INS}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(STAND_INS / "python"),
             "POD_IP": self.address,
             "FQ_RAY_IP": "127.0.0.1",
             "KUBERAY_GEN_RAY_START_CMD": f"ray start  {role}  --block  --dashboard-port={ports['dashboard']}  --num-gpus=2 ",
@@ -128,7 +129,7 @@ class Pod:
         """End Ray's node in the container, and nothing else."""
         for path in self.folder.parent.glob("*.node"):
             node = json.loads(path.read_text())
-            if node["node_ip"] == self.address:
+            if node["NodeManagerAddress"] == self.address:
                 os.kill(node["pid"], signal.SIGKILL)
 
     def end_children(self) -> None:

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import engine as engine_file
 import pytest
 from engine import Engine
 from progress import Board, Failure
+
+from tests.unit.runtime.pods import until
 
 ERROR, SERVER_ERROR = (f"({process}) ERROR 11-27 21:40:00" for process in ("EngineCore pid=7", "APIServer pid=1"))
 INFO = "(EngineCore pid=7) INFO 11-27 21:40:00"
@@ -140,3 +145,19 @@ def test_a_start_that_says_nothing_new_does_not_move(
     told = None if failure is None else failure.cause
     hangs = f"the engine has said nothing new for 2401 s while it starts; its last line: {lines[-1]}"
     assert told == (None if moves else hangs)
+
+
+def test_its_python_does_not_write_unbuffered_whatever_the_image_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prints of several threads would end up in one line, which then shows no cause."""
+    program = tmp_path / "vllm"
+    program.write_text('#!/bin/sh\necho "unbuffered: [$PYTHONUNBUFFERED]"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    monkeypatch.setattr(engine_file, "STATE_FOLDER", tmp_path)
+    group: Any = SimpleNamespace(model_path="/model", engine_arguments=())
+    started = Engine(group, Board())
+    started.start()
+    until(lambda: started.tail() == ["unbuffered: []"], 10, "the engine's line")

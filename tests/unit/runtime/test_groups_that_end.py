@@ -32,11 +32,12 @@ def ended(pod: Pod, seconds: float = 20) -> tuple[str, str, str]:
 @pytest.mark.processes
 def test_a_ray_that_never_answers_is_ended(make_group: MakeGroup) -> None:
     group = make_group([])
-    group.head.change("formation.py", "SILENCE_SECONDS", 1.0)
+    group.head.change("formation.py", "SILENCE_SECONDS", 3.0)
     (group.folder / "mute").touch()
     group.start()
-    cause = "Ray's dashboard has not answered for 1 s: Ray's dashboard answered 503"
-    assert ended(group.head) == ("ray", "ended", cause)
+    phase, state, cause = ended(group.head)
+    assert (phase, state) == ("ray", "ended")
+    assert cause.startswith("Ray has not said its nodes for 3 s: ConnectionError: ray stand-in: told to be mute")
 
 
 def test_ray_is_given_its_time_from_the_first_look_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,17 +45,17 @@ def test_ray_is_given_its_time_from_the_first_look_on(monkeypatch: pytest.Monkey
     now = [1000.0]
     monkeypatch.setattr("formation.time.monotonic", lambda: now[0])
 
-    def refuse(_port: int) -> None:
-        raise ConnectionRefusedError("refused")
+    def refuse() -> None:
+        raise ConnectionError("refused")
 
-    monkeypatch.setattr("formation.ray_node.nodes", refuse)
-    group: Any = SimpleNamespace(ports={"dashboard": 8265})
-    found = Formation(group)
+    group: Any = SimpleNamespace()
+    cluster: Any = SimpleNamespace(nodes=refuse)
+    found = Formation(group, cluster)
     now[0] += 2 * formation.SILENCE_SECONDS
     found.look()
-    assert "does not answer yet: refused" in str(found.waiting_for)
+    assert "does not say its nodes yet: refused" in str(found.waiting_for)
     now[0] += formation.SILENCE_SECONDS + 1
-    with pytest.raises(Failure, match="has not answered for 900 s"):
+    with pytest.raises(Failure, match="has not said its nodes for 900 s"):
         found.look()
 
 

@@ -106,6 +106,8 @@ def _serve_node(options: argparse.Namespace, own: str, address: wire.Address) ->
         "object_store_memory": float(options.object_store_memory or 100 * MEBIBYTE),
         f"node:{own}": 1.0,
     }
+    if options.head:
+        resources["node:__internal_head__"] = 1.0
     if float(options.num_gpus or 0):
         resources["GPU"] = float(options.num_gpus)
     node = {

@@ -17,7 +17,9 @@ def write(place: str, text: str, level: str = "INFO", process: str = "") -> None
     prefix = f"({process} pid={os.getpid()}) " if process else ""
     stamp = time.strftime("%m-%d %H:%M:%S")
     for line in text.splitlines() or [""]:
-        print(f"{prefix}{level} {stamp} [{place}] {line}", flush=True)
+        # In one piece, as Python's logging does.
+        sys.stdout.write(f"{prefix}{level} {stamp} [{place}] {line}\n")
+        sys.stdout.flush()
 
 
 def write_failure(place: str, error: BaseException, process: str = ENGINE) -> None:
