@@ -70,6 +70,15 @@ class Cluster:
             if label["ray.io/node-type"] == "worker"
         }
 
+    def until_ready(self) -> None:
+        """Wait until the operator says so."""
+        wait("a ready RayCluster", self.is_ready, also=self.describe)
+
+    def describe(self) -> str:
+        """What is there, for a test that waited in vain."""
+        shown = ("get", f"{RAY_CLUSTERS},pods", "-o", "yaml"), ("get", "events", "--sort-by=.lastTimestamp")
+        return "\n".join(self.kubectl(*words) for words in shown)
+
     def events(self, reason: str) -> list[str]:
         selector = f"involvedObject.name={self.name},reason={reason}"
         found = json.loads(self.kubectl("get", "events", "--field-selector", selector, "-o", "json"))

@@ -27,9 +27,12 @@ __all__ = ["definition", "namespace", "operator"]  # fixtures
 
 @pytest.fixture(scope="module")
 def nodes(rig: RunningRig) -> Iterator[None]:
-    """Three nodes with two GPUs each, played by KWOK; their taint keeps away the pods that are to run for real."""
+    """Nodes with two GPUs each, played by KWOK; their taint keeps away the pods that are to run for real.
+
+    Twice as many as a cluster takes: what the test before had goes while the next one begins.
+    """
     size = {"cpu": "32", "memory": "256Gi", "pods": "20", "ephemeral-storage": "100Gi", "nvidia.com/gpu": "2"}
-    names = [f"kuberay-{uuid.uuid4().hex[:6]}" for _ in range(3)]
+    names = [f"kuberay-{uuid.uuid4().hex[:6]}" for _ in range(6)]
     for name in names:
         node = {
             "apiVersion": "v1",
@@ -143,7 +146,7 @@ def manifest(workers: int = 2, **spec: Any) -> Object:
 
 def test_pods_service_secret_and_status(cluster: Cluster) -> None:
     cluster.apply(manifest())
-    wait("a ready RayCluster", cluster.is_ready)
+    cluster.until_ready()
     heads = [pod for pod in cluster.pods() if pod["metadata"]["labels"]["ray.io/node-type"] == "head"]
     assert len(heads) == 1
     assert heads[0]["metadata"]["name"].startswith(f"{cluster.name}-head-")
@@ -185,7 +188,7 @@ def test_ray_container(cluster: Cluster) -> None:
 
 def test_no_finalizer_and_all_goes_with_the_cluster(cluster: Cluster) -> None:
     cluster.apply(manifest())
-    wait("a ready RayCluster", cluster.is_ready)
+    cluster.until_ready()
     assert "finalizers" not in cluster.get()["metadata"]
     cluster.kubectl("delete", RAY_CLUSTERS, cluster.name, "--wait=false")
     kinds = f"{RAY_CLUSTERS},pods,services,secrets"
@@ -194,7 +197,7 @@ def test_no_finalizer_and_all_goes_with_the_cluster(cluster: Cluster) -> None:
 
 def test_a_lost_worker_is_replaced_with_its_index(cluster: Cluster) -> None:
     cluster.apply(manifest())
-    wait("a ready RayCluster", cluster.is_ready)
+    cluster.until_ready()
     before = cluster.workers()
     cluster.kubectl("delete", "pod", before["0"])
     wait("another worker 0", lambda: cluster.workers().get("0") not in (None, before["0"]))
@@ -203,7 +206,7 @@ def test_a_lost_worker_is_replaced_with_its_index(cluster: Cluster) -> None:
 
 def test_a_failed_pod_is_replaced(cluster: Cluster) -> None:
     cluster.apply(manifest())
-    wait("a ready RayCluster", cluster.is_ready)
+    cluster.until_ready()
     failed = cluster.workers()["1"]
     patch = json.dumps({"status": {"phase": "Failed", "conditions": []}})
     cluster.kubectl("patch", "pod", failed, "--subresource=status", "--type=merge", "-p", patch)
@@ -212,7 +215,7 @@ def test_a_failed_pod_is_replaced(cluster: Cluster) -> None:
 
 def test_recreate_only_where_the_pods_change(cluster: Cluster) -> None:
     given = cluster.apply(manifest(workers=1))
-    wait("a ready RayCluster", cluster.is_ready)
+    cluster.until_ready()
     before = {pod["metadata"]["uid"] for pod in cluster.pods()}
     given["spec"]["workerGroupSpecs"][0].update(replicas=2, maxReplicas=2)
     cluster.apply(given)
@@ -230,11 +233,11 @@ def uids(pods: list[Object]) -> set[str]:
 
 def test_suspend_and_resume(cluster: Cluster) -> None:
     given = cluster.apply(manifest())
-    wait("a ready RayCluster", cluster.is_ready)
+    cluster.until_ready()
     cluster.apply({**given, "spec": {**given["spec"], "suspend": True}})
     wait("a suspended RayCluster", lambda: not cluster.pods() and cluster.status().get("state") == "suspended")
     cluster.apply({**given, "spec": {**given["spec"], "suspend": False}})
-    wait("a ready RayCluster", cluster.is_ready)
+    cluster.until_ready()
 
 
 @pytest.mark.parametrize(
