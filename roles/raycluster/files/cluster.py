@@ -9,10 +9,7 @@ cores is most of the time that a group takes to form.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -20,7 +17,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ray_node import processes
+import processes
 
 # The driver looks so often, is taken for silent after so long, and is started again not before so long after its last start.
 LOOK_SECONDS = 0.5
@@ -84,9 +81,7 @@ class Cluster:
     def stop(self) -> None:
         """End the driver; what it saw last stays."""
         if self._driver is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._driver.pid, signal.SIGKILL)
-            self._driver.wait()
+            processes.end_session(self._driver)
             self._driver = None
 
     def _listen(self, driver: subprocess.Popen[bytes]) -> None:
@@ -116,7 +111,7 @@ def main(address: str) -> None:
     def say(**what: Any) -> None:
         print(MARK + json.dumps(what), flush=True)
 
-    while not processes(("raylet",)):
+    while not processes.named(("raylet",)):
         time.sleep(LOOK_SECONDS)
     while True:
         try:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import causes
+import processes
 from group import STATE_FOLDER, Group, write_whole
 from progress import Board, Failure, emit
 
@@ -134,9 +134,7 @@ class Engine:
     def kill(self) -> None:
         """End the engine and what it started here at once."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            processes.end_session(self._process)
 
     def tail(self) -> list[str]:
         """The last lines of the engine's log."""

@@ -14,11 +14,11 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Collection
 from pathlib import Path
 from typing import IO
 
 import dashboard
+import processes
 from group import STATE_FOLDER
 from progress import Failure, emit, log
 
@@ -61,7 +61,7 @@ class RayNode:
 
         The GCS alone would not do: `ray start` of a worker ends where it finds no node of the head (Ray 2.58, _private/node.py).
         """
-        self._raylet_seen = self._raylet_seen or bool(processes(("raylet",)))
+        self._raylet_seen = self._raylet_seen or bool(processes.named(("raylet",)))
         return self._raylet_seen
 
     def start(self, node_id: str | None = None) -> None:
@@ -113,7 +113,7 @@ class RayNode:
                 self._tell_all()
                 return Failure("ray", f"`ray start` ended {_how(code)}; its lines stand in the log")
             self._processes = {
-                pid: name for pid, (name, parent) in processes(PROCESSES).items() if parent == os.getpid()
+                pid: name for pid, (name, parent) in processes.named(PROCESSES).items() if parent == os.getpid()
             }
             log(f"Ray runs: {', '.join(f'{name} {pid}' for pid, name in self._processes.items())}")
         for pid, name in self._processes.items():
@@ -145,9 +145,7 @@ class RayNode:
         for pid in self._processes or ():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._command.pid, signal.SIGKILL)
-        self._command.wait()
+        processes.end_session(self._command)
 
 
 def _how(code: int) -> str:
@@ -183,20 +181,3 @@ def _allow_open_files() -> None:
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def processes(names: Collection[str]) -> dict[int, tuple[str, int]]:
-    """Return the processes that have one of the names, each with its name and its parent."""
-    found = {}
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            # pid (name) state parent ...; a name may hold anything.
-            before, _bracket, after = (folder / "stat").read_text().rpartition(")")
-        except OSError:
-            continue
-        name = before.partition("(")[2]
-        if name in names:
-            found[int(folder.name)] = name, int(after.split()[1])
-    return found

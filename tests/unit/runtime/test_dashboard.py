@@ -83,7 +83,8 @@ def test_the_dashboard_takes_the_cpu_that_others_leave_until_it_answers(
     with subprocess.Popen(["python3", str(program)]) as process:
         try:
             before = os.getpriority(os.PRIO_PROCESS, process.pid)
-            attending = attend(port)
+            attending = threading.Thread(target=dashboard._attend, args=(port,), daemon=True)
+            attending.start()
             until(lambda: os.getpriority(os.PRIO_PROCESS, process.pid) > before, 10, "a nicer dashboard")
             assert attending.is_alive()
             with HTTPServer(("127.0.0.1", port), BaseHTTPRequestHandler) as server:
@@ -102,14 +103,7 @@ def test_a_dashboard_that_never_answers_is_told_with_its_log(
     monkeypatch.setattr(dashboard, "PATIENCE_SECONDS", 0)
     monkeypatch.setattr(dashboard, "LOG", tmp_path / "dashboard.log")
     (tmp_path / "dashboard.log").write_text("".join(f"line {number}\n" for number in range(30)))
-    attend(free_port()).join(10)
+    dashboard._attend(free_port())
     said = capfd.readouterr().out
     assert "Ray's dashboard has not answered for 0 s; the group goes on without it" in said
     assert "dashboard.log: line 20\n" in said and "dashboard.log: line 29\n" in said and "line 19" not in said
-
-
-def attend(port: int) -> threading.Thread:
-    before = set(threading.enumerate())
-    dashboard.attend(port)
-    (thread,) = set(threading.enumerate()) - before
-    return thread

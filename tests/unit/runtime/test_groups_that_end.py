@@ -40,10 +40,8 @@ def test_a_ray_that_never_answers_is_ended(make_group: MakeGroup) -> None:
     assert cause.startswith("Ray has not said its nodes for 3 s: ConnectionError: ray stand-in: told to be mute")
 
 
-def test_ray_is_given_its_time_from_the_first_look_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_is_given_its_time_from_the_first_look_on(clock: list[float]) -> None:
     """The head may have given up long before, and go on with a new URL."""
-    now = [1000.0]
-    monkeypatch.setattr("formation.time.monotonic", lambda: now[0])
 
     def refuse() -> None:
         raise ConnectionError("refused")
@@ -51,10 +49,10 @@ def test_ray_is_given_its_time_from_the_first_look_on(monkeypatch: pytest.Monkey
     group: Any = SimpleNamespace()
     cluster: Any = SimpleNamespace(nodes=refuse)
     found = Formation(group, cluster)
-    now[0] += 2 * formation.SILENCE_SECONDS
+    clock[0] += 2 * formation.SILENCE_SECONDS
     found.look()
     assert "does not say its nodes yet: refused" in str(found.waiting_for)
-    now[0] += formation.SILENCE_SECONDS + 1
+    clock[0] += formation.SILENCE_SECONDS + 1
     with pytest.raises(Failure, match="has not said its nodes for 900 s"):
         found.look()
 
