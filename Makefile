@@ -50,10 +50,10 @@ build: setup
 	@$(RUN).build dist
 
 rig-up: setup
-	@.venv/bin/python -m tests.rig up
+	@.venv/bin/python -m rig up
 
 rig-down: setup
-	@.venv/bin/python -m tests.rig down
+	@.venv/bin/python -m rig down
 
 clean:
 	rm -rf .venv .deps dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

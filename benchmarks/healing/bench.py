@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A group on real Ray whose rank is killed: how long until it serves again, beside the engine's own start in the same rebuild.
+"""A group on real Ray whose rank is killed: how long until it serves again, beside the engine's own start in the same restart.
 
 The engine's own start is from the line that vLLM is being started to the token that came back, by the times of the head's log; what
 is left is what healing adds: noticing, the containers' end and start, and Ray, whose start and forming are shown too. It fails where
@@ -16,11 +16,11 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from tests.e2e.conftest import RunningRig
+from rig import access, samples
+from rig.configuration import REPOSITORY, Rig, rig_directory
+from rig.fixtures import RunningRig
 from tests.e2e.playbooks import Playbooks
 from tests.e2e.served_group import ServedGroup
-from tests.rig import access, samples
-from tests.rig.configuration import REPOSITORY, Rig, rig_directory
 
 NAME = "bench-healing"
 ROUNDS = 3
@@ -95,6 +95,6 @@ def _starts(log: str) -> tuple[float, float]:
 
 
 def _rig(command: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "tests.rig", command], cwd=REPOSITORY, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "rig", command], cwd=REPOSITORY, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"the rig: {command} ended with {done.returncode}")

@@ -18,9 +18,9 @@ from typing import Any
 
 import yaml
 
+from rig import access, samples
+from rig.configuration import REPOSITORY, Rig, rig_directory
 from tests.e2e.playbooks import Playbooks, recap
-from tests.rig import access, samples
-from tests.rig.configuration import REPOSITORY, Rig, rig_directory
 from tests.tools.collection_finder import install
 
 ROUNDS = 3
@@ -29,13 +29,13 @@ ROUNDS = 3
 def main() -> None:
     directory = rig_directory()
     was_up = (directory / "env").exists()
-    _check([sys.executable, "-m", "tests.rig", "up"])
+    _check([sys.executable, "-m", "rig", "up"])
     try:
         with tempfile.TemporaryDirectory() as folder:
             _measure(Rig.load(directory), directory, Path(folder))
     finally:
         if not was_up:
-            _check([sys.executable, "-m", "tests.rig", "down"])
+            _check([sys.executable, "-m", "rig", "down"])
 
 
 def _measure(rig: Rig, directory: Path, folder: Path) -> None:
@@ -68,8 +68,8 @@ def _measure(rig: Rig, directory: Path, folder: Path) -> None:
 def _floor(folder: Path, plan: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     """The command of the bare playbook."""
     install()
-    from ansible_collections.multinode.inference.plugins.module_utils.planning.manifests.objects import render
-    from ansible_collections.multinode.inference.plugins.module_utils.planning.settings import SIGN_IN
+    from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.objects import render
+    from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.settings import SIGN_IN
 
     programs = (REPOSITORY / "roles" / "raycluster" / "files").glob("*.py")
     objects = render(plan, {path.name: path.read_text(encoding="utf-8") for path in sorted(programs)})

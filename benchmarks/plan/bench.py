@@ -37,10 +37,10 @@ def main() -> None:
 
 def _plans() -> None:
     """Time of one plan in this process, for a small and a large model."""
-    from ansible_collections.multinode.inference.plugins.module_utils.planning.plan import make_plan
-    from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
-    from tests.unit.planning.plans import facts
-    from tests.unit.planning.recipes import recipe
+    from ansible_collections.multinode.inference.plugins.module_utils.core.plan.make_plan import make_plan
+    from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
+    from tests.unit.core.plans import facts
+    from tests.unit.core.recipes import recipe
 
     inputs = read_inputs(recipe())
     found = facts()
@@ -53,8 +53,8 @@ def _plans() -> None:
 
 
 def _playbooks(folder: Path) -> None:
-    from tests.unit.planning.plans import facts
-    from tests.unit.planning.recipes import recipe
+    from tests.unit.core.plans import facts
+    from tests.unit.core.recipes import recipe
 
     (folder / "facts.json").write_text(json.dumps(facts().model), encoding="utf-8")
     given = recipe(oke_cluster_id=None, node_provisioner="none", model_facts_file=str(folder / "facts.json"))

@@ -23,8 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.rig import samples
-from tests.rig.configuration import REPOSITORY, Rig, rig_directory
+from rig import samples
+from rig.configuration import REPOSITORY, Rig, rig_directory
 
 FILES, FILE_BYTES = 6, 96 << 20
 STREAMS = 8
@@ -37,13 +37,13 @@ Command = Callable[[Path], list[str]]
 def main() -> None:
     directory = rig_directory()
     was_up = (directory / "env").exists()
-    _run([sys.executable, "-m", "tests.rig", "up"])
+    _run([sys.executable, "-m", "rig", "up"])
     try:
         with tempfile.TemporaryDirectory(dir=directory) as folder:
             _measure(Rig.load(directory), Path(folder))
     finally:
         if not was_up:
-            _run([sys.executable, "-m", "tests.rig", "down"])
+            _run([sys.executable, "-m", "rig", "down"])
 
 
 def _measure(rig: Rig, folder: Path) -> None:
@@ -83,7 +83,7 @@ def _tools(folder: Path, url: str, files: list[dict[str, Any]]) -> dict[str, Com
     checked, unchecked = folder / "checked.json", folder / "unchecked.json"
     checked.write_text(json.dumps(_group(folder, files)))
     unchecked.write_text(json.dumps(_group(folder, [{**entry, "md5": None} for entry in files])))
-    stage = [sys.executable, str(REPOSITORY / "roles/raycluster/files/stage.py"), "--group"]
+    stage = [sys.executable, str(REPOSITORY / "roles/raycluster/files/stage_model.py"), "--group"]
     names = folder / "names"
     names.write_text("".join(f"{entry['name']}\n" for entry in files))
     base = url + PREFIX
@@ -149,7 +149,7 @@ def _group(folder: Path, files: list[dict[str, Any]]) -> dict[str, Any]:
         "image": {},
         "engine": {"args": [], "optional": [], "port": 8000},
         "ports": {},
-        "rebuild": {"limit": 0, "window_minutes": 1},
+        "restart": {"limit": 0, "window_minutes": 1},
     }
 
 

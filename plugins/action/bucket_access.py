@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..module_utils.core.manifests.objects import namespace
 from ..module_utils.kube.removal import own_namespace
-from ..module_utils.planning.manifests.objects import namespace
 from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.inputs import given_inputs
-from ..plugin_utils.writing import WritingAction, would_be_made
+from ..plugin_utils.kubernetes_writes import WritingAction, would_be_made
 
 
 class ActionModule(WritingAction):

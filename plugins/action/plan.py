@@ -8,14 +8,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..module_utils.core.catalog.shapes import find_shape
+from ..module_utils.core.fault import Fault, Refused
+from ..module_utils.core.plan.facts import are_model_facts
+from ..module_utils.core.plan.make_plan import Cloud, Facts, make_plan
+from ..module_utils.core.plan.standing_deployment import belongs_to_another
+from ..module_utils.core.recipe.inputs import Inputs
+from ..module_utils.core.recipe.model_source import model_prefix, model_source
 from ..module_utils.oci.discovery import Wishes, discover
-from ..module_utils.planning.existing import belongs_to_another
-from ..module_utils.planning.facts import are_model_facts
-from ..module_utils.planning.fault import Fault, Refused
-from ..module_utils.planning.model_source import model_prefix, model_source
-from ..module_utils.planning.plan import Cloud, Facts, make_plan
-from ..module_utils.planning.recipe import Inputs
-from ..module_utils.planning.shapes import find_shape
 from ..plugin_utils.action import Action
 from ..plugin_utils.inputs import given_inputs
 
@@ -70,7 +70,7 @@ def _model(read: dict[str, Any] | None, inputs: Inputs) -> dict[str, Any]:
 
 
 def _cloud(cluster: dict[str, Any], inputs: Inputs) -> Cloud:
-    """Choose from what `oci_cluster_info` found what the node pool takes."""
+    """Choose from what `oke_cluster_info` found what the node pool takes."""
     recipe = inputs.recipe
     shape = find_shape(recipe["recipe_node_shape"])
     domains = inputs.settings["node_pool_availability_domains"] or ()

@@ -8,16 +8,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ..module_utils.core.catalog.images import operator_values
+from ..module_utils.core.fault import Refused
+from ..module_utils.core.recipe.inputs import converted_recipe, read_inputs
+from ..module_utils.core.recipe.model_source import model_options
+from ..module_utils.core.recipe.secret_references import named_secrets
 from ..module_utils.kube.client import may_pass
-from ..module_utils.planning.fault import Refused
-from ..module_utils.planning.images import operator_values
-from ..module_utils.planning.model_source import model_options
-from ..module_utils.planning.recipe import converted_recipe, read_inputs
-from ..module_utils.planning.secret_references import named_secrets
 from ..plugin_utils.action import Action
 from ..plugin_utils.cluster import Cluster
-from ..plugin_utils.converted import write_recipe
 from ..plugin_utils.inputs import given_variables
+from ..plugin_utils.recipe_conversion import write_recipe
 
 
 class ActionModule(Action):
@@ -75,7 +75,7 @@ def _nodes(recipe: dict[str, Any]) -> int | None:
 
 
 def _room(recipe: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    """Return what is asked of the account before nodes are: the choices of `oci_cluster_info`'s option `room`.
+    """Return what is asked of the account before nodes are: the choices of `oke_cluster_info`'s option `room`.
 
     Hosts that are reserved are free, and count against the limit already.
     """

@@ -46,9 +46,9 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 
+from ..module_utils.core.fault import Refused
 from ..module_utils.oci.client import sign_in_by
 from ..module_utils.oci.cluster_access import ClusterTokens
-from ..module_utils.planning.fault import Refused
 
 
 class LookupModule(LookupBase):

@@ -38,7 +38,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 
-from ..module_utils.planning.fault import Refused
+from ..module_utils.core.fault import Refused
 from ..plugin_utils.inputs import given_inputs
 
 

@@ -13,7 +13,7 @@ description:
     with its namespace where there is none. Whether a request may be made shows by making it only, so this comes before
     nodes are asked for.
   - A request that serves is kept, one that is near its end renewed.
-  - M(multinode.inference.group) revokes it when the deployment is removed, also where no more than this was made.
+  - M(multinode.inference.deployment) revokes it when the deployment is removed, also where no more than this was made.
   - The cluster is that of the platform settings.
 author:
   - multinode.inference contributors (@multinode-inference)

@@ -83,9 +83,9 @@ ended:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.clock import moment
+from ..module_utils.core.fault import Refused
 from ..module_utils.kube.client import argument_spec, connect_as_asked
 from ..module_utils.kube.operator import find_helm, find_operator
-from ..module_utils.planning.fault import Refused
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ options:
     default: main
   choices:
     description:
-      - What a deployment was made with, as M(multinode.inference.group_info) returns it. Where it names a commit for
+      - What a deployment was made with, as M(multinode.inference.deployment_info) returns it. Where it names a commit for
         O(repository) at O(revision), that commit is read, whatever the revision names today.
     type: dict
     default: {}
@@ -192,6 +192,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.facts import commit_choice
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
     require_sdk,
@@ -199,7 +200,6 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.module imp
     service_endpoint_of,
     sign_in_argument_spec,
 )
-from ansible_collections.multinode.inference.plugins.module_utils.planning.facts import commit_choice
 from ansible_collections.multinode.inference.plugins.module_utils.sources.bucket import BucketSource
 from ansible_collections.multinode.inference.plugins.module_utils.sources.facts import model_facts
 from ansible_collections.multinode.inference.plugins.module_utils.sources.folder import FolderSource

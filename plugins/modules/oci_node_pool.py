@@ -80,7 +80,7 @@ extends_documentation_fragment:
   - multinode.inference.oci_authentication
 seealso:
   - module: multinode.inference.oci_node_pool_info
-  - module: multinode.inference.oci_cluster_info
+  - module: multinode.inference.oke_cluster_info
 """
 
 EXAMPLES = r"""
@@ -197,6 +197,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster import compartment_of_cluster
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
@@ -215,7 +216,6 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pool 
 )
 from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pools import NodePools
 from ansible_collections.multinode.inference.plugins.module_utils.oci.waiting import Wait
-from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
 
 # How long a change waits for one that is under way, where nothing else is waited for.
 BUSY_SECONDS = 300.0

@@ -20,20 +20,20 @@ options:
       - They are kept in the file that the setting C(model_facts_file) names. Without them, that file is read.
     type: dict
   cluster:
-    description: The cluster, as M(multinode.inference.oci_cluster_info) returns it. Empty when no node pool is made.
+    description: The cluster, as M(multinode.inference.oke_cluster_info) returns it. Empty when no node pool is made.
     type: dict
     default: {}
   surroundings:
-    description: What the cluster has, as M(multinode.inference.cluster_info) returns it. Empty without a cluster.
+    description: What the cluster has, as M(multinode.inference.kubernetes_info) returns it. Empty without a cluster.
     type: dict
     default: {}
   deployments:
-    description: What is there of the deployment, as M(multinode.inference.group_info) returns it.
+    description: What is there of the deployment, as M(multinode.inference.deployment_info) returns it.
     type: list
     elements: dict
     default: []
   secrets:
-    description: The keys of the Secrets that the recipe names, as M(multinode.inference.group_info) returns them. Without
+    description: The keys of the Secrets that the recipe names, as M(multinode.inference.deployment_info) returns them. Without
       it, nobody looked.
     type: dict
 attributes:

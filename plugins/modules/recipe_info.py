@@ -127,7 +127,7 @@ nodes:
   type: int
   sample: 2
 room:
-  description: What is asked of the account before nodes are, for O(multinode.inference.oci_cluster_info#module:room).
+  description: What is asked of the account before nodes are, for O(multinode.inference.oke_cluster_info#module:room).
   returned: when the whole recipe was read
   type: list
   elements: str

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..module_utils.core.manifests.objects import secret
+from ..module_utils.core.names import label_selector, object_names
+from ..module_utils.core.recipe.settings import SIGN_IN
+from ..module_utils.core.source_request import place_of, record_of, recorded, request_name
 from ..module_utils.kube.client import Kubernetes
-from ..module_utils.kube.group import RAYCLUSTERS, secret_values
-from ..module_utils.planning.manifests.objects import secret
-from ..module_utils.planning.names import label_selector, object_names
-from ..module_utils.planning.settings import SIGN_IN
-from ..module_utils.planning.source_access import place_of, record_of, recorded, request_name
+from ..module_utils.kube.deployment import RAYCLUSTERS, secret_values
 
 _MODULE = "multinode.inference.oci_preauthenticated_request"
 _KIND = "source_secret"

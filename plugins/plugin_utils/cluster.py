@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..module_utils.core.fault import Fault, Refused
 from ..module_utils.kube.client import Kubernetes, connect
 from ..module_utils.oci.client import Connection, sign_in_by
 from ..module_utils.oci.cluster_access import Address, ClusterTokens, find_address
-from ..module_utils.planning.fault import Fault, Refused
 
 # client-go's; its users take either version, this one is final.
 API_VERSION = "client.authentication.k8s.io/v1"

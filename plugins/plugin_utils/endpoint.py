@@ -8,7 +8,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 
-from ..module_utils.planning.fault import Fault
+from ..module_utils.core.fault import Fault
 
 
 def missing_records(names: Iterable[str], address: str) -> list[Fault]:

@@ -20,9 +20,9 @@ def main(arguments: list[str]) -> int:
     """Print the credential, or what is wrong with the sign-in."""
     # Not installed, and run without Ansible: the rooms are found beside this file, not in its folder.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from module_utils.core.fault import Refused
     from module_utils.oci.client import sign_in_by
     from module_utils.oci.cluster_access import LIFE_SECONDS, ClusterTokens
-    from module_utils.planning.fault import Refused
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cluster_id")

@@ -14,7 +14,7 @@ from typing import Any
 from ansible.parsing.dataloader import DataLoader
 from ansible.utils.vars import load_extra_vars
 
-from ..module_utils.planning.recipe import Inputs, read_inputs
+from ..module_utils.core.recipe.inputs import Inputs, read_inputs
 
 
 def given_variables(loader: DataLoader) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Watches the nodes of a deployment's pool while the deployment is waited for, and carries out what is decided of them.
 
-`planning/node_repair.py` decides; here are the reads and the writes, each through a module.
+`core/health/node_repair.py` decides; here are the reads and the writes, each through a module.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..module_utils.clock import moment
+from ..module_utils.core.fault import Refused
+from ..module_utils.core.health.deployment_health import Observation
+from ..module_utils.core.health.node_health import Finding, Wanted, small_disks, unmatched
+from ..module_utils.core.health.node_repair import EMPTY_SECONDS, Decision, Limits, Repair
+from ..module_utils.core.plan.node_pool import moved
+from ..module_utils.core.recipe.settings import JOIN_MINUTES, JOIN_MINUTES_BARE_METAL, SIGN_IN
 from ..module_utils.kube.client import Kubernetes
 from ..module_utils.oci.errors import fault_of
-from ..module_utils.planning.fault import Refused
-from ..module_utils.planning.node_health import Finding, Wanted, small_disks, unmatched
-from ..module_utils.planning.node_repair import EMPTY_SECONDS, Decision, Limits, Repair
-from ..module_utils.planning.observation import Observation
-from ..module_utils.planning.pool import moved
-from ..module_utils.planning.settings import JOIN_MINUTES, JOIN_MINUTES_BARE_METAL, SIGN_IN
 from .progress import Lines
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from ..module_utils.clock import moment
-from ..module_utils.planning.observation import Judgement, readable_seconds
+from ..module_utils.core.health.deployment_health import Judgement, readable_seconds
 
 # A line is printed when something changed, but not more often than this, and at the latest after that.
 LEAST_SECONDS_BETWEEN_LINES = 5.0

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..module_utils.core.fault import Fault, Refused
+from ..module_utils.core.health.deployment_health import readable_seconds
 from ..module_utils.kube.client import Kubernetes
-from ..module_utils.kube.footprint import load_balancers_of, volumes_of
+from ..module_utils.kube.cloud_resources import load_balancers_of, volumes_of
 from ..module_utils.kube.removal import (
     costs_money,
     left_folders,
@@ -18,8 +20,6 @@ from ..module_utils.kube.removal import (
     pods_of,
     shared_operator,
 )
-from ..module_utils.planning.fault import Fault, Refused
-from ..module_utils.planning.observation import readable_seconds
 from .bucket_access import BucketAccess
 
 # A load balancer takes a minute, a pod as long as its grace period.

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.conftest import RunningRig
-from tests.rig.control_plane.components import AUDIT_LOG
+from rig.control_plane.components import AUDIT_LOG
+from rig.fixtures import RunningRig
 
 NAMESPACE = "default"
 RBAC = "rbac.authorization.k8s.io"

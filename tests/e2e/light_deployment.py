@@ -8,9 +8,9 @@ from typing import Any
 
 import oci
 
-from tests.e2e.conftest import RunningRig, Tenancy
+from rig import samples
+from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
-from tests.rig import samples
 
 
 class Deployment:

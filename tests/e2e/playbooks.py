@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.rig.configuration import REPOSITORY
+from rig.configuration import REPOSITORY
 
 LONGEST_SECONDS = 600
 

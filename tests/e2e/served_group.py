@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.conftest import RunningRig
+from rig.fixtures import RunningRig
 from tests.waiting import wait
 
 Object = dict[str, Any]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import RunningRig, Tenancy
+from rig import samples
+from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
-from tests.rig import samples
 
 PREPARED_BY_TESTS = ("PutObject", "CreatePreauthenticatedRequest")
 # It asks whether hosts are free, and reserves none.

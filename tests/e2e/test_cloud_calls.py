@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.cluster_user import administrator, received
-from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.gate import Gate
 from tests.e2e.light_deployment import Deployment
 from tests.waiting import wait

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import RunningRig, Tenancy
+from rig import samples
+from rig.configuration import REPOSITORY
+from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
-from tests.rig import samples
-from tests.rig.configuration import REPOSITORY
 from tests.waiting import wait
 
 NAME = "e2e_way"

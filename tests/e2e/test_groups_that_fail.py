@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import RunningRig, Tenancy
+from rig import samples
+from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
 from tests.e2e.served_group import ServedGroup, cause, is_ready, restarts
-from tests.rig import samples
 from tests.waiting import wait
 
 Deploy = Callable[..., tuple[Run, ServedGroup]]
@@ -54,7 +54,7 @@ def test_an_image_without_ray_is_told_before_a_byte_is_staged(deploy: Deploy) ->
 @pytest.mark.soak
 def test_after_the_last_try_it_stays_up_without_ray_and_says_why(deploy: Deploy, rig: RunningRig) -> None:
     rig.steer("POST", "/engines/gives-up/die", {})
-    run, group = deploy("gives-up", {"rebuild_limit": 1})
+    run, group = deploy("gives-up", {"restart_limit": 1})
     assert run.code != 0
     said = run.faults[0]["found"]
     assert "given up after 2 failures; the first: the engine died" in said and "The nodes still cost money" in said
@@ -65,7 +65,7 @@ def test_after_the_last_try_it_stays_up_without_ray_and_says_why(deploy: Deploy,
     assert not group.processes(head, name="raylet") and not group.processes(worker, name="raylet")
     assert "died unexpectedly" in group.log(head)
     rig.steer("POST", "/engines/gives-up/heal", {})
-    run, group = deploy("gives-up", {"rebuild_limit": 1})
+    run, group = deploy("gives-up", {"restart_limit": 1})
     assert run.code == 0 and run.result is not None and run.result["changed"], run.output
     assert f"{head['metadata']['name']} gave up: made again" in run.output
     assert group.head()["metadata"]["uid"] != head["metadata"]["uid"]

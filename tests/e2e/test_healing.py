@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import RunningRig
+from rig import samples
+from rig.fixtures import RunningRig
 from tests.e2e.playbooks import Playbooks
 from tests.e2e.served_group import ServedGroup, cause, is_ready, restarts
-from tests.rig import samples
 from tests.waiting import wait
 
 NAME = "healing"
@@ -62,7 +62,7 @@ def deployment(rig: RunningRig, tmp_path_factory: pytest.TempPathFactory) -> Ite
     samples.put_model(tenancy, rig.configuration)
     recipe = samples.recipe(samples.make_par(tenancy, rig.configuration), deployment_name=NAME)
     recipe["recipe_container_env"] = [{"key": "MULTINODE_HANG_SECONDS", "value": str(HANG_SECONDS)}]
-    settings = {**tenancy["settings"], "endpoint_exposure": "none", "rebuild_limit": 50}
+    settings = {**tenancy["settings"], "endpoint_exposure": "none", "restart_limit": 50}
     playbooks = Playbooks(tmp_path_factory.mktemp("healing"), rig.environment(), settings)
     found = Deployment(playbooks, recipe, ServedGroup(rig, NAME, tenancy["compartment_id"]))
     found.group.suffer("lie")
@@ -102,7 +102,7 @@ def told(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> 
     return tell
 
 
-def rebuilt(group: ServedGroup, began: float, told: Told, epoch: float) -> None:
+def restarted(group: ServedGroup, began: float, told: Told, epoch: float) -> None:
     """See that the group serves again and that nobody read a byte of the model."""
     told("served again after", group.until_served(began))
     assert group.fetched(epoch) == []
@@ -136,7 +136,7 @@ def test_each_node_holds_its_stage_and_every_byte_as_at_the_source(deployment: D
         print(f"{pod['metadata']['name']} holds {size} of the model's {whole} bytes")
 
 
-def test_a_killed_rank_rebuilds_the_group(group: ServedGroup, told: Told) -> None:
+def test_a_killed_rank_restarts_the_group(group: ServedGroup, told: Told) -> None:
     head, worker = group.head(), group.worker()
     before = restarts(head), restarts(worker)
     epoch, began = time.time(), time.monotonic()
@@ -145,7 +145,7 @@ def test_a_killed_rank_rebuilds_the_group(group: ServedGroup, told: Told) -> Non
     told("endpoint closed after", time.monotonic() - began)
     wait("the worker starts again", lambda: restarts(group.worker()) > before[1], 60, group.describe)
     told("worker started again after", time.monotonic() - began)
-    rebuilt(group, began, told, epoch)
+    restarted(group, began, told, epoch)
     assert (restarts(group.head()), restarts(group.worker())) == (before[0] + 1, before[1] + 1)
     ended = cause(group.head())
     assert (ended["phase"], ended["state"]) == ("engine", "ended")
@@ -185,35 +185,35 @@ def test_an_engine_that_lies_later_is_found_out(group: ServedGroup, told: Told) 
     said = group.status(group.head())["phases"]["token"]["cause"]
     assert "answered with 500" in said
     group.suffer("heal")
-    # It tells the truth again in time: nothing is rebuilt for it.
+    # It tells the truth again in time: nothing is restarted for it.
     group.until_served(began)
     assert restarts(group.head()) == before
 
 
 @pytest.mark.soak
-def test_an_engine_that_goes_on_lying_is_rebuilt(group: ServedGroup, told: Told) -> None:
+def test_an_engine_that_goes_on_lying_is_restarted(group: ServedGroup, told: Told) -> None:
     before = restarts(group.head())
     epoch, began = time.time(), time.monotonic()
     group.suffer("lie")
     wait("the head starts again", lambda: restarts(group.head()) > before, 90, group.describe)
-    told("rebuilt after", time.monotonic() - began)
+    told("restarted after", time.monotonic() - began)
     assert "answered with 500" in cause(group.head())["cause"]
     group.suffer("heal")
-    rebuilt(group, began, told, epoch)
+    restarted(group, began, told, epoch)
 
 
 @pytest.mark.soak
-def test_a_hung_engine_is_rebuilt(group: ServedGroup, told: Told) -> None:
+def test_a_hung_engine_is_restarted(group: ServedGroup, told: Told) -> None:
     before = restarts(group.head())
     group.suffer("hang")
     epoch, began = time.time(), time.monotonic()
     asking = threading.Thread(target=group.complete, args=(120,), daemon=True)
     asking.start()
     wait("the head starts again", lambda: restarts(group.head()) > before, 120, group.describe)
-    told("rebuilt after", time.monotonic() - began)
+    told("restarted after", time.monotonic() - began)
     assert cause(group.head())["cause"].startswith("the engine hangs: for")
     group.suffer("heal")
-    rebuilt(group, began, told, epoch)
+    restarted(group, began, told, epoch)
 
 
 @pytest.mark.soak
@@ -243,17 +243,17 @@ def test_an_engine_that_ends_with_exit_code_0_has_failed(group: ServedGroup, tol
     epoch, began = time.time(), time.monotonic()
     group.kill(group.head(), "vllm serve", number=signal.SIGTERM)
     wait("the head starts again", lambda: "exit code 0" in cause(group.head()).get("cause", ""), 60, group.describe)
-    rebuilt(group, began, told, epoch)
+    restarted(group, began, told, epoch)
 
 
 @pytest.mark.soak
-def test_a_lost_raylet_ends_its_pod_and_the_group_is_rebuilt(group: ServedGroup, told: Told) -> None:
+def test_a_lost_raylet_ends_its_pod_and_the_group_is_restarted(group: ServedGroup, told: Told) -> None:
     epoch, began = time.time(), time.monotonic()
     group.kill(group.worker(), name="raylet")
     wait(
         "the worker starts again", lambda: "raylet ended" in cause(group.worker()).get("cause", ""), 60, group.describe
     )
-    rebuilt(group, began, told, epoch)
+    restarted(group, began, told, epoch)
 
 
 @pytest.mark.soak

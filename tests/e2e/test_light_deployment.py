@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from rig import samples
+from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.cluster_user import ClusterUser, administrator
-from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks
-from tests.rig import samples
 from tests.waiting import wait
 
 NAME = "lightway"
@@ -108,7 +108,7 @@ def test_is_deployed_changed_by_no_second_run_and_removed(
 
 @pytest.mark.soak
 def test_an_engine_that_dies_once_serves_again(tmp_path: Path, rig: RunningRig, tenancy: Tenancy) -> None:
-    """The control address reaches the engine, and the group rebuilds on the light image as on the other."""
+    """The control address reaches the engine, and the group restarts on the light image as on the other."""
     samples.put_model(tenancy.json, rig.configuration)
     recipe = samples.light_recipe(samples.make_par(tenancy.json, rig.configuration), deployment_name="lightdeath")
     playbooks = Playbooks(tmp_path, rig.environment(), tenancy.settings)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import RunningRig, Tenancy
+from rig import samples
+from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks
-from tests.rig import samples
 from tests.waiting import wait
 
 WORKER = "ray.io/node-type=worker"

@@ -13,11 +13,11 @@ from typing import Any
 import oci
 import pytest
 
-from tests.e2e.conftest import RunningRig, Tenancy
+from rig import samples
+from rig.fixtures import RunningRig, Tenancy
+from rig.hugging_face import Hub, Repository
+from rig.model import write_tiny_llama
 from tests.e2e.playbooks import Playbooks, Run
-from tests.rig import samples
-from tests.rig.hugging_face import Hub, Repository
-from tests.rig.model import write_tiny_llama
 
 TOKEN = "hf_canary_of_the_tests"
 REPOSITORY = "rig-models/tiny-llama"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import RunningRig, Tenancy
+from rig import samples
+from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
-from tests.rig import samples
 
 # A minute is the least that the settings take.
 QUICK = {"node_join_minutes": 1, "node_gpu_minutes": 1}

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import RunningRig, Tenancy
+from rig import samples
+from rig.fixtures import RunningRig, Tenancy
+from rig.tests.e2e.ray_clusters import operator
 from tests.e2e.playbooks import Playbooks
-from tests.e2e.rig.ray_clusters import operator
-from tests.rig import samples
 
 __all__ = ["operator"]  # fixtures
 DEFINITION = ("crd", "rayclusters.ray.io")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import RunningRig, Tenancy
+from rig.fixtures import RunningRig, Tenancy
+from rig.tests.e2e.ray_clusters import NAMESPACE, OPERATOR, helm, no_operator
 from tests.e2e.light_deployment import Deployment
-from tests.e2e.rig.ray_clusters import NAMESPACE, OPERATOR, helm, no_operator
 
 __all__ = ["no_operator"]  # fixtures
 pytestmark = pytest.mark.soak

@@ -17,8 +17,8 @@ import ansible_runner
 import pytest
 import yaml
 
-from tests.e2e.conftest import RunningRig, Tenancy
-from tests.rig import samples
+from rig import samples
+from rig.fixtures import RunningRig, Tenancy
 from tests.tools import build, importer
 from tests.tools.environments import environment, program
 from tests.tools.setup import REPOSITORY

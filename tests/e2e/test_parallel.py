@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tensor parallel inside a node, pipeline parallel over the nodes: each node is one stage, and rebuilds keep the order."""
+"""Tensor parallel inside a node, pipeline parallel over the nodes: each node is one stage, and restarts keep the order."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import RunningRig, Tenancy
+from rig import samples
+from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks
 from tests.e2e.served_group import ServedGroup, address, restarts
-from tests.rig import samples
 from tests.waiting import wait
 
 # GPUs of a node: its shape, and what the recipe may ask for on it.
@@ -56,7 +56,7 @@ def deploy(rig: RunningRig, tenancy: Tenancy, tmp_path: Path) -> Iterator[Deploy
         # Ray tells of lines alike that several ranks say only the first.
         recipe["recipe_container_env"] = [{"key": "RAY_DEDUP_LOGS", "value": "0"}]
         made.append(name)
-        run = playbooks.run("deploy", recipe, {"rebuild_limit": 50})
+        run = playbooks.run("deploy", recipe, {"restart_limit": 50})
         assert run.code == 0 and run.result is not None, run.output
         return ServedGroup(rig, name, tenancy.compartment_id), run.result["plan"]
 

@@ -16,10 +16,10 @@ from typing import Any
 import oci
 import pytest
 
+from rig import samples
+from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.cluster_user import holder
-from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
-from tests.rig import samples
 from tests.waiting import wait
 
 MakeAccount = Callable[..., "Account"]

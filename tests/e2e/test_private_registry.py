@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import RunningRig, Tenancy
+from rig import samples
+from rig.fixtures import RunningRig, Tenancy
+from rig.tests.e2e.ray_clusters import NAMESPACE, no_operator
 from tests.e2e.playbooks import Playbooks
-from tests.e2e.rig.ray_clusters import NAMESPACE, no_operator
-from tests.rig import samples
 
 __all__ = ["no_operator"]  # fixtures
 REGISTRY = "mirror.rig.example/group"

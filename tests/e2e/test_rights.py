@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from rig import samples
+from rig.fixtures import RunningRig, Tenancy
+from rig.tests.e2e.ray_clusters import NAMESPACE, no_operator, operator
 from tests.e2e.cluster_user import ClusterUser, holder
-from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
-from tests.e2e.rig.ray_clusters import NAMESPACE, no_operator, operator
-from tests.rig import samples
 from tests.tools.collection_finder import install
 
 __all__ = ["no_operator", "operator"]  # fixtures
@@ -30,7 +30,7 @@ install()
 
 def rules(operator_namespace: str = "") -> dict[str, list[dict[str, Any]]]:
     """The rights that a deployment asks for, as rules of RBAC; with `operator_namespace` those to install the operator there."""
-    from ansible_collections.multinode.inference.plugins.module_utils.planning.rights import rights
+    from ansible_collections.multinode.inference.plugins.module_utils.core.catalog.kubernetes_rights import rights
 
     found: dict[str, list[dict[str, Any]]] = {}
     for right in rights(NAME, operator_namespace):

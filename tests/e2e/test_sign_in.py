@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import yaml
 
+from rig import samples
+from rig.configuration import REPOSITORY
+from rig.fixtures import RunningRig, Tenancy
+from rig.principals import Instance, Pod
 from tests.e2e.cluster_user import administrator
-from tests.e2e.conftest import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks, Run
-from tests.rig import samples
-from tests.rig.configuration import REPOSITORY
-from tests.rig.principals import Instance, Pod
 from tests.tools.collection_finder import install
 
 NAME = "signin"

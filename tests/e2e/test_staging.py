@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.e2e.conftest import RunningRig, Tenancy
-from tests.rig import samples
-from tests.rig.configuration import REPOSITORY
+from rig import samples
+from rig.configuration import REPOSITORY
+from rig.fixtures import RunningRig, Tenancy
 
 PROGRAM = REPOSITORY / "roles" / "raycluster" / "files" / "stage.py"
 PREFIX = "org/staged/"
@@ -63,7 +63,7 @@ class Staging:
             "image": {},
             "engine": {"args": [], "optional": [], "port": 8000},
             "ports": {},
-            "rebuild": {"limit": 0, "window_minutes": 1},
+            "restart": {"limit": 0, "window_minutes": 1},
             "staging": {
                 "source": "par",
                 "url_file": str(self.folder / "par"),

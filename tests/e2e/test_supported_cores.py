@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import RunningRig, Tenancy
+from rig import samples
+from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.playbooks import Playbooks
-from tests.rig import samples
 from tests.tools.environments import environment, find_python
 from tests.tools.setup import REPOSITORY
 

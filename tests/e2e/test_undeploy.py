@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.conftest import RunningRig, Tenancy
+from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.light_deployment import Deployment
 from tests.waiting import wait
 

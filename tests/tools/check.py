@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.rig.configuration import rig_directory
+from rig.configuration import rig_directory
 from tests.tools.setup import REPOSITORY
 
 PYTEST = (sys.executable, "-m", "pytest", "--color=no")
@@ -27,21 +27,31 @@ SHARED_OUT = ("-n", "3", "--dist", "worksteal")
 PARTS: dict[str, tuple[str, ...]] = {
     "style": (sys.executable, "-m", "tests.tools.lint", "--quick"),
     "lint": (sys.executable, "-m", "tests.tools.lint"),
-    "rig-up": (sys.executable, "-m", "tests.rig", "up"),
-    "rig-down": (sys.executable, "-m", "tests.rig", "down"),
-    "unit": (*PYTEST, *SHARED_OUT, "-q", "tests/unit"),
-    "unit-quick": (*PYTEST, *TWO_PROCESSES, "--dist", "worksteal", "-q", "-m", "not processes", "tests/unit"),
+    "rig-up": (sys.executable, "-m", "rig", "up"),
+    "rig-down": (sys.executable, "-m", "rig", "down"),
+    "unit": (*PYTEST, *SHARED_OUT, "-q", "tests/unit", "rig/tests/unit"),
+    "unit-quick": (
+        *PYTEST,
+        *TWO_PROCESSES,
+        "--dist",
+        "worksteal",
+        "-q",
+        "-m",
+        "not processes",
+        "tests/unit",
+        "rig/tests/unit",
+    ),
     "molecule": (sys.executable, "-m", "tests.tools.molecule"),
-    # tests/e2e/conftest.py says which tests stay together, and in which order
+    # rig/fixtures.py says which tests stay together, and in which order
     "e2e": (
         *(*PYTEST, *TWO_PROCESSES, "--no-loadscope-reorder", "-v", "--durations=20"),
-        *("-m", "not soak and not packaging", "tests/e2e"),
+        *("-m", "not soak and not packaging", "tests/e2e", "rig/tests/e2e"),
     ),
     "packaging": (*PYTEST, "-v", "--durations=10", "-m", "packaging and not soak", "tests/e2e/test_packaging.py"),
     "properties": ("env", "HYPOTHESIS_PROFILE=soak", *PYTEST, *TWO_PROCESSES, "-q", "-m", "hypothesis", "tests/unit"),
     "long": (
         *(*PYTEST, *TWO_PROCESSES, "--no-loadscope-reorder", "-v", "--durations=10"),
-        *("-m", "soak", "tests/e2e", "tests/unit"),
+        *("-m", "soak", "tests/e2e", "tests/unit", "rig/tests"),
     ),
 }
 

@@ -10,15 +10,15 @@ import sys
 import time
 from pathlib import Path
 
-from tests.rig import access, samples
-from tests.rig.configuration import REPOSITORY, Rig, rig_directory
+from rig import access, samples
+from rig.configuration import REPOSITORY, Rig, rig_directory
 
 _parts: list[tuple[str, float]] = []
 
 
 def main() -> int:
     directory = rig_directory()
-    _timed("rig", [sys.executable, "-m", "tests.rig", "up"], dict(os.environ))
+    _timed("rig", [sys.executable, "-m", "rig", "up"], dict(os.environ))
     rig = Rig.load(directory)
     recipe = directory / "rig_two_nodes.json"
     started = time.monotonic()

@@ -19,7 +19,7 @@ from tests.tools import build
 from tests.tools.environments import program
 from tests.tools.setup import REPOSITORY
 
-PLANNING = "ansible_collections.multinode.inference.plugins.module_utils.planning"
+CORE = "ansible_collections.multinode.inference.plugins.module_utils.core"
 
 
 class Checks:
@@ -58,7 +58,7 @@ def style(checks: Checks) -> None:
     """What takes seconds: ruff and mypy."""
     checks.run("ruff check", [program("ruff"), "check", "."])
     checks.run("ruff format", [program("ruff"), "format", "--check", "."])
-    checks.run("mypy, planning, strict", [program("mypy"), "-p", PLANNING])
+    checks.run("mypy, core, strict", [program("mypy"), "-p", CORE])
 
 
 def documents(checks: Checks) -> None:

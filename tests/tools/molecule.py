@@ -11,8 +11,8 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from tests.rig import samples
-from tests.rig.configuration import REPOSITORY, Rig, rig_directory
+from rig import samples
+from rig.configuration import REPOSITORY, Rig, rig_directory
 from tests.tools.environments import program
 
 

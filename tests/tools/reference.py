@@ -16,9 +16,15 @@ from tests.tools.collection_finder import install
 
 install()
 
-from ansible_collections.multinode.inference.plugins.module_utils.planning.parameters import RECIPE, Parameter  # noqa: E402
-from ansible_collections.multinode.inference.plugins.module_utils.planning.schema import awx_survey, recipe_schema  # noqa: E402
-from ansible_collections.multinode.inference.plugins.module_utils.planning.settings import (  # noqa: E402
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.parameters import (  # noqa: E402
+    RECIPE,
+    Parameter,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.schema import (  # noqa: E402
+    awx_survey,
+    recipe_schema,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.settings import (  # noqa: E402
     CLOUD,
     ENDPOINT,
     ENGINE,
@@ -28,7 +34,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.planning.setti
     OUTPUT,
     SOURCES,
 )
-from ansible_collections.multinode.inference.plugins.module_utils.planning.values import expected_of  # noqa: E402
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.values import expected_of  # noqa: E402
 
 DOCS = Path(__file__).parents[2] / "docs"
 

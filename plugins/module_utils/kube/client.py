@@ -13,9 +13,9 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from ..planning.fault import Fault, Refused
-from ..planning.names import COLLECTION
-from ..planning.release import VERSION
+from ..core.fault import Fault, Refused
+from ..core.names import COLLECTION
+from ..core.version import VERSION
 
 try:
     import urllib3

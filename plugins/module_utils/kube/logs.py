@@ -7,10 +7,10 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import quote
 
-from ..planning.fault import Fault, Refused
-from ..planning.names import label_selector
+from ..core.fault import Fault, Refused
+from ..core.names import label_selector
 from .client import Kubernetes
-from .group import RAYCLUSTERS
+from .deployment import RAYCLUSTERS
 from .operator import DEPLOYMENTS
 from .operator import SELECTOR as OPERATOR_SELECTOR
 

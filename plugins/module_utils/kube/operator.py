@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from typing import Any
 
-from ..planning.fault import Fault, Refused
+from ..core.fault import Fault, Refused
 from .client import Kubernetes
 
 # Token authentication (spec.authOptions) came with KubeRay 1.5.1 (release notes).

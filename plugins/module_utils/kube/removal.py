@@ -7,11 +7,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from ..planning.fault import Refused
-from ..planning.names import INSTANCE_LABEL, NODE_LABEL, common_labels, label_selector
-from ..planning.source_access import recorded
+from ..core.fault import Refused
+from ..core.names import INSTANCE_LABEL, NODE_LABEL, common_labels, label_selector
+from ..core.source_request import recorded
 from .client import Kubernetes, unless_forbidden
-from .group import RAYCLUSTERS
+from .deployment import RAYCLUSTERS
 from .operator import DEPLOYMENTS
 from .operator import SELECTOR as OPERATOR_SELECTOR
 

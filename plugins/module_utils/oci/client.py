@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..planning.fault import Fault, Refused
+from ..core.fault import Fault, Refused
 from .errors import explained, is_service_error
 from .retry import Retry
 

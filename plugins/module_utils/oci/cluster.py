@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from ..planning.fault import Fault, Refused
+from ..core.fault import Fault, Refused
+from .capacity import read_room
 from .client import Connection, all_pages
 from .models import as_data
 from .node_pool import GONE_STATES, bears_tags
 from .node_pools import NodePools
-from .room import read_room
 
 POOL_FIELDS = (
     "id",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from ..planning.fault import Fault, Refused
+from ..core.fault import Fault, Refused
 from .client import Connection, SignIn
 from .cluster import read_cluster
 

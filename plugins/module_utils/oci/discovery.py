@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..planning.fault import Fault
-from ..planning.room import short_domain
+from ..core.fault import Fault
+from ..core.plan.placement import short_domain
 from .node_pool import own_pool
 
 # <platform image>-OKE-<Kubernetes version>-<build>; the platform image's name holds its date.

@@ -8,7 +8,7 @@ import difflib
 import re
 from typing import Any
 
-from ..planning.fault import Fault, Refused
+from ..core.fault import Fault, Refused
 
 try:
     import oci

@@ -11,7 +11,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
 
 from ..clock import moment
-from ..planning.fault import Refused
+from ..core.fault import Refused
 from .client import AUTHENTICATION_TYPES, ENVIRONMENT, Connection, checked_endpoint, sign_in_by
 
 try:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from ..planning.fault import Fault, Refused
-from ..planning.names import CLUSTER_TAG, DEPLOYMENT_TAG
+from ..core.fault import Fault, Refused
+from ..core.names import CLUSTER_TAG, DEPLOYMENT_TAG
 from .client import Connection, all_pages
 from .errors import CloudFault, is_ambiguous, is_service_error
 from .models import as_data, as_model

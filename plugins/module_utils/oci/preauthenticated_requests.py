@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from ..planning.source_access import renewal
+from ..core.source_request import renewal
 from .client import Connection, all_pages
 from .errors import is_service_error
 from .models import as_data

@@ -7,9 +7,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from ..core.fault import Fault, Refused
 from ..oci.client import Connection
 from ..oci.errors import is_service_error
-from ..planning.fault import Fault, Refused
 from .par import LISTED_FIELDS, refuse_archived
 from .source import MOST_FILES, ModelFile, as_prefix
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ..planning.fault import Fault, Refused
+from ..core.fault import Fault, Refused
 from .selection import Selection, index_name, is_weight, leave_out_unindexed, select
 from .source import Source
 

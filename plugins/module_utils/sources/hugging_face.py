@@ -13,7 +13,7 @@ import re
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from ..planning.fault import Fault, Refused
+from ..core.fault import Fault, Refused
 from .http import Answer, TooLarge, Unreachable, get
 from .source import ModelFile
 

@@ -14,23 +14,23 @@ import threading
 import time
 from typing import Any
 
-import dashboard
-import group as group_file
-import inspection
-import options
-import pulse as pulse_file
+import engine_heartbeat
+import engine_options
+import group_file
+import pod_inspection
+import pod_status
+import ray_dashboard
 import ready
-import status as status_port
-from cluster import Cluster
-from engine import Engine
-from formation import Formation
-from group import STATE_FOLDER, Group, write_whole
-from progress import Board, Failure, foreseen, leave_message, log
-from pulse import Pulse
+from engine_heartbeat import Pulse
+from engine_process import Engine
+from group_file import STATE_FOLDER, Group, write_whole
+from group_formation import Formation
+from group_reach import open_door
+from group_restarts import Restarts, doubt_caches
+from pod_progress import Board, Failure, foreseen, leave_message, log
+from ray_driver import Cluster
 from ray_node import RayNode
-from reach import open_door
-from rebuild import Rebuilds, doubt_caches
-from stage import Stager
+from stage_model import Stager
 
 ENGINE_FILE = STATE_FOLDER / "engine.json"
 TOKEN_FILE = STATE_FOLDER / "token.json"
@@ -48,10 +48,10 @@ class Head:
 
     def __init__(self, group: Group) -> None:
         self._group = group
-        self._run = status_port.new_run()
+        self._run = pod_status.new_run()
         self._state = "forming"
         self._board = Board()
-        self._rebuilds = Rebuilds(group)
+        self._restarts = Restarts(group)
         self._stop = threading.Event()
         self._staged = threading.Event()
         self._staging_failure: Failure | None = None
@@ -76,12 +76,12 @@ class Head:
         try:
             for path in (ENGINE_FILE, TOKEN_FILE):
                 path.unlink(missing_ok=True)
-            self._rebuilds.begin()
-            self._door = open_door(status_port.own_address())
-            status_port.serve(self._group.ports["status"], self._status)
-            if self._rebuilds.spent:
+            self._restarts.begin()
+            self._door = open_door(pod_status.own_address())
+            pod_status.serve(self._group.ports["status"], self._status)
+            if self._restarts.spent:
                 self._give_up()
-            self._machine = inspection.inspect(self._group.tensor, self._group.image)
+            self._machine = pod_inspection.inspect(self._group.tensor, self._group.image)
             self._form()
             self._serve()
         except Stopped:
@@ -89,7 +89,7 @@ class Head:
         except Exception as error:
             return self._fail(foreseen(error, "ray" if self._state == "forming" else "engine"))
         finally:
-            self._rebuilds.end()
+            self._restarts.end()
             self._cluster.stop()
             self._engine.kill()
             self._ray.stop()
@@ -98,14 +98,14 @@ class Head:
     def _form(self) -> None:
         """Return when the group is as the plan says: its GPUs alive and stable, and every stage's files on its node."""
         self._board.tell("ray", state="running", total=self._group.tensor * self._group.pipeline, unit="GPUs")
-        doubt_caches(self._rebuilds.unserved)
+        doubt_caches(self._restarts.unserved)
         self._ray.start()
         self._cluster.start()
-        dashboard.attend(self._group.ports["dashboard"])
+        ray_dashboard.attend(self._group.ports["dashboard"])
         threading.Thread(target=self._stage, name="staging", daemon=True).start()
         looking = threading.Thread(target=self._look_up_options, name="options", daemon=True)
         looking.start()
-        unlike = inspection.Unlike()
+        unlike = pod_inspection.Unlike()
         while True:
             self._watch()
             self._formation.look()
@@ -154,7 +154,7 @@ class Head:
         if token["ok"]:
             self._state = "serving"
             self._engine.note_serving()
-            self._rebuilds.served()
+            self._restarts.served()
             self._board.tell("token", state="done", done=1, cause=None, text=token["text"], seconds=token["seconds"])
         else:
             self._board.tell("token", state="running", cause=token["error"])
@@ -173,7 +173,7 @@ class Head:
         now, token = time.monotonic(), self._token()
         if token is None:
             # The probe may have been cut off before it could say what came of it.
-            if (silent := now - max(pulse.gave, self._asked_at)) > pulse_file.HANG_SECONDS:
+            if (silent := now - max(pulse.gave, self._asked_at)) > engine_heartbeat.HANG_SECONDS:
                 self._ask_itself(silent)
             return
         if not token["ok"]:
@@ -181,14 +181,14 @@ class Head:
             self._board.tell("token", state="running", cause=token["error"])
             # One that is late may have many to answer before; one that answers with an error has none of that excuse.
             silent = now - (self._refused_at if token["answered"] else max(pulse.gave, self._refused_at))
-            if silent > pulse_file.HANG_SECONDS:
+            if silent > engine_heartbeat.HANG_SECONDS:
                 raise Failure(
                     "token", f"no completion came back for {silent:.0f} s though /health says 200: {token['error']}"
                 )
             return
         self._refused_at = None
         self._board.tell("token", state="done", cause=None)
-        if now - max(pulse.proven, self._asked_at) > pulse_file.QUIET_SECONDS:
+        if now - max(pulse.proven, self._asked_at) > engine_heartbeat.QUIET_SECONDS:
             self._asked_at = now
             TOKEN_FILE.unlink(missing_ok=True)
 
@@ -210,8 +210,8 @@ class Head:
 
     def _look_up_options(self) -> None:
         try:
-            options.demanded(self._group.engine_arguments)
-            self._options = options.taken(self._group.optional_arguments)
+            engine_options.demanded(self._group.engine_arguments)
+            self._options = engine_options.taken(self._group.optional_arguments)
         except Exception as error:
             self._options_failure = foreseen(error, "engine")
 
@@ -244,19 +244,19 @@ class Head:
         ENGINE_FILE.unlink(missing_ok=True)
         self._board.tell(failure.phase, state=failure.state, cause=failure.cause)
         leave_message(self._board.entries()[failure.phase], failure.evidence)
-        self._rebuilds.note(failure)
-        log(self._rebuilds.words(failure))
+        self._restarts.note(failure)
+        log(self._restarts.words(failure))
         return 1
 
     def _give_up(self) -> None:
         """Stay up, not ready and without Ray, so that the cause can be read; return where the source's URL is a new one."""
-        first = self._rebuilds.first
+        first = self._restarts.first
         assert first is not None
         self._state = "given_up"
-        self._board.tell(first["phase"], state="failed", cause=self._rebuilds.verdict())
+        self._board.tell(first["phase"], state="failed", cause=self._restarts.verdict())
         for line in first["evidence"]:
             log(f"first failure: {line}")
-        if not self._rebuilds.wait_for_change(self._stop):
+        if not self._restarts.wait_for_change(self._stop):
             raise Stopped
         self._state = "forming"
         self._board.tell(first["phase"], state="waiting", cause=None)
@@ -269,7 +269,7 @@ class Head:
             "state": self._state,
             "machine": self._machine,
             "door": self._door,
-            "unserved": self._rebuilds.unserved,
+            "unserved": self._restarts.unserved,
             "joinable": self._state == "forming" and self._ray.joinable,
             "stages": self._formation.stages,
             "phases": self._board.entries(),

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-import group as group_file
-import status as status_port
+import group_file
+import pod_status
 
 ANSWER_SECONDS = 15.0
 
@@ -13,7 +13,7 @@ ANSWER_SECONDS = 15.0
 def main() -> int:
     """Ask the pod's program for its status; the exit code is 0 if it answers."""
     try:
-        state = status_port.ask(status_port.own_address(), group_file.load().ports["status"], ANSWER_SECONDS)
+        state = pod_status.ask(pod_status.own_address(), group_file.load().ports["status"], ANSWER_SECONDS)
     except (OSError, ValueError) as error:
         print(f"the pod's program does not answer: {error}")
         return 1

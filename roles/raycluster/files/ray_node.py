@@ -17,10 +17,10 @@ import threading
 from pathlib import Path
 from typing import IO
 
-import dashboard
-import processes
-from group import STATE_FOLDER
-from progress import Failure, emit, log
+import pod_processes
+import ray_dashboard
+from group_file import STATE_FOLDER
+from pod_progress import Failure, emit, log
 
 # Ray's node IDs have 28 bytes (ray, src/ray/common/constants.h, kUniqueIDSize).
 NODE_ID_DIGITS = 56
@@ -61,7 +61,7 @@ class RayNode:
 
         The GCS alone would not do: `ray start` of a worker ends where it finds no node of the head (Ray 2.58, _private/node.py).
         """
-        self._raylet_seen = self._raylet_seen or bool(processes.named(("raylet",)))
+        self._raylet_seen = self._raylet_seen or bool(pod_processes.named(("raylet",)))
         return self._raylet_seen
 
     def start(self, node_id: str | None = None) -> None:
@@ -80,7 +80,7 @@ class RayNode:
         _drop_old_sessions()
         _adopt_orphans()
         _allow_open_files()
-        environment = {**dashboard.environment(command), **os.environ}
+        environment = {**ray_dashboard.environment(command), **os.environ}
         if node_id:
             environment["RAY_OVERRIDE_NODE_ID_FOR_TESTING"] = node_id
         # A shell, since KubeRay means it for one; a session of its own, since the signals of this container are ours to pass on.
@@ -113,7 +113,7 @@ class RayNode:
                 self._tell_all()
                 return Failure("ray", f"`ray start` ended {_how(code)}; its lines stand in the log")
             self._processes = {
-                pid: name for pid, (name, parent) in processes.named(PROCESSES).items() if parent == os.getpid()
+                pid: name for pid, (name, parent) in pod_processes.named(PROCESSES).items() if parent == os.getpid()
             }
             log(f"Ray runs: {', '.join(f'{name} {pid}' for pid, name in self._processes.items())}")
         for pid, name in self._processes.items():
@@ -124,7 +124,7 @@ class RayNode:
 
     def _pass_on(self, output: IO[bytes]) -> None:
         """Write the lines of `ray start` to the pod's log, and keep those that are true only where it fails."""
-        report = dashboard.Report()
+        report = ray_dashboard.Report()
         for line in output:
             text = line.decode("utf-8", "replace").rstrip()
             if report.takes(text):
@@ -145,7 +145,7 @@ class RayNode:
         for pid in self._processes or ():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        processes.end_session(self._command)
+        pod_processes.end_session(self._command)
 
 
 def _how(code: int) -> str:

@@ -13,9 +13,9 @@ import os
 import time
 from typing import Any
 
-import group as group_file
-import status as status_port
-from group import STATE_FOLDER, Group
+import group_file
+import pod_status
+from group_file import STATE_FOLDER, Group
 
 HEALTH_SECONDS = 5.0
 # Below the probe's own time-out, so that a late answer is told and not only cut off.
@@ -107,7 +107,7 @@ def main() -> int:
     """Say in one line whether the pod is ready; the exit code is 0 if it is."""
     group = group_file.load()
     try:
-        state = status_port.ask(status_port.own_address(), group.ports["status"])
+        state = pod_status.ask(pod_status.own_address(), group.ports["status"])
         print(check_head(group, state) if state["role"] == "head" else check_worker(state))
     except (OSError, ValueError) as error:
         print(f"the pod's program does not answer: {error}")

@@ -13,16 +13,16 @@ import threading
 import time
 from typing import Any
 
-import group as group_file
-import inspection
-import status as status_port
-from group import Group
-from progress import Board, Failure, foreseen, leave_message, log
+import group_file
+import pod_inspection
+import pod_status
+from group_file import Group
+from group_reach import Reach
+from group_restarts import Restarts, doubt_caches
+from pod_progress import Board, Failure, foreseen, leave_message, log
+from pod_status import Watch
 from ray_node import RayNode, worker_node_id
-from reach import Reach
-from rebuild import Rebuilds, doubt_caches
-from stage import Stager
-from status import Watch
+from stage_model import Stager
 
 STEP_SECONDS = 0.5
 # How long a worker that is asked to end waits to see whether the head is, too: then it stays until the head has drained.
@@ -44,13 +44,13 @@ class Worker:
         self._group = group
         self._address = os.environ.get("POD_IP", "")
         self._stage = group_file.worker_stage()
-        self._run = status_port.new_run()
+        self._run = pod_status.new_run()
         self._node_id = worker_node_id(self._stage)
         self._state = "forming"
         self._cause: str | None = None
         self._machine: dict[str, Any] = {}
         self._board = Board()
-        self._rebuilds = Rebuilds(group)
+        self._restarts = Restarts(group)
         self._stager = Stager(group.staging, self._board)
         self._staged: int | None = None
         self._staging: threading.Thread | None = None
@@ -69,11 +69,11 @@ class Worker:
         signal.signal(signal.SIGINT, lambda *_: self._stop.set())
         self._board.start()
         try:
-            self._rebuilds.begin()
-            status_port.serve(self._group.ports["status"], self._status)
-            if self._rebuilds.spent:
+            self._restarts.begin()
+            pod_status.serve(self._group.ports["status"], self._status)
+            if self._restarts.spent:
                 self._give_up()
-            self._machine = inspection.inspect(self._group.tensor, self._group.image)
+            self._machine = pod_inspection.inspect(self._group.tensor, self._group.image)
             self._begin_staging(self._stage)
             self._join()
             while True:
@@ -89,13 +89,13 @@ class Worker:
         except Exception as error:
             return self._fail(foreseen(error, "ray"))
         finally:
-            self._rebuilds.end()
+            self._restarts.end()
             self._ray.stop()
 
     def _join(self) -> None:
         """Start Ray when the head's program is up and has not given up."""
         self._board.tell("ray", state="waiting", total=self._group.tensor, unit="GPUs")
-        unlike = inspection.Unlike()
+        unlike = pod_inspection.Unlike()
         while True:
             head, different = self._watch.status, []
             if head is None:
@@ -103,7 +103,7 @@ class Worker:
             elif head["state"] == "given_up":
                 step = "waiting: the head has given up, its log says why"
             elif head["joinable"] and not self._watch.lost:
-                different = inspection.differences(self._machine, head["machine"])
+                different = pod_inspection.differences(self._machine, head["machine"])
                 if not different:
                     break
                 step = "waiting for a head that is like this pod"
@@ -138,7 +138,7 @@ class Worker:
             raise failure
         if head["state"] == "serving" and not self._served:
             self._served = True
-            self._rebuilds.served()
+            self._restarts.served()
         stage = head.get("stages", {}).get(self._address)
         if stage is None:
             return
@@ -189,17 +189,17 @@ class Worker:
         self._cause = failure.cause
         self._board.tell(failure.phase, state=failure.state, cause=failure.cause)
         leave_message(self._board.entries()[failure.phase], failure.evidence)
-        self._rebuilds.note(failure)
-        log(self._rebuilds.words(failure))
+        self._restarts.note(failure)
+        log(self._restarts.words(failure))
         return 1
 
     def _give_up(self) -> None:
         """Stay up without Ray, so that the cause can be read; return where the source's URL is a new one."""
-        first = self._rebuilds.first
+        first = self._restarts.first
         assert first is not None
-        self._state, self._cause = "given_up", self._rebuilds.verdict()
+        self._state, self._cause = "given_up", self._restarts.verdict()
         self._board.tell(first["phase"], state="failed", cause=self._cause)
-        if not self._rebuilds.wait_for_change(self._stop):
+        if not self._restarts.wait_for_change(self._stop):
             raise Stopped
         self._state, self._cause = "forming", None
         self._board.tell(first["phase"], state="waiting", cause=None)

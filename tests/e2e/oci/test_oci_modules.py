@@ -10,14 +10,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.oci.discovery import Wishes, discover
-from ansible_collections.multinode.inference.plugins.modules import (
-    model_info,
-    oci_cluster_info,
-    oci_node_pool,
-    oci_node_pool_info,
-)
-from tests.e2e.conftest import RunningRig, Tenancy
-from tests.rig import samples
+from ansible_collections.multinode.inference.plugins.modules import model_info, oci_node_pool, oci_node_pool_info
+from ansible_collections.multinode.inference.plugins.modules import oke_cluster_info as oci_cluster_info
+from rig import samples
+from rig.fixtures import RunningRig, Tenancy
 from tests.unit.plugins.modules.module_runner import run_module
 
 Ask = Callable[..., dict[str, Any]]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
-from ansible_collections.multinode.inference.plugins.module_utils.planning.parameters import RECIPE, Parameter
-from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
-from ansible_collections.multinode.inference.plugins.module_utils.planning.settings import SETTINGS
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.parameters import RECIPE, Parameter
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.settings import SETTINGS
 from tests.tools import reference
 
 SAMPLES = sorted(

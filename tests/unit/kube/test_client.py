@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
 from ansible_collections.multinode.inference.plugins.module_utils.kube.client import (
     BUSY_ATTEMPTS,
     Kubernetes,
     connect,
     connect_as_asked,
 )
-from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Fault, Refused
-from tests.rig.control_plane.certificates import write_certificates
+from rig.control_plane.certificates import write_certificates
 from tests.unit.sources.http_server import Reply, serving
 
 MAPPING = {

@@ -6,12 +6,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ansible_collections.multinode.inference.plugins.module_utils.kube.removal import leftovers, namespace_of
-from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Fault, Refused
-from ansible_collections.multinode.inference.plugins.module_utils.planning.names import (
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.names import (
     REQUEST_ANNOTATION,
     common_labels,
 )
+from ansible_collections.multinode.inference.plugins.module_utils.kube.removal import leftovers, namespace_of
 
 RECORD = {"name": "multinode-inference-a-1", "bucket": "models", "namespace": "tenancy"}
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.multinode.inference.plugins.module_utils.kube.group import RAYCLUSTERS
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
+from ansible_collections.multinode.inference.plugins.module_utils.kube.deployment import RAYCLUSTERS
 from ansible_collections.multinode.inference.plugins.module_utils.kube.logs import Pod, find_pod
 from ansible_collections.multinode.inference.plugins.module_utils.kube.operator import DEPLOYMENTS
-from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
 
 
 def pod(name: str, namespace: str, index: str = "0") -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.kube.operator import (
     find_helm,
     find_operator,
     read_version,
 )
-from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
 
 HEAD_CLUSTER_IP = "ENABLE_RAY_HEAD_CLUSTER_IP_SERVICE"
 

@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
 from ansible_collections.multinode.inference.plugins.module_utils.oci import client
 from ansible_collections.multinode.inference.plugins.module_utils.oci.client import (
     SERVICES,
@@ -24,7 +25,6 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.client imp
     region_of_ocid,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.oci.retry import Retry
-from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Fault, Refused
 from tests.unit.oci.fakes import CLUSTER, Response, service_error
 
 USER = "ocid1.user.oc1..aaaauser"

@@ -16,6 +16,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.oci.client import SignIn, sign_in_by
 from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster_access import (
     RENEW_SECONDS,
@@ -24,8 +25,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster_ac
     mint,
     request_host,
 )
-from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
-from tests.rig.oci.signature import verify
+from rig.oci.signature import verify
 from tests.unit.oci.fakes import CLUSTER
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

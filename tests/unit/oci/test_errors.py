@@ -4,8 +4,8 @@ from __future__ import annotations
 import oci
 import pytest
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.oci.errors import explained, is_out_of_capacity
-from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
 from tests.unit.oci.fakes import service_error
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Fault, Refused
-from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
-from ansible_collections.multinode.inference.plugins.module_utils.planning.source_access import recorded
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
+from ansible_collections.multinode.inference.plugins.module_utils.core.source_request import recorded
 from ansible_collections.multinode.inference.plugins.plugin_utils.bucket_access import BucketAccess
-from tests.unit.planning.plans import facts, plan
-from tests.unit.planning.recipes import recipe
+from tests.unit.core.plans import facts, plan
+from tests.unit.core.recipes import recipe
 
 NAME = "rayclustervmtest"
 SECRET = f"/api/v1/namespaces/{NAME}/secrets/{NAME}-source"

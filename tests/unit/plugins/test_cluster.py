@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
 from ansible_collections.multinode.inference.plugins.module_utils.oci.client import sign_in_by
 from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster_access import LIFE_SECONDS, Address
-from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Fault, Refused
 from ansible_collections.multinode.inference.plugins.plugin_utils import cluster as cluster_module
 from ansible_collections.multinode.inference.plugins.plugin_utils.cluster import Cluster
 from tests.unit.oci.fakes import CLUSTER

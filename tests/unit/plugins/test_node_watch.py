@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.deployment_health import Observation
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.oci import node_pools
 from ansible_collections.multinode.inference.plugins.module_utils.oci.errors import fault_of
 from ansible_collections.multinode.inference.plugins.module_utils.oci.waiting import Wait
-from ansible_collections.multinode.inference.plugins.module_utils.planning.fault import Refused
-from ansible_collections.multinode.inference.plugins.module_utils.planning.observation import Observation
-from ansible_collections.multinode.inference.plugins.module_utils.planning.recipe import read_inputs
 from ansible_collections.multinode.inference.plugins.modules import (
     oci_node_pool,
     oci_node_pool_info,
     oci_node_replacement,
 )
 from ansible_collections.multinode.inference.plugins.plugin_utils import node_watch
+from tests.unit.core.plans import facts, plan
+from tests.unit.core.recipes import recipe
 from tests.unit.oci.fakes import CLUSTER, COMPARTMENT, Clock, Connection, ContainerEngine, service_error
-from tests.unit.planning.plans import facts, plan
-from tests.unit.planning.recipes import recipe
 from tests.unit.plugins.modules.module_runner import run_module
 
 MODULES = {

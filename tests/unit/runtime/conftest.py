@@ -72,21 +72,21 @@ def group_document(tmp_path: Path, source: SourceServer) -> dict[str, Any]:
         "image": {},
         "engine": {"args": ["--tensor-parallel-size", "2"], "optional": [], "port": 8000},
         "ports": {"gcs": 6379, "dashboard": 8265, "metrics": 8080, "client": 10001, "status": 8081},
-        "rebuild": {"limit": 3, "window_minutes": 60},
+        "restart": {"limit": 3, "window_minutes": 60},
     }
 
 
 @pytest.fixture
 def quick_staging(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small ranges, so that a small model has many; pauses too short to wait for."""
-    import fetch
-    import parts
-    import reader
+    import stage_fetch
+    import stage_partial
+    import stage_reader
 
-    monkeypatch.setattr(parts, "RANGE_BYTES", 65_536)
-    monkeypatch.setattr(fetch, "pause", lambda attempt, asked: 0.01)
-    monkeypatch.setattr(fetch, "WATCH_SECONDS", 0.05)
-    monkeypatch.setattr(reader, "BLOCK_BYTES", 16_384)
+    monkeypatch.setattr(stage_partial, "RANGE_BYTES", 65_536)
+    monkeypatch.setattr(stage_fetch, "pause", lambda attempt, asked: 0.01)
+    monkeypatch.setattr(stage_fetch, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(stage_reader, "BLOCK_BYTES", 16_384)
 
 
 @pytest.fixture

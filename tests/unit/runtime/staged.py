@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import group
-import stage
-from progress import Board
+import group_file
+import stage_model
+from pod_progress import Board
 
 from tests.unit.runtime.source_server import INDEX, SHARDS, SourceServer
 
@@ -21,7 +21,7 @@ def run(document: Document, number: int | None, tmp_path: Path) -> int:
     """Stage for a pipeline stage; the bytes fetched."""
     path = tmp_path / "group.json"
     path.write_text(json.dumps(document))
-    return stage.Stager(group.load(path).staging, Board()).run(number)
+    return stage_model.Stager(group_file.load(path).staging, Board()).run(number)
 
 
 def held(tmp_path: Path) -> set[str]:

@@ -24,7 +24,7 @@ def shards_of(pod: Any) -> set[str]:
     return {path.name for path in (pod.folder / "model").glob("*.safetensors")}
 
 
-def test_a_group_serves_is_rebuilt_after_any_end_and_reads_no_file_again(
+def test_a_group_serves_is_restarted_after_any_end_and_reads_no_file_again(
     make_group: MakeGroup, source: SourceServer
 ) -> None:
     group = make_group([0, 1])
@@ -137,7 +137,7 @@ def test_a_missing_worker_is_waited_for_and_named(make_group: MakeGroup) -> None
 
 
 def test_tries_are_counted_and_end_with_the_first_cause(make_group: MakeGroup) -> None:
-    group = make_group([0], rebuild={"limit": 1, "window_minutes": 60})
+    group = make_group([0], restart={"limit": 1, "window_minutes": 60})
     group.start()
     for cause in ("ValueError: first", "ValueError: second"):
         group.served()
@@ -338,7 +338,7 @@ def test_a_worker_unlike_the_head_says_so_before_it_joins_and_waits_for_one_that
     worker = group.workers[0]
     give_driver(group.head, "580.95.05")
     give_driver(worker, "570.133.20")
-    worker.change("inspection.py", "UNLIKE_SECONDS", 3.0)
+    worker.change("pod_inspection.py", "UNLIKE_SECONDS", 3.0)
     group.start()
     # All may be on their way to be replaced: no fault yet.
     until(lambda: worker.progress("ray").get("cause"), 20, "seen")
@@ -362,8 +362,8 @@ def test_a_worker_that_joined_though_unlike_is_told_by_the_head_until_another_ta
     worker = group.workers[0]
     give_driver(group.head, "580.95.05")
     give_driver(worker, "570.133.20")
-    worker.replace("inspection.py", "differences", "return []")
-    group.head.change("inspection.py", "UNLIKE_SECONDS", 1.0)
+    worker.replace("pod_inspection.py", "differences", "return []")
+    group.head.change("pod_inspection.py", "UNLIKE_SECONDS", 1.0)
     group.start()
     until(lambda: group.head.progress("ray").get("state") == "failed", 20, "told")
     assert f"the pod at {worker.address} is not like the head's: driver" in group.head.progress("ray")["cause"]

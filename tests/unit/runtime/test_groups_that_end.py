@@ -8,12 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import formation
+import group_formation
 import pytest
 import worker as worker_file
-from formation import Formation
-from group import load
-from progress import Failure
+from group_file import load
+from group_formation import Formation
+from pod_progress import Failure
 
 from tests.unit.runtime.pods import MakeGroup, Pod, until
 
@@ -32,7 +32,7 @@ def ended(pod: Pod, seconds: float = 20) -> tuple[str, str, str]:
 @pytest.mark.processes
 def test_a_ray_that_never_answers_is_ended(make_group: MakeGroup) -> None:
     group = make_group([])
-    group.head.change("formation.py", "SILENCE_SECONDS", 3.0)
+    group.head.change("group_formation.py", "SILENCE_SECONDS", 3.0)
     (group.folder / "mute").touch()
     group.start()
     phase, state, cause = ended(group.head)
@@ -49,10 +49,10 @@ def test_ray_is_given_its_time_from_the_first_look_on(clock: list[float]) -> Non
     group: Any = SimpleNamespace()
     cluster: Any = SimpleNamespace(nodes=refuse)
     found = Formation(group, cluster)
-    clock[0] += 2 * formation.SILENCE_SECONDS
+    clock[0] += 2 * group_formation.SILENCE_SECONDS
     found.look()
     assert "does not say its nodes yet: refused" in str(found.waiting_for)
-    clock[0] += formation.SILENCE_SECONDS + 1
+    clock[0] += group_formation.SILENCE_SECONDS + 1
     with pytest.raises(Failure, match="has not said its nodes for 900 s"):
         found.look()
 
@@ -60,7 +60,7 @@ def test_ray_is_given_its_time_from_the_first_look_on(clock: list[float]) -> Non
 @pytest.mark.processes
 def test_a_start_that_repeats_itself_is_ended(make_group: MakeGroup) -> None:
     group = make_group([])
-    group.head.change("engine.py", "SILENCE_SECONDS", 2.0)
+    group.head.change("engine_process.py", "SILENCE_SECONDS", 2.0)
     group.behave(loading=60, meanwhile="INFO No available shared memory broadcast block found in {} seconds.")
     group.start()
     phase, state, cause = ended(group.head)
@@ -115,7 +115,11 @@ def test_one_that_is_not_probed_serves_and_is_ended_where_it_does_no_more(make_g
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("program", "function", "phase"),
-    [("stage.py", "Stager.run", "staging"), ("options.py", "demanded", "engine"), ("inspection.py", "inspect", "ray")],
+    [
+        ("stage_model.py", "Stager.run", "staging"),
+        ("engine_options.py", "demanded", "engine"),
+        ("pod_inspection.py", "inspect", "ray"),
+    ],
 )
 def test_a_fault_of_the_head_is_told_and_counted(
     make_group: MakeGroup, program: str, function: str, phase: str
@@ -133,14 +137,14 @@ def test_a_fault_of_the_head_is_told_and_counted(
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize(("program", "function"), [("stage.py", "Stager.run"), ("inspection.py", "inspect")])
+@pytest.mark.parametrize(("program", "function"), [("stage_model.py", "Stager.run"), ("pod_inspection.py", "inspect")])
 def test_a_fault_of_a_worker_is_told_and_counted(make_group: MakeGroup, program: str, function: str) -> None:
     group = make_group([0])
     worker = group.workers[0]
     worker.replace(program, function, FAULT)
     worker.start()
     phase, state, cause = ended(worker)
-    assert (phase, state) == ("staging" if program == "stage.py" else "ray", "ended")
+    assert (phase, state) == ("staging" if program == "stage_model.py" else "ray", "ended")
     assert cause.startswith(f"the program failed: KeyError in _instead ({program}:")
 
 
@@ -164,7 +168,7 @@ def test_a_worker_whose_stager_did_not_finish_has_staged_nothing(
 
 @pytest.mark.processes
 def test_kills_from_outside_are_counted_and_an_end_asked_for_is_not(make_group: MakeGroup) -> None:
-    group = make_group([0], rebuild={"limit": 1, "window_minutes": 60})
+    group = make_group([0], restart={"limit": 1, "window_minutes": 60})
     for pod in group.pods:
         for _ in range(3):
             pod.start()
@@ -216,7 +220,7 @@ def test_what_was_compiled_is_kept_until_two_tries_gave_no_token(make_group: Mak
 @pytest.mark.processes
 def test_a_full_disk_keeps_no_cause_from_being_told(make_group: MakeGroup) -> None:
     group = make_group([])
-    group.head.replace("rebuild.py", "Rebuilds._write", "raise OSError(28, 'No space left on device')")
+    group.head.replace("group_restarts.py", "Restarts._write", "raise OSError(28, 'No space left on device')")
     (group.folder / "broken").touch()
     group.start()
     assert group.head.wait(20) == 1

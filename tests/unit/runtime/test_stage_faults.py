@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import fetch
-import group
-import parts
+import group_file
 import pytest
-import stage
-from progress import Board, Failure
+import stage_fetch
+import stage_model
+import stage_partial
+from pod_progress import Board, Failure
 
 from tests.unit.runtime.pods import until
 from tests.unit.runtime.source_server import INDEX, SECRET, SourceServer, md5
@@ -25,7 +25,7 @@ from tests.unit.runtime.staged import Document, check, run
 pytestmark = pytest.mark.usefixtures("quick_staging")
 
 
-@pytest.mark.parametrize(("owner", "method"), [(parts.Part, "wrote"), (stage.Stager, "_check_disk")])
+@pytest.mark.parametrize(("owner", "method"), [(stage_partial.Part, "wrote"), (stage_model.Stager, "_check_disk")])
 def test_a_fault_of_the_programs_ends_it_by_kind_and_place(
     group_document: Document,
     source: SourceServer,
@@ -100,8 +100,8 @@ def test_checking_counts_as_progress(
             self._digest.update(block)
 
     monkeypatch.setattr(hashlib, "md5", SlowDigest)
-    monkeypatch.setattr(parts, "VERIFY_BLOCK_BYTES", 10_000)
-    monkeypatch.setattr(fetch, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(stage_partial, "VERIFY_BLOCK_BYTES", 10_000)
+    monkeypatch.setattr(stage_fetch, "PATIENCE_SECONDS", 2.0)
     run(group_document, 0, tmp_path)
     check(tmp_path, source.files, 0)
     assert '"step":"checking"' in capfd.readouterr().out
@@ -120,16 +120,16 @@ def test_a_file_system_that_hangs_is_told_and_not_waited_for(
         return real(*arguments)
 
     monkeypatch.setattr(os, call, hang)
-    monkeypatch.setattr(parts, "COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr(fetch, "PATIENCE_SECONDS", 1.0)
-    monkeypatch.setattr(fetch, "SILENCE_SECONDS", 3.0)
+    monkeypatch.setattr(stage_partial, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(stage_fetch, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(stage_fetch, "SILENCE_SECONDS", 3.0)
     path = tmp_path / "group.json"
     path.write_text(json.dumps(group_document))
     board, failures = Board(), []
 
     def stage_zero() -> None:
         try:
-            stage.Stager(group.load(path).staging, board).run(0)
+            stage_model.Stager(group_file.load(path).staging, board).run(0)
         except Failure as failure:
             failures.append(failure)
 

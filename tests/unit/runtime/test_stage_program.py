@@ -25,7 +25,7 @@ MEMORY_BYTES = 300 << 20
 
 
 class StageProgram:
-    """`stage.py` for stage 0 of a model of one shard, whose content the test gives."""
+    """`stage_model.py` for stage 0 of a model of one shard, whose content the test gives."""
 
     def __init__(self, document: dict[str, Any], folder: Path, root: Path | None = None) -> None:
         self.document, self.folder = document, folder
@@ -45,7 +45,7 @@ class StageProgram:
         """Start the program."""
         path = self.folder / "group.json"
         path.write_text(json.dumps(self.document))
-        run = f"import parts, stage; parts.COMMIT_SECONDS = {commit_seconds}; raise SystemExit(stage.main())"
+        run = f"import stage_partial, stage_model; stage_partial.COMMIT_SECONDS = {commit_seconds}; raise SystemExit(stage_model.main())"
         return subprocess.Popen(
             [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(PROGRAMS)!r}); {run}", "--group", str(path)],
             env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -129,7 +129,7 @@ def test_memory_stays_small(program: StageProgram, source: SourceServer) -> None
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", measure, sys.executable, str(PROGRAMS / "stage.py"), "--group", str(path)],
+        [sys.executable, "-c", measure, sys.executable, str(PROGRAMS / "stage_model.py"), "--group", str(path)],
         env=program.environment, capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     assert int(done.stdout) < MEMORY_BYTES

@@ -6,14 +6,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import fetch
-import origin
-import parts
 import pytest
-import reader
-from progress import Failure
+import stage_fetch
+import stage_partial
+import stage_reader
+import stage_source
+from pod_progress import Failure
 
-from tests.rig.control_plane.certificates import write_certificates
+from rig.control_plane.certificates import write_certificates
 from tests.unit.runtime.source_server import HUB, SHARDS, Fault, SourceServer
 from tests.unit.runtime.staged import Document, check, from_the_hub, run
 
@@ -64,7 +64,7 @@ def test_a_source_that_ignores_ranges_is_read_all_the_same(
 def test_what_is_skipped_of_a_whole_file_counts_as_progress(
     group_document: Document, source: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "PATIENCE_SECONDS", 1.5)
+    monkeypatch.setattr(stage_fetch, "PATIENCE_SECONDS", 1.5)
     group_document["staging"]["streams"] = 1
     size = len(source.files[SHARD])
 
@@ -103,10 +103,10 @@ def test_a_pause_that_the_source_asks_for_is_made(
     pauses: list[float] = []
 
     def pause(attempt: int, asked: float) -> float:
-        pauses.append(reader.pause(attempt, asked))
+        pauses.append(stage_reader.pause(attempt, asked))
         return 0.01
 
-    monkeypatch.setattr(fetch, "pause", pause)
+    monkeypatch.setattr(stage_fetch, "pause", pause)
     asked = ["7", "3600", "Wed, 21 Oct 2026 07:28:00 GMT"]
     source.fault = lambda number, name, start: (
         Fault(status=429, headers={"Retry-After": asked[number]}) if number < 3 else None
@@ -120,8 +120,8 @@ def test_a_pause_that_the_source_asks_for_is_made(
 def test_a_stream_much_slower_than_the_others_is_opened_anew(
     group_document: Document, source: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "SLOW_SECONDS", 0.3)
-    monkeypatch.setattr(reader, "GATHER_SECONDS", 0.1)
+    monkeypatch.setattr(stage_fetch, "SLOW_SECONDS", 0.3)
+    monkeypatch.setattr(stage_reader, "GATHER_SECONDS", 0.1)
     # The range would take half a minute.
     source.fault = lambda number, name, start: Fault(rate=2000) if number == 0 else None
     began = time.monotonic()
@@ -129,13 +129,13 @@ def test_a_stream_much_slower_than_the_others_is_opened_anew(
     check(tmp_path, source.files, 0)
     assert time.monotonic() - began < 10
     name, start = source.requests[0]
-    assert any(asked == name and start < other < start + parts.RANGE_BYTES for asked, other in source.requests)
+    assert any(asked == name and start < other < start + stage_partial.RANGE_BYTES for asked, other in source.requests)
 
 
 def test_without_a_byte_it_ends_with_what_the_source_said(
     group_document: Document, source: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(stage_fetch, "PATIENCE_SECONDS", 1.0)
     source.fault = lambda number, name, start: Fault(status=503)
     with pytest.raises(Failure, match="no byte from the source for 1 s: .*HTTP 503 Service Unavailable") as caught:
         run(group_document, 0, tmp_path)
@@ -164,7 +164,7 @@ def test_a_redirect_that_leads_nowhere_is_told(
 
 
 def test_a_redirect_from_tls_to_plain_http_is_refused() -> None:
-    hub = origin.HuggingFace("https://hub.example", "org/name", "abc123", "hf_secret")
+    hub = stage_source.HuggingFace("https://hub.example", "org/name", "abc123", "hf_secret")
     with pytest.raises(Failure, match="hub.example sends the request for config.json to an address without TLS"):
         hub.redirected("config.json", "http://elsewhere.example/config.json")
     assert hub.address("config.json").secure
@@ -178,8 +178,8 @@ def test_a_link_that_another_stream_forgot_meanwhile_is_no_refusal(
     group_document: Document, source: SourceServer, tmp_path: Path
 ) -> None:
     from_the_hub(group_document, source)
-    hub = origin.HuggingFace(source.url.partition("/p/")[0], "org/name", "abc123", "")
-    one = reader.Reader(hub)
+    hub = stage_source.HuggingFace(source.url.partition("/p/")[0], "org/name", "abc123", "")
+    one = stage_reader.Reader(hub)
     _answer, blocks = one.read(SHARD, 0, 1000)
     list(blocks)
     source.link = 1
@@ -188,6 +188,6 @@ def test_a_link_that_another_stream_forgot_meanwhile_is_no_refusal(
         hub.forget(name)
 
     source.fault = forget
-    with pytest.raises(reader.Interrupted, match="HTTP 403 where the request was sent to"):
+    with pytest.raises(stage_reader.Interrupted, match="HTTP 403 where the request was sent to"):
         one.read(SHARD, 1000, 2000)
     one.close()

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import stage
-from progress import Failure
+import stage_model
+from pod_progress import Failure
 
 from tests.unit.runtime.pods import until
 from tests.unit.runtime.source_server import Fault, SourceServer
@@ -72,7 +72,7 @@ def test_two_pods_fill_one_folder_once(group_document: Document, source: SourceS
 def test_a_holder_that_gives_no_sign_of_life_is_named(
     group_document: Document, source: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(stage_model, "SILENT_SECONDS", 1.0)
     with holder(tmp_path / "model", signs=0) as lock:
         with pytest.raises(Failure) as caught:
             run(group_document, 0, tmp_path)
@@ -89,7 +89,7 @@ def test_a_holder_that_gives_no_sign_of_life_is_named(
 def test_a_holder_that_lives_is_waited_for(
     group_document: Document, source: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "SILENT_SECONDS", 2.0)
+    monkeypatch.setattr(stage_model, "SILENT_SECONDS", 2.0)
     with holder(tmp_path / "model", signs=16):
         run(group_document, 0, tmp_path)
     check(tmp_path, source.files, 0)
@@ -98,7 +98,7 @@ def test_a_holder_that_lives_is_waited_for(
 def test_who_stages_shows_that_it_lives(
     group_document: Document, source: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "SIGN_SECONDS", 0.05)
+    monkeypatch.setattr(stage_model, "SIGN_SECONDS", 0.05)
     asked, seen = threading.Event(), threading.Event()
 
     def wait(number: int, name: str, start: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.multinode.inference.plugins.module_utils.planning.facts import commit_choice
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.facts import commit_choice
 from ansible_collections.multinode.inference.plugins.module_utils.sources import http
 from ansible_collections.multinode.inference.plugins.modules import model_info
 from tests.unit.oci.fakes import Connection, Response, service_error

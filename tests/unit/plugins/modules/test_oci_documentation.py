@@ -11,12 +11,12 @@ import yaml
 from ansible_collections.multinode.inference.plugins.doc_fragments.oci_authentication import ModuleDocFragment
 from ansible_collections.multinode.inference.plugins.modules import (
     model_info,
-    oci_cluster_info,
     oci_node_pool,
     oci_node_pool_info,
     oci_preauthenticated_request,
-    oci_remainder_info,
 )
+from ansible_collections.multinode.inference.plugins.modules import oci_leftover_info as oci_remainder_info
+from ansible_collections.multinode.inference.plugins.modules import oke_cluster_info as oci_cluster_info
 
 COMPARED = ("type", "default", "choices", "required", "elements")
 

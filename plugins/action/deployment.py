@@ -1,0 +1,222 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Makes a deployment's Kubernetes objects; see the module of the same name."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ..module_utils.core.fault import Fault, Refused
+from ..module_utils.core.health.deployment_health import gave_up, readable_seconds
+from ..module_utils.core.manifests.objects import render, secret
+from ..module_utils.core.manifests.older_kuberay import token_secret_kind, without_upgrade_strategy
+from ..module_utils.core.manifests.running import keep_pods, runtime_of
+from ..module_utils.core.names import object_names
+from ..module_utils.core.plan.standing_deployment import named_otherwise
+from ..module_utils.core.recipe.inputs import Inputs
+from ..module_utils.kube.client import Kubernetes, may_pass
+from ..module_utils.kube.deployment import Observer, read_secret
+from ..module_utils.kube.removal import namespace_of, own_namespace, pods_of
+from ..plugin_utils.cluster import Cluster
+from ..plugin_utils.inputs import given_inputs
+from ..plugin_utils.kubernetes_writes import REMOVAL_SECONDS, WritingAction, would_be_made
+from ..plugin_utils.removal import Remover, remove_deployment
+
+PROGRAMS = Path(__file__).parents[2] / "roles" / "raycluster" / "files"
+# Seconds between the looks at an API server that is away: it may be for a moment.
+AWAY_PAUSES = (5.0, 15.0)
+_RAYCLUSTER_CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayclusters.ray.io"
+
+
+class ActionModule(WritingAction):
+    """Writes go through kubernetes.core.k8s; the Secrets' values pass through memory only."""
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        if arguments.get("state") == "absent":
+            return self._absent(arguments, task_vars)
+        return self._present(arguments, task_vars)
+
+    def _present(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        plan, inputs = arguments["plan"], given_inputs(self._loader)
+        self.cluster = Cluster(inputs.settings, arguments.get("kubeconfig"))
+        kubernetes = self.cluster.connect()
+        programs = {path.name: path.read_text(encoding="utf-8") for path in sorted(PROGRAMS.glob("*.py"))}
+        namespace, *objects = render(plan, programs)
+        standing = self._raycluster(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"])
+        kept = self._keep_pods(kubernetes, plan, objects, standing)
+        known = arguments.get("raycluster_fields") or ()
+        anew = without_upgrade_strategy(objects, standing, known)
+        token_secret = token_secret_kind(objects, standing, known)
+        own = own_namespace(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"])
+        # A namespace that somebody else made bears no mark of ours: it would go with the deployment.
+        first = [namespace] if own is not False else []
+        access = self.access(kubernetes, inputs.settings, plan["deployment"], task_vars)
+        reads_bucket = plan["staging"]["source"] == "bucket"
+        wanted = self._secrets(kubernetes, plan, inputs.secrets, token_secret)
+        if reads_bucket:
+            # The request was made before nodes were asked for (`bucket_access`).
+            raycluster = next(item for item in objects if item["kind"] == "RayCluster")
+            raycluster["metadata"]["annotations"].update(access.annotation())
+        # A Secret that a pod mounts has to be there before the pod.
+        objects = [*first, *wanted, *objects]
+        if self._task.check_mode and (own is None or not kubernetes.get(_RAYCLUSTER_CRD)):
+            # The API server can dry-run only into a namespace, and of a kind, that it knows.
+            return {**would_be_made(objects), "drift": []}
+        changes = []
+        if anew:
+            self._display.display("  this KubeRay has no upgradeStrategy: the RayCluster is deleted and made again")
+            self._delete(kubernetes, plan, task_vars)
+            changes.append({"object": f"RayCluster/{plan['deployment']['name']}", "change": "delete"})
+        changes += self.apply(objects, task_vars)
+        name = plan["deployment"]["name"]
+        if (plan["existing"] or {}).get("failed") and f"RayCluster/{name}" not in {one["object"] for one in changes}:
+            changes += self._make_again(kubernetes, name, plan["deployment"]["namespace"], task_vars)
+        if access.record and not reads_bucket:
+            changes += [{"object": words, "change": "revoked"} for words in access.revoke()]
+            if not inputs.secrets.get("par"):
+                self.remove([access.reference()], task_vars)
+        for fault in kept:
+            self._display.display(f"  {fault.line()}")
+        return {
+            "changed": bool(changes),
+            "objects": changes,
+            "diff": [entry["diff"] for entry in changes if entry.get("diff")],
+            "drift": [fault.as_dict() for fault in kept],
+        }
+
+    @staticmethod
+    def _raycluster(kubernetes: Kubernetes, name: str, namespace: str) -> dict[str, Any] | None:
+        """Return the RayCluster of the deployment where one stands."""
+        path = f"/apis/ray.io/v1/namespaces/{quote(namespace)}/rayclusters/{quote(name)}"
+        found: dict[str, Any] | None = kubernetes.get(path)
+        return found
+
+    def _delete(self, kubernetes: Kubernetes, plan: dict[str, Any], task_vars: dict[str, Any]) -> None:
+        """Delete the RayCluster and return when its pods have ended."""
+        name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
+        item = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": name, "namespace": namespace}}
+        self.remove([item], task_vars)
+        if not self._task.check_mode:
+            self._wait_for_pods(kubernetes, name, namespace, "the new ones wait for them")
+
+    def _make_again(
+        self, kubernetes: Kubernetes, name: str, namespace: str, task_vars: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Delete the pods that gave up, for KubeRay to make again: what they failed for may be mended by now."""
+        pods = gave_up(Observer(kubernetes, name, namespace).look())
+        if pods:
+            self._display.display(f"  {', '.join(pods)} gave up: made again, to try once more")
+        metadata = [{"name": pod, "namespace": namespace} for pod in pods]
+        self.remove([{"apiVersion": "v1", "kind": "Pod", "metadata": one} for one in metadata], task_vars)
+        return [{"object": f"Pod/{pod}", "change": "delete"} for pod in pods]
+
+    @staticmethod
+    def _keep_pods(
+        kubernetes: Kubernetes,
+        plan: dict[str, Any],
+        objects: list[dict[str, Any]],
+        raycluster: dict[str, Any] | None,
+    ) -> list[Fault]:
+        """Leave running pods as they are where nobody asked for others; return what is kept."""
+        if raycluster is None or not (plan["existing"] or {}).get("keep_pods"):
+            return []
+        namespace = quote(plan["deployment"]["namespace"])
+        runtime = quote(runtime_of(raycluster))
+        return keep_pods(
+            objects,
+            raycluster,
+            kubernetes.get(f"/api/v1/namespaces/{namespace}/configmaps/{runtime}") if runtime else None,
+        )
+
+    def _absent(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Remove the deployment; see `plugin_utils/removal.py`.
+
+        Where the API server is away for longer, and a node pool may be there, that is said and no failure yet: nodes
+        cost money, and what is in the cluster is found again by its labels.
+        """
+        inputs = given_inputs(self._loader, "deployment")
+        for pause in (*AWAY_PAUSES, None):
+            try:
+                return self._remove_all(inputs, arguments, task_vars)
+            except Refused as refused:
+                faults = self._away(refused.faults)
+                if not faults or not inputs.settings["oke_cluster_id"]:
+                    raise
+            if pause is not None:
+                self._display.display(f"  {faults[0].line()}; asked again in {pause:.0f} s")
+                time.sleep(pause)
+        unreached = [fault.as_dict() for fault in self._explained(inputs, faults)]
+        parts = ("removed", "kept", "left", "unseen", "volumes", "load_balancers")
+        nothing: dict[str, Any] = {part: [] for part in parts}
+        return {"changed": False, **nothing, "unreached": unreached}
+
+    def _away(self, faults: list[Fault]) -> list[Fault]:
+        """Return why the API server is away, [] where it is not; a module that failed for it has words of its own."""
+        if {fault.code for fault in faults} == {"module"}:
+            try:
+                self.cluster.connect().get("/version")
+            except Refused as refused:
+                return self._away(refused.faults)
+        return faults if may_pass(faults) else []
+
+    @staticmethod
+    def _explained(inputs: Inputs, faults: list[Fault]) -> list[Fault]:
+        """Return the faults with what the cloud knows of the cluster's endpoint, where the OCI sign-in leads to it."""
+        try:
+            Cluster(inputs.settings).check()
+        except Refused as refused:
+            return refused.faults
+        return faults
+
+    def _remove_all(self, inputs: Inputs, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        name, settings = arguments["name"], inputs.settings
+        self.cluster = Cluster(settings, arguments.get("kubeconfig"))
+        kubernetes = self.cluster.connect()
+        namespace = namespace_of(kubernetes, name, settings["namespace"])
+        standing = self._raycluster(kubernetes, name, namespace)
+        if others := named_otherwise(inputs.deployment_name, name, standing):
+            raise Refused(others)
+        access = self.access(kubernetes, settings, {"name": name, "namespace": namespace}, task_vars)
+
+        def write(items: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
+            return self.write(items, task_vars, **options)
+
+        remover = Remover(write, self._display.display, watching=not self._task.check_mode)
+        return {**remove_deployment(kubernetes, name, namespace, access, remover), "unreached": []}
+
+    def _wait_for_pods(self, kubernetes: Kubernetes, name: str, namespace: str, then: str) -> None:
+        """Pods end after their RayCluster is gone; a node taken away from under them would leave them half dead."""
+        began = time.monotonic()
+        said = None
+        while pods := pods_of(kubernetes, name, namespace):
+            age = time.monotonic() - began
+            if age > REMOVAL_SECONDS:
+                self._display.warning(f"{', '.join(pods)} did not end within {REMOVAL_SECONDS} s; {then}")
+                return
+            if len(pods) != said:
+                self._display.display(f"  {readable_seconds(age):>6}  {len(pods)} pods still end")
+                said = len(pods)
+            time.sleep(1)
+
+    def _secrets(
+        self, kubernetes: Kubernetes, plan: dict[str, Any], given: dict[str, str], token_secret: str
+    ) -> list[dict[str, Any]]:
+        """Return the Secrets that are missing or hold something else than was given.
+
+        Keys and tokens are made once and kept: another run must not lock anybody out.
+        """
+        wanted = []
+        for kind, key in (("api_key_secret", "api_key"), (token_secret, "auth_token")):
+            if not (self._read(kubernetes, plan, kind) or {}).get(key):
+                wanted.append(secret(plan, kind, {key: secrets.token_urlsafe(32)}))
+        if given.get("par") and (self._read(kubernetes, plan, "source_secret") or {}).get("par") != given["par"]:
+            wanted.append(secret(plan, "source_secret", {"par": given["par"]}))
+        return wanted
+
+    @staticmethod
+    def _read(kubernetes: Kubernetes, plan: dict[str, Any], kind: str) -> dict[str, str] | None:
+        return read_secret(kubernetes, plan["deployment"]["namespace"], object_names(plan["deployment"]["name"])[kind])

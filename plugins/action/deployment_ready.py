@@ -1,0 +1,182 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Waits for a deployment to serve and says how far it is; see the module of the same name."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from ..module_utils.clock import moment
+from ..module_utils.core.fault import Fault, Refused
+from ..module_utils.core.health.deployment_health import Judgement, Observation, head_pod, judge, readable_seconds
+from ..module_utils.core.names import object_names
+from ..module_utils.core.sizing.costs import bill
+from ..module_utils.kube.deployment import Observer, read_secret
+from ..plugin_utils.action import Action
+from ..plugin_utils.cluster import Cluster
+from ..plugin_utils.completion import complete
+from ..plugin_utils.endpoint import missing_records
+from ..plugin_utils.inputs import given_inputs
+from ..plugin_utils.node_watch import NodeWatch
+from ..plugin_utils.outage_tolerance import Patience
+from ..plugin_utils.progress import Lines, Timeline
+
+POLL_SECONDS = 2.0
+# What looks like a failure has to be seen that long: pods of a former run may still be on their way out.
+FAILURE_SECONDS = 12.0
+# The probe makes the pod Ready a moment before the head's log has the text.
+TEXT_LOOKS = 5
+
+
+class ActionModule(Action):
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        plan = arguments["plan"]
+        if self._task.check_mode:
+            return {"changed": False, "skipped": True, "msg": "check mode waits for nothing"}
+        inputs = given_inputs(self._loader)
+        kubernetes = Cluster(inputs.settings, arguments.get("kubeconfig")).connect()
+        self._lines = Lines(self._display.display)
+        self._timeline = Timeline()
+        self._patience = Patience(lambda text: self._lines.say("cluster", text))
+        name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
+        deadline = time.monotonic() + inputs.settings["wait_timeout_minutes"] * 60
+        observer = Observer(kubernetes, name, namespace)
+        watch = NodeWatch(self, kubernetes, plan, inputs.settings, self._lines, task_vars)
+
+        judgement, observation = self._wait_for_token(observer, plan, watch, deadline)
+        key = (read_secret(kubernetes, namespace, object_names(name)["api_key_secret"]) or {})["api_key"]
+        text = _completion(observation)
+        for _look in range(TEXT_LOOKS):
+            if text is not None:
+                break
+            time.sleep(POLL_SECONDS)
+            text = _completion(observer.look())
+        result = {
+            "changed": bool(watch.repairs),
+            "repairs": watch.repairs,
+            "state": judgement.state,
+            "model": plan["model"]["served_names"][0],
+            "completion": text,
+            "recipes": {},
+            "key_command": (
+                f"kubectl --namespace {namespace} get secret {object_names(name)['api_key_secret']} "
+                "--output jsonpath='{.data.api_key}' | base64 --decode"
+            ),
+        }
+        result.update(self._endpoint(kubernetes, plan, key, deadline))
+        result["timeline"] = self._timeline.entries
+        return result
+
+    def _wait_for_token(
+        self, observer: Observer, plan: dict[str, Any], watch: NodeWatch, deadline: float
+    ) -> tuple[Judgement, Any]:
+        failed_since: float | None = None
+        while True:
+            observation = self._patience.read(observer.look)
+            if observation is None:
+                time.sleep(POLL_SECONDS)
+                continue
+            judgement = judge(observation, plan["nodes"]["count"], plan["nodes"]["gpus"])
+            self._timeline.see(judgement)
+            step = judgement.current
+            if judgement.ready:
+                self._lines.say("token", "a completion came back from the head", final=True)
+                return judgement, observation
+            now = time.monotonic()
+            # What becomes of pods whose nodes are given back is no cause of anything.
+            if judgement.failure is None or watch.emptying:
+                failed_since = None
+            else:
+                failed_since = failed_since or now
+                if now - failed_since >= FAILURE_SECONDS:
+                    raise Refused([judgement.failure])
+            text = step.text if step else f"the deployment is {judgement.state}"
+            look = partial(watch.look, observation, step is None or step.phase != "nodes", deadline - now)
+            if nodes := self._patience.read(look):
+                text += f"; {nodes}"
+            self._lines.say(step.phase if step else "token", text)
+            # Nodes that are being given back are seen off: nobody else would.
+            if now >= deadline and not watch.emptying:
+                raise Refused(
+                    [
+                        Fault(
+                            "timeout",
+                            step.phase if step else "token",
+                            f"{text}, {readable_seconds(self._lines.age())} after the wait began",
+                            "a completion by then (wait_timeout_minutes)",
+                            _remedy("look at the logs playbook; running deploy again waits on", plan),
+                        )
+                    ]
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _endpoint(self, kubernetes: Any, plan: dict[str, Any], key: str, deadline: float) -> dict[str, Any]:
+        """Wait until the endpoint answers a completion from here too, and return its URLs."""
+        if plan["endpoint"]["exposure"] == "none":
+            return {}
+        began = moment()
+        name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
+        service = object_names(name)["api_service"]
+        path = f"/api/v1/namespaces/{quote(namespace)}/services/{quote(service)}"
+        ports, model = plan["pod"]["ports"], plan["model"]["served_names"][0]
+        hosts = plan["endpoint"]["hosts"]
+        while True:
+            item = self._patience.read(lambda: kubernetes.get(path)) or {}
+            if self._patience.away:
+                time.sleep(POLL_SECONDS)
+                continue
+            addresses = ((item.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+            problem = f"the load balancer of Service {service} has no address yet"
+            if addresses:
+                host = addresses[0].get("ip") or addresses[0].get("hostname")
+                url = f"http://{host}:{ports['api']}"
+                name = hosts.get("api", "")
+                answer = complete(url, model, key, host=f"{name}:{ports['api']}" if name else "")
+                if answer["text"] is not None:
+                    break
+                problem = f"{url} does not answer a completion yet ({answer['problem']})"
+            self._lines.say("endpoint", problem)
+            if time.monotonic() >= deadline:
+                raise Refused(
+                    [
+                        Fault(
+                            "timeout",
+                            "endpoint",
+                            problem,
+                            "an answer by then (wait_timeout_minutes)",
+                            _remedy("look at the Service's events", plan),
+                        )
+                    ]
+                )
+            time.sleep(POLL_SECONDS)
+        self._lines.say("endpoint", f"{url} answered a completion", final=True)
+        self._timeline.add("endpoint", began)
+        label = plan["deployment"]["deployment_name"]
+        missing = missing_records(hosts.values(), host)
+        for fault in missing:
+            self._lines.say("endpoint", fault.line(), final=True)
+        return {
+            "completion": answer["text"],
+            "recipes": {
+                f"{label}-raycluster-{part}": f"http://{hosts.get(key, host)}:{ports[key]}"
+                for part, key in (("app", "api"), ("dashboard", "dashboard"))
+            },
+            "url": url,
+            "records_missing": [fault.as_dict() for fault in missing],
+        }
+
+
+def _remedy(words: str, plan: dict[str, Any]) -> str:
+    """Say also what the nodes cost that nobody waits for any more."""
+    return "; ".join(part for part in (words, bill(plan)) if part)
+
+
+def _completion(observation: Observation) -> str | None:
+    """Return the text that the head got from the engine, None while its log has none."""
+    head = head_pod(observation.pods)
+    phases = observation.progress.get(head["metadata"]["name"], {}) if head else {}
+    text = phases.get("token", {}).get("text")
+    return None if text is None else str(text)

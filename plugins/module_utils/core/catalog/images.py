@@ -1,0 +1,203 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Names of container images, and what has to be known of an image to run on a GPU and as its user."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..fault import Fault
+from .families import REMOVED
+from .shapes import Shape
+
+# rayproject/ray-llm runs as user `ray`, 1000, group 100 (Dockerfile of rayproject/ray). Its files lie in /home/ray.
+RAY_LLM_USER = 1000
+# KubeRay's chart takes the operator from there (values.yaml, image.repository).
+OPERATOR = "quay.io/kuberay/operator"
+RAY_LLM = "docker.io/rayproject/ray-llm"
+# Token authentication came with it (Ray, "Ray token authentication"): an older Ray's dashboard and job API serve anybody.
+LEAST_RAY = (2, 52)
+# The newest line that is well tried, and the last one known whose CUDA still has kernels for Volta.
+DEFAULT_TAG = "2.58.0-py312-cu130"
+OLDER_TAG = "2.53.0-py311-cu128"
+# The vLLM of rayproject/ray-llm by Ray's line: the requirement of `ray[llm]` in the package's metadata. Up to 2.55 it
+# is a lower bound.
+_VLLM_OF_RAY = {
+    "2.53": "0.12.0",
+    "2.54": "0.15.0",
+    "2.55": "0.18.0",
+    "2.56": "0.22.0",
+    "2.57": "0.25.1",
+    "2.58": "0.26.0",
+    "2.59": "0.27.0",
+    "2.60": "0.29.0",
+}
+# The oldest vLLM whose options and messages the programs in the pods know.
+LEAST_VLLM = (0, 22)
+# CUDA: (least driver of Linux, least compute capability). All of CUDA 12 runs on driver 525 and newer, CUDA 13 on 580
+# and newer (NVIDIA, "CUDA Toolkit Release Notes", minimum driver for minor version compatibility; "Supported Drivers
+# and CUDA Toolkit Versions"). CUDA 13 has left Volta behind (release notes, deprecated architectures).
+_CUDA = {"12.8": (525, (7, 0)), "12.9": (525, (7, 0)), "13.0": (580, (7, 5))}
+# PyTorch's builds for CUDA 12.8 have kernels for Volta in 2.8 to 2.10 only (PyTorch issue 172352), and newer vLLM
+# takes a newer PyTorch.
+_WITHOUT_VOLTA = ((0, 22), (7, 5))
+_RAY_LLM_TAG = re.compile(r"(?P<ray>\d+\.\d+\.\d+)\S*?-py(?P<major>\d)(?P<minor>\d+)-cu(?P<cuda>\d{2})(?P<point>\d)$")
+# Since then vllm/vllm-openai comes without Ray (vLLM's Dockerfile).
+_OPENAI_WITHOUT_RAY = (0, 18)
+
+
+@dataclass(frozen=True)
+class ImageLine:
+    """What an image holds. `least_driver` is the major version of NVIDIA's driver; None: not known."""
+
+    ray: str
+    vllm: str
+    python: str
+    cuda: str
+    least_driver: int | None
+    least_capability: tuple[int, int] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The line as the plan carries it."""
+        least = self.least_capability
+        return {
+            "ray": self.ray,
+            "vllm": self.vllm,
+            "python": self.python,
+            "cuda": self.cuda,
+            "least_driver": self.least_driver,
+            "least_compute_capability": f"{least[0]}.{least[1]}" if least else None,
+        }
+
+
+def full_image_name(image: str, registry: str | None = None) -> str:
+    """Return the image's name with its registry, or with `registry` in its place.
+
+    A name's first part is a registry when it has a dot or a colon or is localhost (the rule of the container
+    runtimes); without one it is Docker Hub's, which CRI-O on OKE no longer assumes.
+    """
+    first, slash, rest = image.partition("/")
+    own_registry = bool(slash) and (re.search(r"[.:]", first) is not None or first == "localhost")
+    if not own_registry:
+        first, rest = "docker.io", image if slash else f"library/{image}"
+    return f"{(registry or first).rstrip('/')}/{rest}"
+
+
+def operator_values(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of KubeRay's chart that say where the operator's image is, and how it is pulled.
+
+    Nothing where nothing is given: the chart says it itself. The names are those of the chart's values.yaml.
+    """
+    registry, secret = settings["image_registry"], settings["kuberay_image_pull_secret"]
+    image = settings["kuberay_image"] or (registry and full_image_name(OPERATOR, registry))
+    values: dict[str, Any] = {"image": {"repository": image}} if image else {}
+    return values | ({"imagePullSecrets": [{"name": secret}]} if secret else {})
+
+
+def image_line(image: str) -> ImageLine | None:
+    """Return what the image holds, or None for one that is not known. Mirrors keep the name's last two parts.
+
+    A tag without an architecture is for x86; Ray's images for Arm end with -aarch64 (rayproject/ray, docker/base-deps).
+    """
+    name, _colon, tag = image.rpartition(":")
+    if not name.endswith("rayproject/ray-llm"):
+        return None
+    match = _RAY_LLM_TAG.match(tag)
+    vllm = _VLLM_OF_RAY.get(".".join(match["ray"].split(".")[:2])) if match else None
+    if match is None or vllm is None:
+        return None
+    cuda = f"{match['cuda']}.{match['point']}"
+    driver, capability = _CUDA.get(cuda, (None, None))
+    since, least = _WITHOUT_VOLTA
+    if capability is not None and _version(vllm) >= since:
+        capability = max(capability, least)
+    return ImageLine(match["ray"], vllm, f"{match['major']}.{match['minor']}", cuda, driver, capability)
+
+
+def default_image(shape: Shape | None) -> str:
+    """Return the image for nobody's wish: the newest well-tried line that has kernels for the shape's GPUs."""
+    newest = f"{RAY_LLM}:{DEFAULT_TAG}"
+    line, has = image_line(newest), shape.compute_capability if shape else None
+    too_old = line is not None and line.least_capability is not None and has is not None and has < line.least_capability
+    return f"{RAY_LLM}:{OLDER_TAG}" if too_old else newest
+
+
+def check_image(image: str, shape: Shape | None, architecture: str = "") -> tuple[list[Fault], list[Fault]]:
+    """Return faults and warnings of running `image` on the shape's GPUs, with a model of the class `architecture`."""
+    place = "recipe_image_uri"
+    line = image_line(image)
+    if line is None:
+        return [], [_unknown(image, place)]
+    faults, warnings = [], []
+    has, least = shape.compute_capability if shape else None, line.least_capability
+    if shape is not None and shape.architecture == "arm64":
+        faults.append(
+            Fault(
+                "image_architecture",
+                place,
+                f"{image}, which is for x86, and {shape.name} has Arm processors",
+                "an image for Arm with Ray and vLLM",
+                "name one, or choose a shape with x86 processors",
+            )
+        )
+    # Of GPUs that no vLLM runs on the shape's own fault tells enough.
+    oldest = _CUDA["12.8"][1]
+    if shape is not None and has is not None and least is not None and oldest <= has < least:
+        faults.append(
+            Fault(
+                "image_too_new",
+                place,
+                f"{image}, which has no kernels for {shape.gpu} (compute capability {has[0]}.{has[1]})",
+                f"an image for {has[0]}.{has[1]}, such as {RAY_LLM}:{OLDER_TAG}",
+                "leave recipe_image_uri out, or choose a shape with newer GPUs",
+            )
+        )
+    until = REMOVED.get(architecture)
+    if until and _version(line.vllm) > _version(until):
+        faults.append(
+            Fault(
+                "architecture_removed",
+                place,
+                f"{image} with vLLM {line.vllm}, which has {architecture} no more",
+                f"an image with vLLM {until} or older",
+                "name one, or take another model",
+            )
+        )
+    if _version(line.vllm) < LEAST_VLLM:
+        warnings.append(
+            Fault(
+                "image_old",
+                place,
+                f"{image} with vLLM {line.vllm}",
+                "",
+                f"the programs in the pods are tried with vLLM {LEAST_VLLM[0]}.{LEAST_VLLM[1]} and newer",
+            )
+        )
+    return faults, warnings
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:2])
+
+
+def _unknown(image: str, place: str) -> Fault:
+    name, _colon, tag = image.rpartition(":")
+    version = re.match(r"v?(\d+)\.(\d+)", tag)
+    if name.endswith("vllm/vllm-openai") and (not version or (int(version[1]), int(version[2])) >= _OPENAI_WITHOUT_RAY):
+        return Fault(
+            "image_without_ray",
+            place,
+            f"{image}, which comes without Ray since 0.18",
+            "",
+            f"a group needs it: take {RAY_LLM}:{DEFAULT_TAG}, or add Ray to the image",
+        )
+    return Fault(
+        "image_unknown",
+        place,
+        f"{image}, of which Ray, vLLM and CUDA are not known",
+        "",
+        "the pods look what it holds before anything is staged",
+    )

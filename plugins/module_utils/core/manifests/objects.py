@@ -1,0 +1,217 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Every Kubernetes object of a deployment, in the order in which they are applied, rendered from the plan alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..names import (
+    CHOICES_ANNOTATION,
+    FIELDS_ANNOTATION,
+    GIVEN_ANNOTATION,
+    HASH_ANNOTATION,
+    NAME_ANNOTATION,
+    PRICE_ANNOTATION,
+    RECIPE_ANNOTATION,
+    RENDERED_ANNOTATION,
+    SHAPE_ANNOTATION,
+    common_labels,
+    object_names,
+)
+from ..plan.changes import field_hashes
+from ..recipe.parameter_objects import STATUS_PORT
+from .raycluster import SOURCE_FOLDER, raycluster
+from .running import GROUP_DOCUMENT, rendered_hash
+from .storage import file_system_objects
+
+PROGRAMS_FOLDER = "/opt/multinode"
+
+
+def render(plan: Mapping[str, Any], programs: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the objects of the deployment, Secrets left out: their values are not in the plan.
+
+    programs: the text of each program that runs in the pods, by file name.
+    """
+    runtime = _runtime(plan, programs)
+    objects = [namespace(plan), runtime, *_network_policies(plan), _disruption_budget(plan)]
+    objects += file_system_objects(plan)
+    objects.append(raycluster(plan, runtime["metadata"]["name"]))
+    objects.append(_api_service(plan))
+    for item in objects:
+        _mark(item, plan)
+    cluster = objects[-2]
+    cluster["metadata"]["annotations"].update(_record(plan))
+    cluster["metadata"]["annotations"][RENDERED_ANNOTATION] = rendered_hash(cluster)
+    return objects
+
+
+def namespace(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the namespace of the deployment."""
+    item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": plan["deployment"]["namespace"]}}
+    _mark(item, plan)
+    return item
+
+
+def secret(plan: Mapping[str, Any], kind: str, values: Mapping[str, str]) -> dict[str, Any]:
+    """Return the Secret `kind` (a key of `object_names`) of the deployment with `values` as its data."""
+    item = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": _metadata(plan, object_names(plan["deployment"]["name"])[kind]),
+        "type": "Opaque",
+        "stringData": dict(values),
+    }
+    _mark(item, plan)
+    return item
+
+
+def group_document(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the programs in the pods read as group.json: all that they know of the plan."""
+    return {
+        "schema": 1,
+        "deployment": plan["deployment"]["name"],
+        "namespace": plan["deployment"]["namespace"],
+        "cluster": plan["deployment"]["name"],
+        "tensor": plan["parallelism"]["tensor"],
+        "pipeline": plan["parallelism"]["pipeline"],
+        "model": {"path": plan["model"]["path"], "served_names": plan["model"]["served_names"]},
+        "staging": {**plan["staging"], "url_file": f"{SOURCE_FOLDER}/par", "streams": 8},
+        # Of an image that is not known the plan takes one thing for granted, its Ray.
+        "image": {"ray": plan["pod"]["ray_version"], **{k: v for k, v in plan["image"].items() if k != "name"}},
+        "engine": {
+            "args": plan["engine"]["args"],
+            "optional": plan["engine"]["optional"],
+            "port": plan["pod"]["ports"]["api"],
+        },
+        "ports": {**plan["pod"]["ports"], "status": STATUS_PORT},
+        "restart": plan["restart"],
+    }
+
+
+def _runtime(plan: Mapping[str, Any], programs: Mapping[str, str]) -> dict[str, Any]:
+    """The programs as a ConfigMap named by its content: another version of the collection restarts nothing unasked."""
+    data = {**programs, GROUP_DOCUMENT: json.dumps(group_document(plan), indent=1, sort_keys=True)}
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:10]
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _metadata(plan, f"{plan['deployment']['name']}-runtime-{digest}"),
+        "immutable": True,
+        "data": data,
+    }
+
+
+def _metadata(plan: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {"name": name, "namespace": plan["deployment"]["namespace"]}
+
+
+def _mark(item: dict[str, Any], plan: Mapping[str, Any]) -> None:
+    """Give the object the labels by which it is found again, and the hash of the plan it follows from."""
+    item["metadata"].setdefault("labels", {}).update(common_labels(plan["deployment"]["name"]))
+    item["metadata"].setdefault("annotations", {})[HASH_ANNOTATION] = plan["deployment"]["hash"]
+
+
+def _record(plan: Mapping[str, Any]) -> dict[str, str]:
+    """What a later run, or `status`, wants to know of the deployment and finds nowhere else."""
+    price = plan["expected"]["cost"]["nodes"]
+    return {
+        NAME_ANNOTATION: plan["deployment"]["deployment_name"],
+        RECIPE_ANNOTATION: plan["deployment"]["recipe_name"],
+        SHAPE_ANNOTATION: plan["nodes"]["shape"],
+        PRICE_ANNOTATION: "" if price is None else f"{price:.2f}",
+        # The pool itself remembers where it is, and the wait may move it after the objects were applied.
+        CHOICES_ANNOTATION: json.dumps(
+            {choice["field"]: choice["value"] for choice in plan["choices"] if choice["field"] != "placement_configs"},
+            sort_keys=True,
+        ),
+        GIVEN_ANNOTATION: plan["deployment"]["given"],
+        FIELDS_ANNOTATION: json.dumps(field_hashes(plan), sort_keys=True, separators=(",", ":")),
+    }
+
+
+def _network_policies(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Close the group: its own pods reach each other on every port (NCCL, Gloo and vLLM take ports as they come).
+
+    From elsewhere only the head's API, its dashboard where it is exposed (Ray's token guards that one), and metrics where
+    they are asked for.
+    """
+    name = plan["deployment"]["name"]
+    names = object_names(name)
+    ports = plan["pod"]["ports"]
+    exposed = plan["endpoint"]["exposure"] != "none"
+    open_ports = [ports["api"], ports["dashboard"]] if exposed else [ports["api"]]
+    outside: dict[str, Any] = {"ports": [{"port": port, "protocol": "TCP"} for port in open_ports]}
+    if not exposed:
+        outside["from"] = [{"namespaceSelector": {}}]
+    group = {"matchLabels": {"ray.io/cluster": name}}
+    inside: list[dict[str, Any]] = [{"from": [{"podSelector": group}]}]
+    if namespaces := plan["endpoint"]["metrics_namespaces"]:
+        # Each namespace bears its own name as this label (Kubernetes, "Automatic labelling").
+        named = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces}
+        inside.append(
+            {
+                "from": [{"namespaceSelector": {"matchExpressions": [named]}}],
+                "ports": [{"port": ports["metrics"], "protocol": "TCP"}],
+            }
+        )
+    head = {"matchLabels": {"ray.io/cluster": name, "ray.io/node-type": "head"}}
+    return [
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": _metadata(plan, names[policy]),
+            "spec": {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": rules},
+        }
+        for policy, selector, rules in (
+            ("network_policy", group, inside),
+            ("endpoint_policy", head, [outside]),
+        )
+    ]
+
+
+def _disruption_budget(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """No pod of the group is evicted: one gone, the engine is gone.
+
+    As a number of pods: a share, or maxUnavailable, would need a scale subresource, which RayCluster has not.
+    """
+    name = plan["deployment"]["name"]
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _metadata(plan, object_names(name)["disruption_budget"]),
+        "spec": {
+            "minAvailable": plan["nodes"]["count"],
+            "selector": {"matchLabels": {"ray.io/cluster": name}},
+            # A pod that is not Ready serves nobody: a group that has failed holds up no drain of its nodes.
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }
+
+
+def _api_service(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The endpoint. It selects the head alone, and has no endpoint before a token came back (the head's readiness)."""
+    name = plan["deployment"]["name"]
+    ports = plan["pod"]["ports"]
+    exposed = plan["endpoint"]["exposure"] == "load_balancer"
+    service_ports = [{"name": "api", "port": ports["api"], "targetPort": ports["api"], "protocol": "TCP"}]
+    if exposed:
+        service_ports.append(
+            {"name": "dashboard", "port": ports["dashboard"], "targetPort": ports["dashboard"], "protocol": "TCP"}
+        )
+    metadata = _metadata(plan, object_names(name)["api_service"])
+    if exposed:
+        metadata["annotations"] = dict(plan["endpoint"]["annotations"])
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata,
+        "spec": {
+            "type": "LoadBalancer" if exposed else "ClusterIP",
+            "selector": {"ray.io/cluster": name, "ray.io/node-type": "head"},
+            "ports": service_ports,
+        },
+    }

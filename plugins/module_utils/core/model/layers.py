@@ -1,0 +1,247 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What each decoder layer is: its attention with what it keeps per token or per request, and its feed-forward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..catalog.families import MLA_TYPES
+from .config_fields import Fields, as_integer
+
+# More layers than any model has: a configuration that says so is broken.
+MOST_LAYERS = 2048
+
+# layer_types of Transformers, and what they are here.
+_LAYER_TYPES = {
+    "full_attention": "full",
+    "attention": "full",
+    "sliding_attention": "sliding",
+    "chunked_attention": "chunked",
+    "linear_attention": "linear",
+}
+# Every n-th layer sees everything, the others a window (defaults of Transformers' configuration classes).
+_WINDOW_PATTERNS = {
+    "gemma2": 2,
+    "gemma3": 6,
+    "gemma3_text": 6,
+    "gemma4": 6,
+    "gemma4_text": 6,
+    "gpt_oss": 2,
+    "cohere2": 4,
+    "olmo3": 4,
+    "exaone4": 4,
+}
+# Default of Transformers' Llama4TextConfig: every fourth layer has no rotary embedding and sees everything.
+_LLAMA4_FULL_INTERVAL = 4
+_LLAMA4_CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One decoder layer.
+
+    attention     "full", "sliding", "chunked", "mla", "linear", "mamba" or "none"
+    window        tokens that a sliding or chunked layer keeps; 0 for the others
+    kv_heads      key/value heads of the whole layer; 1 latent for mla; 0 where there is no attention
+    head_dim      width of a key; the latent's for mla
+    value_dim     width of a value; 0 for mla, which keeps one vector
+    feed_forward  "dense", "experts" or "none"
+    kv_shared     uses an earlier layer's cache
+    state_values  values of the constant state of a linear or mamba layer: (convolution, recurrent)
+    state_heads   heads of a linear or mamba layer, which tensor parallelism must divide
+    indexer_bytes bytes per token of a sparse layer's index, on every GPU
+    """
+
+    index: int
+    attention: str
+    window: int
+    kv_heads: int
+    head_dim: int
+    value_dim: int
+    feed_forward: str
+    kv_shared: bool = False
+    state_values: tuple[int, int] = (0, 0)
+    state_heads: tuple[int, ...] = ()
+    indexer_bytes: int = 0
+
+    def kv_bytes_per_token(self, tensor: int, element: int) -> int:
+        """Bytes of KV cache per token on one GPU (vllm/v1/kv_cache_interface.py).
+
+        Heads are divided over the GPUs and repeated where there are more GPUs than heads; MLA's latent is on every GPU.
+        """
+        if self.kv_shared or not self.kv_heads:
+            return 0
+        heads = 1 if self.attention == "mla" else max(1, self.kv_heads // tensor)
+        return heads * (self.head_dim + self.value_dim) * element + self.indexer_bytes
+
+    def state_bytes(self, tensor: int, element: int, recurrent_element: int) -> int:
+        """Bytes of the constant state of one request on one GPU (mamba_utils.py, MambaStateShapeCalculator)."""
+        convolution, recurrent = self.state_values
+        return -(-convolution // tensor) * element + -(-recurrent // tensor) * recurrent_element
+
+
+def is_mla(text: Fields, model_type: str) -> bool:
+    """Whether vLLM runs the model's attention as MLA."""
+    return model_type in MLA_TYPES and text.size("kv_lora_rank") > 0
+
+
+def read_layers(text: Fields, model_type: str, count: int) -> tuple[tuple[Layer, ...], list[str]]:
+    """Return the layers, and the names of layer types that are not known here (taken as full attention)."""
+    heads = text.size("num_attention_heads", "n_head", "n_heads", "num_heads")
+    hidden = text.size("hidden_size", "n_embd", "d_model")
+    kv_heads = kv_head_count(text, heads, model_type)
+    head_dim = text.size("head_dim", "hidden_size_per_head") or (hidden // heads if heads else 0)
+    value_dim = text.size("v_head_dim") or head_dim
+    if is_mla(text, model_type):
+        kv_heads, value_dim = 1, 0
+        head_dim = text.size("kv_lora_rank") + (text.integer("qk_rope_head_dim") or 0)
+    kinds, unknown = _attention_kinds(text, model_type, count)
+    window = text.size("sliding_window", "attention_window_size")
+    chunk = text.size("attention_chunk_size") or (_LLAMA4_CHUNK if model_type == "llama4_text" else 0)
+    shared_from = count - min(count, text.integer("num_kv_shared_layers") or 0)
+    feed_forwards = _feed_forwards(text, model_type, count)
+    indexer = _indexer_bytes(text) if kv_heads == 1 and not value_dim else 0
+    layers = []
+    for index, kind in enumerate(kinds):
+        keys, dim, value = kv_heads, head_dim, value_dim
+        if model_type.startswith("gemma4") and kind == "full":
+            # Gemma 4's full layers have their own width and, where key and value are the same, their own heads.
+            dim = value = text.size("global_head_dim") or head_dim
+            if text.flag("attention_k_eq_v"):
+                keys = text.size("num_global_key_value_heads") or kv_heads
+        if model_type.startswith("mimo_v2") and kind == "sliding":
+            # MiMo's windowed layers have heads and widths of their own (mimo_v2.py).
+            keys = text.size("swa_num_key_value_heads") or kv_heads
+            dim, value = text.size("swa_head_dim") or head_dim, text.size("swa_v_head_dim") or value_dim
+        if kind in ("linear", "mamba", "none"):
+            keys = dim = value = 0
+        layers.append(
+            Layer(
+                index=index,
+                attention="mla" if kind == "full" and not value and keys else kind,
+                window=chunk if kind == "chunked" else window if kind == "sliding" else 0,
+                kv_heads=keys,
+                head_dim=dim,
+                value_dim=value,
+                feed_forward=feed_forwards[index],
+                kv_shared=index >= shared_from > 0,
+                state_values=_state(text, kind),
+                state_heads=_state_heads(text, kind),
+                indexer_bytes=indexer,
+            )
+        )
+    return tuple(layers), unknown
+
+
+def kv_head_count(text: Fields, heads: int, model_type: str) -> int:
+    """Key/value heads, from the names that vLLM knows; as many as attention heads when none is given."""
+    if model_type == "falcon" and text.flag("multi_query") and not text.flag("new_decoder_architecture"):
+        return 1
+    names = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups")
+    return text.size(*names) or heads
+
+
+def _attention_kinds(text: Fields, model_type: str, count: int) -> tuple[list[str], list[str]]:
+    pattern = text.text("hybrid_override_pattern")
+    if pattern:
+        # Nemotron-H: M mamba, * attention, - feed-forward, E experts (nemotron_h.py).
+        kinds = {"M": "mamba", "*": "full"}
+        return [kinds.get(letter, "none") for letter in pattern[:count].ljust(count, "-")], []
+    hybrid = text.integers("hybrid_layer_pattern")
+    if model_type.startswith("mimo_v2") and len(hybrid) >= count:
+        return ["sliding" if flag else "full" for flag in hybrid[:count]], []
+    given = text.strings("layer_types")
+    if given and len(given) >= count:
+        unknown = sorted({kind for kind in given[:count] if kind not in _LAYER_TYPES})
+        return [_LAYER_TYPES.get(kind, "full") for kind in given[:count]], unknown
+    interval = text.size("full_attention_interval") or (4 if model_type.startswith(("qwen3_next", "qwen3_5")) else 0)
+    if interval and text.size("linear_num_value_heads"):
+        return ["full" if (index + 1) % interval == 0 else "linear" for index in range(count)], []
+    if model_type == "llama4_text":
+        rope = text.raw.get("no_rope_layers")
+        if isinstance(rope, (list, tuple)) and len(rope) >= count:
+            return ["chunked" if as_integer(item) else "full" for item in rope[:count]], []
+        every = text.size("no_rope_layer_interval") or _LLAMA4_FULL_INTERVAL
+        return ["full" if (index + 1) % every == 0 else "chunked" for index in range(count)], []
+    if not text.size("sliding_window") or text.optional_flag("use_sliding_window") is False:
+        return ["full"] * count, []
+    every = text.size("sliding_window_pattern") or _WINDOW_PATTERNS.get(model_type, 0)
+    if every:
+        kinds_in_turn = ["full" if (index + 1) % every == 0 else "sliding" for index in range(count)]
+        if model_type.startswith("gemma4"):
+            kinds_in_turn[-1] = "full"
+        return kinds_in_turn, []
+    if text.optional_flag("use_sliding_window"):
+        # Qwen: the first max_window_layers see everything.
+        first = text.integer("max_window_layers") or 0
+        return ["sliding" if index >= first else "full" for index in range(count)], []
+    return ["sliding"] * count, []
+
+
+def _feed_forwards(text: Fields, model_type: str, count: int) -> list[str]:
+    pattern = text.text("hybrid_override_pattern")
+    if pattern:
+        kinds = {"-": "dense", "E": "experts"}
+        return [kinds.get(letter, "none") for letter in pattern[:count].ljust(count, "-")]
+    if not expert_count(text):
+        return ["dense"] * count
+    return ["experts" if _has_experts(text, model_type, index, count) else "dense" for index in range(count)]
+
+
+def _has_experts(text: Fields, model_type: str, index: int, count: int) -> bool:
+    listed: Sequence[int] = text.integers("moe_layers")
+    if model_type == "llama4_text":
+        step = text.integer("interleave_moe_layer_step")
+        step = 1 if step is None else step
+        return index in listed if listed else step > 0 and (index + 1) % step == 0
+    if index in text.integers("mlp_only_layers") or index < (text.integer("first_k_dense_replace") or 0):
+        return False
+    frequency = text.integers("moe_layer_freq")
+    if frequency:
+        return index < len(frequency) and frequency[index] == 1
+    every = text.size("moe_layer_freq")
+    if every and index % every:
+        return False
+    step = text.size("decoder_sparse_step")
+    if step and (index + 1) % step:
+        return False
+    if text.has(("moe_layer_start_index", "moe_layer_end_index", "moe_layer_interval")):
+        # Ernie 4.5 (ernie45_moe.py).
+        last = text.raw.get("moe_layer_end_index")
+        last = count - 1 if as_integer(last) is None else as_integer(last) or 0
+        first = text.integer("moe_layer_start_index") or 0
+        return first <= index <= last and (index + 1) % (text.size("moe_layer_interval") or 1) == 0
+    return True
+
+
+def expert_count(text: Fields) -> int:
+    """Routed experts of a layer, from the names that vLLM knows."""
+    return text.size("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
+
+
+def _state(text: Fields, kind: str) -> tuple[int, int]:
+    if kind == "linear":
+        keys = text.size("linear_num_key_heads") * text.size("linear_key_head_dim")
+        value_heads, value_dim = text.size("linear_num_value_heads"), text.size("linear_value_head_dim")
+        convolution = (2 * keys + value_heads * value_dim) * max(0, text.size("linear_conv_kernel_dim") - 1)
+        return convolution, value_heads * value_dim * text.size("linear_key_head_dim")
+    if kind == "mamba":
+        heads, dim, state = text.size("mamba_num_heads"), text.size("mamba_head_dim"), text.size("ssm_state_size")
+        width = heads * dim + 2 * text.size("n_groups") * state
+        return width * max(0, text.size("conv_kernel") - 1), heads * dim * state
+    return 0, 0
+
+
+def _state_heads(text: Fields, kind: str) -> tuple[int, ...]:
+    names = {"linear": ("linear_num_key_heads", "linear_num_value_heads"), "mamba": ("mamba_num_heads",)}.get(kind, ())
+    return tuple(count for name in names if (count := text.size(name)))
+
+
+def _indexer_bytes(text: Fields) -> int:
+    # DeepSeek's sparse attention keeps a key of 8 bits per token, and four bytes of scale for 128 of them.
+    if not text.size("index_topk"):
+        return 0
+    width = text.size("index_head_dim")
+    return width + width // 128 * 4

@@ -1,0 +1,118 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a change of a field of the plan means for a deployment that runs.
+
+live      applied beside the running group, which goes on serving
+restart   the group's pods are made again
+new_pool  nodes that are there keep what they have: it takes new ones
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..names import short_hash
+
+LIVE, RESTART, NEW_POOL = "live", "restart", "new_pool"
+
+# By the most telling part of the field's name: `pod.image` by `pod`, since it has no entry of its own.
+CLASSES = {
+    "schema": LIVE,
+    "deployment": LIVE,
+    "deployment.name": NEW_POOL,
+    "deployment.namespace": NEW_POOL,
+    "model": RESTART,
+    "parallelism": RESTART,
+    "parallelism.tensor": NEW_POOL,
+    "memory": LIVE,
+    "nodes": NEW_POOL,
+    "nodes.count": RESTART,
+    "nodes.ocpus": RESTART,
+    "nodes.memory_gb": RESTART,
+    "node_pool": NEW_POOL,
+    "node_pool.freeform_tags": LIVE,
+    "node_pool.node_config_details.size": LIVE,
+    "node_pool.node_eviction_node_pool_settings": LIVE,
+    "other_placements": LIVE,
+    "pod": RESTART,
+    # KubeRay leaves pods alone that differ in this only; those that are made later have it.
+    "pod.tolerations": LIVE,
+    "image": LIVE,
+    "engine": RESTART,
+    "staging": RESTART,
+    "endpoint": LIVE,
+    "expected": LIVE,
+    "limit": LIVE,
+    "restart": RESTART,
+    "choices": LIVE,
+    "warnings": LIVE,
+    "existing": LIVE,
+}
+# What stands in the plan for a reader, or follows from the rest: no object changes with it.
+SAID = (
+    "schema",
+    "deployment",
+    "expected",
+    "limit",
+    "memory",
+    "image",
+    "other_placements",
+    "choices",
+    "warnings",
+    "existing",
+)
+# The wait may put the pool in another place after the objects were applied; the pool itself knows where it is.
+_OF_THE_PLACE = ("node_pool.node_config_details.placement_configs", "node_pool.freeform_tags")
+# Of these a part has a class of its own.
+_DEEPER = ("node_pool.node_config_details",)
+
+
+def change_classes(plan: Mapping[str, Any]) -> dict[str, str]:
+    """Return the class of every field of the plan, two levels deep, and three where the parts differ."""
+    return {field: class_of(field) for field, _value in fields(plan)}
+
+
+def class_of(field: str) -> str:
+    """Return the class of a field by the longest part of its name that has one.
+
+    One that another version of the collection wrote, and this one does not know, is taken for the pods'.
+    """
+    while "." in field and field not in CLASSES:
+        field = field.rpartition(".")[0]
+    return CLASSES.get(field, RESTART)
+
+
+def fields(plan: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of the plan by their names, and their values."""
+    for key, value in plan.items():
+        if key == "change_class":
+            continue
+        if not isinstance(value, Mapping) or not value:
+            yield key, value
+            continue
+        for inner, held in value.items():
+            name = f"{key}.{inner}"
+            if name in _DEEPER and isinstance(held, Mapping):
+                yield from ((f"{name}.{part}", of_part) for part, of_part in held.items())
+            else:
+                yield name, held
+
+
+def field_hashes(plan: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a later run compares the fields with that the objects follow from."""
+    return {
+        field: short_hash(value)[:8]
+        for field, value in fields(plan)
+        if field.partition(".")[0] not in SAID and field not in _OF_THE_PLACE
+    }
+
+
+def changed_fields(plan: Mapping[str, Any], former: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return {field, class} of each field that is not as it was; `former` is `field_hashes` of then."""
+    today = field_hashes(plan)
+    return [
+        {"field": field, "class": class_of(field)}
+        for field in sorted(today.keys() | former.keys())
+        if today.get(field) != former.get(field) and field.partition(".")[0] in CLASSES
+    ]

@@ -1,0 +1,121 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The node pool, in the field names of the OCI SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..catalog.cloud_init import user_data
+from ..catalog.shapes import Shape
+from ..names import HASH_TAG, NAME_TAG, NODE_LABEL, freeform_tags, short_hash
+from ..recipe.inputs import Inputs
+from .facts import Cloud
+from .storage import on_local_drives
+
+# The taint that OKE gives to preemptible nodes (OKE, "Using Preemptible Capacity").
+PREEMPTIBLE_TAINT = "oci.oraclecloud.com/oke-is-preemptible"
+
+
+def node_pool_of(
+    inputs: Inputs, cloud: Cloud, nodes: int, shape: Shape | None, cache_folder: str | None
+) -> dict[str, Any]:
+    """Return the node pool in the field names of the OCI SDK's CreateNodePoolDetails.
+
+    cache_folder: the nodes' folder that holds the model, if one does.
+    """
+    recipe, settings, cluster_id = inputs.recipe, inputs.settings, inputs.settings["oke_cluster_id"]
+    values = cloud.values
+    config: dict[str, Any] = {
+        "size": nodes,
+        "placement_configs": placements(values.get("placement_configs"), settings),
+    }
+    if settings["compute_cluster_id"]:
+        config["compute_cluster_id"] = settings["compute_cluster_id"]
+    for name in ("nsg_ids", "node_pool_pod_network_option_details"):
+        if values.get(name):
+            config[name] = values[name]
+    labels = {**(settings["node_pool_labels"] or {}), NODE_LABEL: inputs.name}
+    pool: dict[str, Any] = {
+        "name": inputs.name,
+        "compartment_id": values.get("compartment_id"),
+        "cluster_id": cluster_id,
+        "node_shape": recipe["recipe_node_shape"],
+        "kubernetes_version": values.get("kubernetes_version"),
+        "node_source_details": {
+            "source_type": "IMAGE",
+            "image_id": values.get("image_id"),
+            "boot_volume_size_in_gbs": recipe["recipe_node_boot_volume_size_in_gbs"],
+        },
+        "node_config_details": config,
+        "initial_node_labels": [{"key": key, "value": value} for key, value in labels.items()],
+        "node_metadata": {
+            "user_data": user_data(settings["node_pool_taints"] or (), prepared_folder(inputs, shape, cache_folder))
+        },
+        # The default of OCI is to wait an hour for pods that have nowhere else to go.
+        "node_eviction_node_pool_settings": {
+            "eviction_grace_duration": "PT0M",
+            "is_force_delete_after_grace_duration": True,
+        },
+    }
+    if recipe["recipe_public_ssh_key"]:
+        pool["ssh_public_key"] = recipe["recipe_public_ssh_key"]
+    # A tag's value has at most 256 characters (OCI, tagging).
+    further = {**(settings["node_pool_tags"] or {}), NAME_TAG: inputs.deployment_name[:256]}
+    return _tagged(pool, inputs.name, cluster_id, further)
+
+
+def placements(found: Sequence[Mapping[str, Any]] | None, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the placements that were found (availability domain and subnet) with what the settings say of them."""
+    wished: dict[str, Any] = {
+        "fault_domains": settings["node_pool_fault_domains"],
+        "capacity_reservation_id": settings["node_pool_capacity_reservation_id"],
+    }
+    if settings["node_pool_preemptible"]:
+        wished["preemptible_node_config"] = {
+            "preemption_action": {"type": "TERMINATE", "is_preserve_boot_volume": False}
+        }
+    given = {name: value for name, value in wished.items() if value}
+    return [{**placement, **given} for placement in found or ()]
+
+
+def other_placements(inputs: Inputs, cloud: Cloud) -> list[list[dict[str, Any]]]:
+    """Return the placements that the pool may have instead, best first; a capacity reservation and a compute cluster are of one domain."""
+    if inputs.settings["node_pool_capacity_reservation_id"] or inputs.settings["compute_cluster_id"]:
+        return []
+    return [placements(found, inputs.settings) for found in cloud.others]
+
+
+def moved(pool: Mapping[str, Any], placement_configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the plan's node pool in another place, as a plan made there would have it."""
+    config = {**pool["node_config_details"], "placement_configs": [dict(item) for item in placement_configs]}
+    tags = config.pop("freeform_tags")
+    bare = {key: value for key, value in pool.items() if key != "freeform_tags"}
+    return _tagged({**bare, "node_config_details": config}, pool["name"], pool["cluster_id"], tags)
+
+
+def tolerations(settings: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return what the pods tolerate so that they run on the nodes that the settings ask for."""
+    wanted = []
+    for taint in settings["node_pool_taints"] or ():
+        key, effect = taint.rpartition(":")[0].partition("=")[0], taint.rpartition(":")[2]
+        wanted.append({"key": key, "operator": "Exists", "effect": effect})
+    if settings["node_pool_preemptible"]:
+        wanted.append({"key": PREEMPTIBLE_TAINT, "operator": "Exists"})
+    return wanted
+
+
+def prepared_folder(inputs: Inputs, shape: Shape | None, cache_folder: str | None = None) -> str:
+    """Return the folder where the nodes mount their local NVMe drives; "" where nothing is kept there."""
+    used = [entry["node_directory_path"] for entry in inputs.recipe["local_filesystem"] or ()]
+    wanted = any(on_local_drives(path, inputs.settings, shape) for path in (*used, cache_folder))
+    return inputs.settings["nvme_folder"].rstrip("/") if wanted else ""
+
+
+def _tagged(pool: dict[str, Any], name: str, cluster_id: str, further: Mapping[str, str]) -> dict[str, Any]:
+    """Return the pool with its tags. Instances bear the same but for the hash: a change of it must not touch a node."""
+    tags = {**further, **freeform_tags(name, cluster_id, short_hash(pool))}
+    on_instances = {key: value for key, value in tags.items() if key != HASH_TAG}
+    config = {**pool["node_config_details"], "freeform_tags": on_instances}
+    return {**pool, "node_config_details": config, "freeform_tags": tags}

@@ -1,0 +1,99 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The pod of each node: image, sizes, volumes and ports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..catalog.images import LEAST_RAY, default_image, full_image_name, image_line
+from ..catalog.shapes import Shape
+from ..fault import Fault
+from ..names import NODE_LABEL
+from ..recipe.inputs import Inputs
+from ..recipe.model_source import model_source
+from ..recipe.values import shown
+from .facts import Choices
+from .node_pool import tolerations
+from .rdma import mode_of
+from .storage import storage_of
+
+# vLLM's tensor parallel ranks talk through /dev/shm; Oracle's NCCL manifests give 32 GiB to nodes of 8 GPUs.
+SHARED_MEMORY_MIB = 16 * 1024
+
+
+def pod_of(
+    inputs: Inputs, choices: Choices, shape: Shape | None, exports: Sequence[Mapping[str, Any]], faults: list[Fault]
+) -> dict[str, Any]:
+    """Return the pod, the same on every node; `exports` as for `storage_of`."""
+    recipe, settings = inputs.recipe, inputs.settings
+    params = recipe["recipe_raycluster_params"]
+    source = model_source(recipe)
+    token = source.get("token_secret_name")
+    today = settings["default_image"] or default_image(shape)
+    image = choices.choose("image", recipe["recipe_image_uri"], today, "the collection's default for these GPUs")
+    line, own = image_line(full_image_name(image)), image_line(default_image(None))
+    if line is not None:
+        ray_version = line.ray
+    else:
+        newest = own.ray if own else None
+        ray_version = choices.choose("ray_version", settings["ray_version"], newest, "the image is not known")
+        _check_ray_version(ray_version, faults)
+    memory = params["head_node_cpu_mem_in_gbs"]
+    shared = recipe["recipe_shared_memory_volume_size_limit_in_mb"]
+    volumes, cache = storage_of(inputs, choices, shape, exports, faults)
+    return {
+        "image": full_image_name(image, settings["image_registry"]),
+        "pull_secret": recipe["recipe_container_secret_name"],
+        "ray_version": ray_version,
+        "secret_env": [
+            {"name": entry["envvar_name"], "secret": entry["secret_name"], "key": entry["secret_key"]}
+            for entry in recipe["recipe_environment_secrets"] or []
+        ],
+        # The Secret with a token for the model's repository, which is mounted as a file.
+        "source_token": {"secret": token, "key": source["token_secret_key"]} if token else None,
+        "probes": {
+            name: {
+                key: value for key, value in (recipe[f"recipe_{name}_probe_params"] or {}).items() if value is not None
+            }
+            for name in ("startup", "liveness", "readiness")
+        },
+        # A Kubernetes CPU is a vCPU: two per OCPU on x86, one on Arm (OCI Compute, shapes).
+        "cpu": params["head_node_num_cpus"] * (1 if shape and shape.architecture == "arm64" else 2),
+        "memory_gib": memory,
+        "shared_memory_mib": shared or min(SHARED_MEMORY_MIB, memory * 1024 // 4),
+        "ephemeral_storage_gib": recipe["recipe_ephemeral_storage_size"],
+        "gpus": params["head_node_num_gpus"],
+        "volumes": volumes,
+        "model_cache": cache,
+        "ports": {
+            "api": recipe["recipe_container_port"],
+            "gcs": params["redis_port"],
+            "dashboard": params["dashboard_port"],
+            "metrics": params["metrics_export_port"],
+            "client": params["rayclient_server_port"],
+        },
+        "rdma": mode_of(settings),
+        "tolerations": tolerations(settings),
+        "node_selector": {NODE_LABEL: inputs.name}
+        if settings["node_provisioner"] == "oke"
+        else {"node.kubernetes.io/instance-type": recipe["recipe_node_shape"]},
+    }
+
+
+def _check_ray_version(given: str, faults: list[Fault]) -> None:
+    """KubeRay reads it, and a Ray without token authentication would serve its job API to anybody."""
+    match = re.fullmatch(r"(\d+)\.(\d+)\.\d+", given)
+    if not match or (int(match[1]), int(match[2])) < LEAST_RAY:
+        least = f"{LEAST_RAY[0]}.{LEAST_RAY[1]}.0"
+        faults.append(
+            Fault(
+                "ray_version",
+                "ray_version",
+                shown(given),
+                f"a version such as {least}, or newer: with it came Ray's token authentication",
+                "give the version in the image; take an image with a newer Ray where it is older",
+            )
+        )

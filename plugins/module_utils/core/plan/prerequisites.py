@@ -1,0 +1,167 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Can the cluster take a deployment? Judged before anything is made, by what `kubernetes_info` read.
+
+What could not be read is None, and says nothing against the cluster: rights have their own check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..catalog.kubernetes_rights import missing_rights
+from ..fault import Fault
+
+# How many nodes that do not fit are named.
+_NAMED = 8
+_UNITS = (("gpus", "GPUs"), ("cpu", "vCPU"), ("memory_gib", "GiB of memory"), ("ephemeral_gib", "GiB of disk"))
+
+
+def judge_surroundings(found: Mapping[str, Any], pod: Mapping[str, Any], nodes: int) -> tuple[list[Fault], list[Fault]]:
+    """Return faults and warnings.
+
+    found  `cluster` of `kubernetes_info`; empty without a cluster
+    pod    of the plan; nodes: how many of such pods, each on a node of its own
+    """
+    if not found:
+        return [], []
+    faults = [Fault(**entry) for entry in found["operator_faults"]]
+    faults += [*missing_rights(found["missing_rights"]), *_system_node(found), *_dns(found), *_classes(found, pod)]
+    warnings: list[Fault] = []
+    _advertisers(found, faults, warnings)
+    if found["policy_engines"] == []:
+        warnings.append(
+            Fault(
+                "network_policy_not_enforced",
+                "cluster",
+                "nothing that enforces NetworkPolicies was found",
+                "Calico or another that does",
+                "the group's ports, Ray's among them, are open to every pod of the cluster: install Calico (OKE, "
+                '"Installing Calico")',
+            )
+        )
+    if found["gpu_nodes"] is not None and nodes:
+        faults += _gpu_nodes(found["gpu_nodes"], pod, nodes)
+    return faults, warnings
+
+
+def _system_node(found: Mapping[str, Any]) -> list[Fault]:
+    """The operator and CoreDNS tolerate no taint; nodes with GPUs have one."""
+    if found["system_nodes"] is None or found["system_nodes"] or (found["operator_available"] and _dns_ready(found)):
+        return []
+    return [
+        Fault(
+            "system_node_missing",
+            "cluster",
+            f"none of its {found['nodes']} nodes is Ready, schedulable and without a taint",
+            "such a node for CoreDNS and the KubeRay operator",
+            "make a node pool without GPUs; one node of 2 OCPUs will do",
+        )
+    ]
+
+
+def _dns_ready(found: Mapping[str, Any]) -> bool:
+    return any(entry["ready"] > 0 for entry in found["dns"] or [])
+
+
+def _dns(found: Mapping[str, Any]) -> list[Fault]:
+    if found["dns"] is None or _dns_ready(found):
+        return []
+    names = ", ".join(f"{entry['name']} with 0 of {entry['wanted']} pods ready" for entry in found["dns"])
+    return [
+        Fault(
+            "dns_not_ready",
+            "cluster",
+            names or "no CoreDNS in namespace kube-system",
+            "CoreDNS with a pod that is ready",
+            "pods find each other by name: see why its pods do not run" if names else "enable OKE's add-on CoreDNS",
+        )
+    ]
+
+
+def _classes(found: Mapping[str, Any], pod: Mapping[str, Any]) -> list[Fault]:
+    known = found["storage_classes"]
+    wanted = {volume["storage_class"] for volume in pod["volumes"] if volume.get("storage_class")}
+    return [
+        Fault(
+            "storage_class_missing",
+            "model_storage_class",
+            name,
+            f"one of {', '.join(sorted(known))}" if known else "a StorageClass of the cluster, which has none",
+            "name another, or make it",
+        )
+        for name in sorted(wanted - set(known if known is not None else wanted))
+    ]
+
+
+def _advertisers(found: Mapping[str, Any], faults: list[Fault], warnings: list[Fault]) -> None:
+    """Two device plugins fight over the kubelet's one socket; without any, no node has GPUs to Kubernetes."""
+    advertisers = found["advertisers"]
+    if advertisers is None:
+        return
+    if len(advertisers) > 1:
+        faults.append(
+            Fault(
+                "gpus_advertised_twice",
+                "cluster",
+                " and ".join(sorted(advertisers)),
+                "one device plugin for NVIDIA GPUs",
+                "disable OKE's add-on NvidiaGpuPlugin, or the GPU operator's plugin (devicePlugin.enabled=false)",
+            )
+        )
+    elif not advertisers and not any(node["allocatable"]["gpus"] for node in found["gpu_nodes"] or []):
+        warnings.append(
+            Fault(
+                "gpus_not_advertised",
+                "cluster",
+                "no device plugin for NVIDIA GPUs was found",
+                "one, else nodes have no GPUs to Kubernetes",
+                "enable OKE's add-on NvidiaGpuPlugin, or install NVIDIA's GPU operator",
+            )
+        )
+
+
+def _gpu_nodes(nodes: Sequence[Mapping[str, Any]], pod: Mapping[str, Any], wanted: int) -> list[Fault]:
+    """Return a fault where fewer of the nodes that are there can take a pod than the group has."""
+    needed = {
+        "gpus": pod["gpus"],
+        "cpu": pod["cpu"],
+        "memory_gib": pod["memory_gib"],
+        "ephemeral_gib": pod["ephemeral_storage_gib"],
+    }
+    matching = [
+        node for node in nodes if all(node["labels"].get(key) == value for key, value in pod["node_selector"].items())
+    ]
+    against = {node["name"]: _against(node, needed, pod["tolerations"]) for node in matching}
+    fitting = sum(not reasons for reasons in against.values())
+    if fitting >= wanted:
+        return []
+    unfit = [f"{name}: {', '.join(reasons)}" for name, reasons in sorted(against.items()) if reasons]
+    if len(unfit) > _NAMED:
+        unfit = [*unfit[:_NAMED], f"and {len(unfit) - _NAMED} more"]
+    selector = ",".join(f"{key}={value}" for key, value in pod["node_selector"].items())
+    return [
+        Fault(
+            "gpu_nodes_too_few",
+            f"nodes with {selector}",
+            f"{fitting} of {len(matching)} can take a pod" + ("; " + "; ".join(unfit) if unfit else ""),
+            f"{wanted}, each with " + ", ".join(f"{needed[key]:g} {unit}" for key, unit in _UNITS) + " free",
+            "free them, lower what a pod asks for, or let deploy make a node pool (node_provisioner: oke)",
+        )
+    ]
+
+
+def _against(
+    node: Mapping[str, Any], needed: Mapping[str, float], tolerations: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Return what keeps a pod off the node, nothing where it fits."""
+    reasons = [] if node["ready"] else ["not Ready"]
+    reasons += [] if node["schedulable"] else ["cordoned"]
+    tolerated = {"nvidia.com/gpu", *(entry.get("key") for entry in tolerations)}
+    reasons += [f"taint {taint}" for taint in node["taints"] if taint not in tolerated]
+    for key, unit in _UNITS:
+        whole, free = node["allocatable"][key], node["allocatable"][key] - node["requested"][key]
+        if free < needed[key]:
+            reasons.append(f"{max(0, free):.4g} of {whole:.4g} {unit} free")
+    return reasons

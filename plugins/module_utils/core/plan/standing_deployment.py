@@ -1,0 +1,111 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A deployment that stands already: whose it is, and what a run of today changes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from ..fault import Fault
+from ..names import DEPLOYMENT_TAG, NAME_ANNOTATION, NAME_TAG
+from ..recipe.inputs import Inputs
+from .changes import RESTART, changed_fields
+
+_GONE = ("DELETING", "DELETED")
+
+
+def belongs_to_another(
+    inputs: Inputs, deployment: Mapping[str, Any], node_pools: Iterable[Mapping[str, Any]]
+) -> list[Fault]:
+    """Return a fault where the DNS name stands for another deployment already: its objects are not taken over.
+
+    deployment  of `deployment_info`; empty when there is none
+    node_pools  of the cluster: one may stand without a RayCluster, of a run that was killed
+    """
+    taken = deployment.get("deployment_name")
+    for pool in node_pools:
+        tags = pool.get("freeform_tags") or {}
+        if tags.get(DEPLOYMENT_TAG) == inputs.name and pool.get("lifecycle_state") not in _GONE:
+            taken = taken or tags.get(NAME_TAG)
+    if taken and taken != inputs.deployment_name:
+        return [
+            Fault(
+                "name_taken",
+                "deployment_name",
+                f"{inputs.deployment_name}, whose DNS name {inputs.name} the deployment {taken} has",
+                "a name of its own",
+                "choose another deployment_name, or undeploy the other",
+            )
+        ]
+    wanted, namespace = inputs.settings["namespace"] or inputs.name, deployment.get("namespace")
+    if namespace and namespace != wanted:
+        return [
+            Fault(
+                "namespace_taken",
+                "namespace",
+                f"{wanted}, and the deployment {inputs.deployment_name} stands in {namespace}",
+                namespace,
+                f"give namespace: {namespace}, or undeploy it first: a deployment does not move",
+            )
+        ]
+    return []
+
+
+def named_otherwise(written: str, name: str, raycluster: Mapping[str, Any] | None) -> list[Fault]:
+    """Return a fault where the deployment that stands is another's: who removes by a recipe means the recipe's own.
+
+    written: deployment_name as it was given; name: its DNS name.
+    """
+    annotations = ((raycluster or {}).get("metadata") or {}).get("annotations") or {}
+    owner = annotations.get(NAME_ANNOTATION)
+    if owner in (None, written):
+        return []
+    return [
+        Fault(
+            "name_taken",
+            "deployment_name",
+            f"{written}, and the deployment that has the DNS name {name} is {owner}",
+            "the name of the deployment as its recipe has it",
+            f"give deployment_name: {owner} if that one is meant",
+        )
+    ]
+
+
+def effect_on(
+    plan: Mapping[str, Any],
+    deployment: Mapping[str, Any],
+    adopt_defaults: bool,
+    raycluster_fields: Collection[str] | None = None,
+) -> dict[str, Any] | None:
+    """Return what applying the plan means for the deployment that stands; None where there is none.
+
+    raycluster_fields: of `kubernetes_info`; None where it is not known.
+
+    changes    {field, class}: the fields of the plan that differ from those it was made with, and what that means
+    keep_pods  nobody asked for other pods: what another version of the collection would make of the same recipe, or
+               what lies at the model's source by now, waits for adopt_defaults. A group that has failed serves nobody,
+               and may be mended by just that.
+    kept       the fields that are left as they are therefore
+    by_delete  the pods are made again by deleting the RayCluster and making another: the installed KubeRay has no
+               upgradeStrategy, and would leave them as they are (manifests/older_kuberay.py)
+    failed     the group waits no more for anything: its pods that gave up are made again, whatever else changes
+    """
+    former = deployment.get("fields")
+    if not former:
+        return None
+    changed = changed_fields(plan, former)
+    asked = adopt_defaults or deployment.get("given") != plan["deployment"]["given"]
+    failed = deployment.get("state") == "Failed"
+    keep = not asked and not failed
+    kept = [entry["field"] for entry in changed if keep and entry["class"] == RESTART]
+    changes = [entry for entry in changed if entry["field"] not in kept]
+    return {
+        "keep_pods": keep,
+        "changes": changes,
+        "kept": kept,
+        "by_delete": bool(raycluster_fields)
+        and "upgradeStrategy" not in (raycluster_fields or ())
+        and any(entry["class"] == RESTART for entry in changes),
+        "failed": failed,
+    }

@@ -1,0 +1,345 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The platform settings: what a person gives beside the recipe, and every default of the product.
+
+Whatever names something outside this collection (a chart repository, an image, a version) is a setting here and
+nowhere else.
+"""
+
+from __future__ import annotations
+
+from .parameter import Parameter
+
+AUTHENTICATION_TYPES = ("api_key", "security_token", "instance_principal", "resource_principal", "workload_identity")
+
+# The settings that are, by the same names, options of every module that signs in to Oracle Cloud.
+SIGN_IN = ("auth_type", "config_file_location", "config_profile_name", "region", "oci_service_endpoint")
+
+CLOUD = (
+    Parameter("oke_cluster_id", "string", "OCID of the OKE cluster; it names the region too."),
+    Parameter(
+        "node_provisioner",
+        "string",
+        "oke: make a node pool. none: use the GPU nodes that the cluster has.",
+        default="oke",
+        choices=("oke", "none"),
+    ),
+    Parameter(
+        "adopt_defaults",
+        "boolean",
+        "Take what would be chosen for a new deployment today in place of what this one was made with.",
+        default=False,
+    ),
+    Parameter("region", "string", "OCI region; without it, that of the cluster's OCID."),
+    Parameter("compartment_id", "string", "Compartment of the node pool; without it, that of the cluster."),
+    Parameter(
+        "auth_type",
+        "string",
+        "How to sign in to OCI; without it OCI_ANSIBLE_AUTH_TYPE or api_key.",
+        choices=AUTHENTICATION_TYPES,
+    ),
+    Parameter("config_file_location", "string", "OCI configuration file; without it OCI_CONFIG_FILE or ~/.oci/config."),
+    Parameter("config_profile_name", "string", "Profile in that file; without it OCI_CONFIG_PROFILE or DEFAULT."),
+    Parameter(
+        "oci_service_endpoint",
+        "endpoint",
+        "URL of the OCI services (private endpoints, other realms): one for all, or a mapping of service to URL.",
+    ),
+)
+
+# Minutes that a node may take to join Kubernetes, counted from ACTIVE. Of bare metal up to 30 are reported.
+JOIN_MINUTES, JOIN_MINUTES_BARE_METAL = 15, 45
+
+NODES = (
+    Parameter(
+        "node_pool_availability_domains",
+        "list",
+        "Availability domains that the nodes may be in, best first; a group is in one of them. Without it, any that "
+        "offers the shape; recipe_availability_domain wins.",
+    ),
+    Parameter(
+        "node_pool_fault_domains",
+        "list",
+        "Fault domains that the nodes may be in, such as FAULT-DOMAIN-1; without it, any.",
+    ),
+    Parameter(
+        "node_pool_capacity_reservation_id",
+        "string",
+        "OCID of a capacity reservation to take the nodes from; it is of one availability domain.",
+    ),
+    Parameter(
+        "node_pool_preemptible",
+        "boolean",
+        "Preemptible nodes, at half the price: Oracle may take them away at any time. Not of bare metal.",
+        default=False,
+    ),
+    Parameter(
+        "node_pool_taints",
+        "list",
+        "Taints of the nodes, key=value:NoSchedule and so on; the deployment's pods tolerate them.",
+    ),
+    Parameter("node_pool_labels", "mapping", "Further labels of the nodes."),
+    Parameter("node_pool_tags", "mapping", "Further freeform tags of the node pool and of its instances."),
+    Parameter(
+        "nvme_folder",
+        "string",
+        "Folder of the nodes where their local NVMe drives are mounted, as one file system, if the recipe uses a "
+        "folder in it.",
+        default="/mnt/nvme",
+    ),
+    Parameter(
+        "node_pods_vcpus",
+        "integer",
+        "vCPUs of each node that are left to its own pods (network, storage, device plugin, monitoring).",
+        default=1,
+        minimum=0,
+    ),
+    Parameter(
+        "node_pods_memory_gb",
+        "integer",
+        "Memory of each node that is left to its own pods, in GiB.",
+        default=1,
+        minimum=0,
+    ),
+    Parameter(
+        "compute_cluster_id",
+        "string",
+        "OCID of a compute cluster to make the node pool in, for RDMA; it is of one availability domain, and a pool keeps it.",
+    ),
+    Parameter(
+        "rdma",
+        "string",
+        "How the nodes talk. none: over the pods' network. host_network: over the RDMA ports of the shape; the pods are "
+        "privileged and in the nodes' network. Without it, host_network where compute_cluster_id is given, else none.",
+        choices=("none", "host_network"),
+    ),
+    Parameter(
+        "rdma_socket_interface",
+        "string",
+        "With rdma: host_network, the nodes' interface for what does not go over RDMA; images name it differently.",
+        default="eth0",
+    ),
+    Parameter(
+        "on_shortfall",
+        "string",
+        "When fewer nodes can be had than the group needs, and no other availability domain is left. keep: hold what "
+        "there is for shortfall_keep_minutes and ask again, then scale the node pool to zero. release: to zero at once. "
+        "The same for nodes that are still launched when the wait ends: see docs/oci.md.",
+        default="keep",
+        choices=("keep", "release"),
+    ),
+    Parameter("shortfall_keep_minutes", "integer", "See on_shortfall.", default=30, minimum=1),
+    Parameter(
+        "node_repair_limit",
+        "integer",
+        "Nodes that one run of deploy replaces because they failed, did not join, or have no GPUs or too small a disk.",
+        default=2,
+        minimum=0,
+    ),
+    Parameter(
+        "node_join_minutes",
+        "integer",
+        "How long a node that is ACTIVE may take to be Ready in Kubernetes before it is replaced; without it "
+        f"{JOIN_MINUTES}, and {JOIN_MINUTES_BARE_METAL} for bare metal.",
+        minimum=1,
+    ),
+    Parameter(
+        "node_gpu_minutes",
+        "integer",
+        "How long a node that is Ready may take to show its GPUs before it is replaced.",
+        default=10,
+        minimum=1,
+    ),
+)
+
+KUBERNETES = (
+    Parameter(
+        "kubeconfig",
+        "string",
+        "Path of a kubeconfig that reaches the cluster; without it K8S_AUTH_KUBECONFIG or KUBECONFIG, else the OCI sign-in.",
+    ),
+    Parameter("kubeconfig_context", "string", "Context in that file; without it its current one."),
+    Parameter(
+        "kubernetes_endpoint",
+        "string",
+        "Endpoint of the cluster that the OCI sign-in reaches; auto: the public one where there is one.",
+        default="auto",
+        choices=("auto", "public", "private"),
+    ),
+    Parameter("namespace", "string", "Namespace of the deployment; without it one of its own, named like it."),
+    Parameter(
+        "image_registry", "string", "Registry that mirrors all images, the operator's too, put in place of their own."
+    ),
+    Parameter(
+        "default_image",
+        "string",
+        "Image with Ray and vLLM when the recipe names none; without it, the collection's own for the shape's GPUs.",
+    ),
+    Parameter(
+        "ray_version",
+        "string",
+        "Version of Ray in an image that the collection does not know; without it, that of the collection's own image.",
+    ),
+    Parameter(
+        "model_cache",
+        "string",
+        "Where a node keeps the model's files. volume: a block volume of the pod, gone with it. "
+        "node: a folder of the node, which outlives the pod.",
+        default="volume",
+        choices=("volume", "node"),
+    ),
+    Parameter(
+        "model_cache_folder",
+        "string",
+        "That folder; without it, on the local drives (below /mnt/nvme) of a node pool whose shape has them, else on "
+        "the boot volume.",
+    ),
+    Parameter(
+        "model_storage_class",
+        "string",
+        "StorageClass of the volumes that hold the model.",
+        default="oci-bv",
+    ),
+    Parameter(
+        "model_volume_vpus_per_gb",
+        "integer",
+        "Performance units per GB of that StorageClass; the plan's minutes and price follow from it.",
+        default=10,
+        minimum=0,
+        maximum=120,
+    ),
+)
+
+SOURCES = (
+    Parameter(
+        "hugging_face_endpoint",
+        "string",
+        "URL that repositories are read from, by deploy and by the pods: the Hub, or a mirror that speaks as it does.",
+        default="https://huggingface.co",
+    ),
+    Parameter(
+        "source_request_days",
+        "integer",
+        "Days that the pre-authenticated request for a bucket_name holds; deploy renews it in time.",
+        # A pod that is replaced months later reads through it.
+        default=365,
+        minimum=1,
+    ),
+)
+
+KUBERAY = (
+    Parameter(
+        "kuberay_chart_ref",
+        "string",
+        "Chart of the KubeRay operator: a name in kuberay_chart_repository, a folder or a file.",
+        default="kuberay-operator",
+    ),
+    Parameter(
+        "kuberay_chart_repository",
+        "string",
+        "Helm repository of the chart, when kuberay_chart_ref is a name.",
+        default="https://ray-project.github.io/kuberay-helm",
+    ),
+    Parameter("kuberay_chart_version", "string", "Version of the chart that is installed.", default="1.7.0"),
+    Parameter(
+        "kuberay_image",
+        "string",
+        "Image of the operator, without its tag; without it the chart's own, from image_registry where that is given.",
+    ),
+    Parameter(
+        "kuberay_image_pull_secret", "string", "Secret of the operator's namespace to pull its image with, made before."
+    ),
+    Parameter("kuberay_namespace", "string", "Namespace of the operator.", default="kuberay-system"),
+    Parameter("helm_binary", "string", "Path of Helm 3; without it, helm on PATH."),
+)
+
+ENDPOINT = (
+    Parameter(
+        "endpoint_exposure",
+        "string",
+        "none: reachable inside the cluster only. load_balancer: a load balancer for the API and the dashboard.",
+        default="none",
+        choices=("none", "load_balancer"),
+    ),
+    Parameter("service_annotations", "mapping", "Annotations of the load balancer's Service."),
+    Parameter(
+        "metrics_namespaces",
+        "list",
+        "Namespaces whose pods may read Ray's metrics from each pod of the group (metrics_export_port), such as that of "
+        "Prometheus.",
+    ),
+    Parameter(
+        "wait_timeout_minutes",
+        "integer",
+        "How long deploy waits for the first token.",
+        default=120,
+        minimum=1,
+    ),
+)
+
+ENGINE = (
+    Parameter(
+        "gpu_overhead_mib",
+        "integer",
+        "MiB of each GPU that vLLM needs beside weights and KV cache; without it an estimate by the GPU's size.",
+        minimum=0,
+    ),
+    Parameter(
+        "gpu_memory_mib",
+        "integer",
+        "MiB of memory of each GPU, as nvidia-smi shows it; without it what is known of the shape's GPUs.",
+        minimum=1,
+    ),
+    Parameter(
+        "restart_limit",
+        "integer",
+        "Restarts of the group within restart_window_minutes, or without a token in between.",
+        default=5,
+        minimum=1,
+    ),
+    Parameter("restart_window_minutes", "integer", "See restart_limit.", default=60, minimum=1),
+)
+
+OUTPUT = (
+    Parameter(
+        "prices",
+        "mapping",
+        "Your own US dollars in place of the list's: gpu_hour, volume_gb_month, volume_vpu_month, load_balancer_hour.",
+    ),
+    Parameter(
+        "convert_to",
+        "string",
+        "File that the recipe is written to in today's spelling, its secrets too; only its owner may read it.",
+    ),
+    Parameter("html_file", "string", "File that the plan is written to as a page of HTML."),
+    Parameter(
+        "model_facts_file",
+        "string",
+        "File of the model's facts: plan reads it where it is there (no source is asked then); else it is written.",
+    ),
+    Parameter("result_file", "string", "File that the playbook writes its result to, as JSON."),
+    Parameter(
+        "logs_component",
+        "string",
+        "What the logs playbook shows.",
+        default="head",
+        choices=("head", "worker", "operator"),
+    ),
+    Parameter("logs_worker", "integer", "Which worker, from 1.", default=1, minimum=1),
+    Parameter("logs_lines", "integer", "How many lines, from the end.", default=200, minimum=1),
+    Parameter("logs_previous", "boolean", "Show the container's former run.", default=False),
+)
+
+SETTINGS = (*CLOUD, *NODES, *KUBERNETES, *SOURCES, *KUBERAY, *ENDPOINT, *ENGINE, *OUTPUT)
+
+# Of no pod: of the node pool alone, of how the cluster is reached, of what is only reckoned.
+_NOT_OF_PODS = (
+    *("node_pool_availability_domains", "node_pool_fault_domains", "node_pool_capacity_reservation_id"),
+    *("node_pool_labels", "node_pool_tags", "node_pods_vcpus", "node_pods_memory_gb"),
+    *("on_shortfall", "shortfall_keep_minutes", "node_repair_limit", "node_join_minutes", "node_gpu_minutes"),
+    *("kubeconfig", "kubeconfig_context", "kubernetes_endpoint", "model_volume_vpus_per_gb", "source_request_days"),
+    *(parameter.name for parameter in (*CLOUD, *KUBERAY, *ENDPOINT, *OUTPUT) if parameter.name != "node_provisioner"),
+)
+# Settings of which the pods may be made: where one is given otherwise, the pods are rendered as they are today. What is
+# not named above is one of them: a wish that is not followed is worse than a restart together with another version.
+OF_PODS = tuple(parameter for parameter in SETTINGS if parameter.name not in _NOT_OF_PODS)

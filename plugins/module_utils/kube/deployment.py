@@ -1,0 +1,179 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Reading what stands in the cluster of a deployment."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Container, Mapping
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import quote
+
+from ..core.fault import Refused
+from ..core.health.deployment_health import Observation, judge, node_ready, progress_lines
+from ..core.names import (
+    CHOICES_ANNOTATION,
+    FIELDS_ANNOTATION,
+    GIVEN_ANNOTATION,
+    HASH_ANNOTATION,
+    NAME_ANNOTATION,
+    NODE_LABEL,
+    PRICE_ANNOTATION,
+    RECIPE_ANNOTATION,
+    SHAPE_ANNOTATION,
+    label_selector,
+)
+from ..core.source_request import recorded
+from .client import Kubernetes, may_pass
+
+RAYCLUSTERS = "/apis/ray.io/v1/rayclusters"
+
+
+def list_deployments(kubernetes: Kubernetes, name: str | None = None) -> list[dict[str, Any]]:
+    """Return what each deployment's RayCluster says of it, judged now; `name` picks one."""
+    found = kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(name))
+    return [_describe(kubernetes, item) for item in found]
+
+
+def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = cluster["metadata"]
+    annotations = metadata.get("annotations") or {}
+    groups = cluster["spec"].get("workerGroupSpecs") or []
+    pod = cluster["spec"]["headGroupSpec"]["template"]["spec"]
+    head = pod["containers"][0]
+    gpus = int((head.get("resources", {}).get("limits") or {}).get("nvidia.com/gpu", 0))
+    nodes = 1 + sum(group.get("replicas", 0) * group.get("numOfHosts", 1) for group in groups)
+    judgement = judge(Observer(kubernetes, metadata["name"], metadata["namespace"]).look(cluster), nodes, gpus)
+    created = datetime.fromisoformat(metadata["creationTimestamp"].replace("Z", "+00:00"))
+    price = annotations.get(PRICE_ANNOTATION)
+    return {
+        "name": metadata["name"],
+        "namespace": metadata["namespace"],
+        "deployment_name": annotations.get(NAME_ANNOTATION, metadata["name"]),
+        "recipe_name": annotations.get(RECIPE_ANNOTATION, ""),
+        "state": judgement.state,
+        "ready": judgement.ready,
+        "shape": annotations.get(SHAPE_ANNOTATION, ""),
+        "nodes": nodes,
+        "gpus": gpus,
+        "own_nodes": NODE_LABEL in (pod.get("nodeSelector") or {}),
+        "usd_per_hour": float(price) if price else None,
+        "age_seconds": int((datetime.now(timezone.utc) - created).total_seconds()),
+        "hash": annotations.get(HASH_ANNOTATION, ""),
+        "choices": _json(annotations.get(CHOICES_ANNOTATION)),
+        "given": annotations.get(GIVEN_ANNOTATION, ""),
+        "fields": _json(annotations.get(FIELDS_ANNOTATION)),
+        "source_request": recorded(annotations),
+        "phases": {step.phase: step.text for step in judgement.steps},
+        "failure": judgement.failure.as_dict() if judgement.failure else None,
+    }
+
+
+def _json(text: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+class Observer:
+    """Looks at one deployment again and again, and reads of each pod's log only what is new."""
+
+    def __init__(self, kubernetes: Kubernetes, name: str, namespace: str) -> None:
+        self._kubernetes = kubernetes
+        self._name = name
+        self._namespace = namespace
+        self._progress: dict[str, dict[str, dict[str, Any]]] = {}
+        self._read: dict[str, tuple[str, datetime]] = {}
+
+    def look(self, raycluster: Mapping[str, Any] | None = None) -> Observation:
+        """Return what is to be seen now."""
+        namespace = quote(self._namespace)
+        if raycluster is None:
+            raycluster = self._kubernetes.get(f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters/{quote(self._name)}")
+        pods = self._kubernetes.items(
+            f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"ray.io/cluster={self._name}"
+        )
+        nodes = self._nodes(raycluster)
+        return Observation(
+            raycluster=raycluster,
+            pods=pods,
+            nodes=nodes,
+            progress=self._all_progress(pods, {node["metadata"]["name"] for node in nodes if node_ready(node)}),
+            warnings=self._warnings({self._name, *(pod["metadata"]["name"] for pod in pods)}),
+        )
+
+    def _nodes(self, raycluster: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        """The nodes that the head's node selector picks: those of the pool, or those that were there already."""
+        selector = f"{NODE_LABEL}={self._name}"
+        if raycluster:
+            wanted = raycluster["spec"]["headGroupSpec"]["template"]["spec"].get("nodeSelector") or {}
+            selector = ",".join(f"{key}={value}" for key, value in wanted.items())
+        return self._kubernetes.items("/api/v1/nodes", labelSelector=selector)
+
+    def _warnings(self, names: Container[str]) -> list[dict[str, Any]]:
+        """The warnings of the objects of these names: the RayCluster and its pods."""
+        path = f"/api/v1/namespaces/{quote(self._namespace)}/events"
+        found = self._kubernetes.items(path, fieldSelector="type=Warning")
+        return [event for event in found if event["involvedObject"].get("name") in names]
+
+    def _all_progress(self, pods: list[dict[str, Any]], ready: set[str]) -> dict[str, dict[str, dict[str, Any]]]:
+        for pod in pods:
+            # The API server asks the node for a log, and a dead one for half a minute.
+            if pod["spec"].get("nodeName") in ready:
+                self._read_log(pod)
+        names = {pod["metadata"]["name"] for pod in pods}
+        self._progress = {name: phases for name, phases in self._progress.items() if name in names}
+        return self._progress
+
+    def _read_log(self, pod: Mapping[str, Any]) -> None:
+        name = pod["metadata"]["name"]
+        statuses = (pod.get("status") or {}).get("containerStatuses") or []
+        running = (statuses[0].get("state") or {}).get("running") if statuses else None
+        if not running:
+            return
+        # Another run of the container begins its phases anew.
+        run = statuses[0].get("containerID", "") + str(running.get("startedAt"))
+        last_run, last_time = self._read.get(name, ("", None))
+        now = datetime.now(timezone.utc)
+        since = None
+        if run == last_run and last_time is not None:
+            since = int((now - last_time).total_seconds()) + 2
+        else:
+            self._progress[name] = {}
+        try:
+            log = self._kubernetes.read(
+                f"/api/v1/namespaces/{quote(self._namespace)}/pods/{quote(name)}/log",
+                container=statuses[0]["name"],
+                sinceSeconds=since,
+                tailLines=None if since else 5000,
+                limitBytes=4_000_000,
+            )
+        except Refused as refused:
+            # The node may have left just now; an API server that is away is found by the next read.
+            if may_pass(refused.faults):
+                return
+            raise
+        if log is not None:
+            self._progress.setdefault(name, {}).update(progress_lines(log.decode(errors="replace")))
+            self._read[name] = (run, now)
+
+
+def read_secret(kubernetes: Kubernetes, namespace: str, name: str) -> dict[str, str] | None:
+    """Return the decoded values of a Secret, or None where there is none."""
+    item = kubernetes.get(f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}")
+    return None if item is None else secret_values(item)
+
+
+def secret_keys(kubernetes: Kubernetes, namespace: str, name: str) -> list[str] | None:
+    """Return the keys of a Secret, or None where there is none; its values may be anything."""
+    item = kubernetes.get(f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}")
+    return None if item is None else sorted(item.get("data") or {})
+
+
+def secret_values(item: Mapping[str, Any]) -> dict[str, str]:
+    """Return the decoded values of a Secret."""
+    return {key: base64.b64decode(value).decode() for key, value in (item.get("data") or {}).items()}

@@ -1,0 +1,186 @@
+#!/usr/bin/python
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: deployment_info
+short_description: Find the deployments of a cluster and judge their state
+version_added: 0.1.0
+description:
+  - Lists the deployments that this collection made in a cluster, each with its state as it is now.
+  - The state is judged by nodes, pods and the progress that the pods report. A deployment is ready when its head
+    answered a completion and every pod of the group runs.
+author:
+  - multinode.inference contributors (@multinode-inference)
+options:
+  name:
+    description: DNS name of the one deployment that is wanted. Without it, all are listed.
+    type: str
+  secrets:
+    description: Names of Secrets to look for in O(namespace).
+    type: list
+    elements: str
+    default: []
+  namespace:
+    description: Namespace of O(secrets).
+    type: str
+  with_leftovers:
+    description: Look for what there is of deployments that have no RayCluster, too.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - multinode.inference.kubernetes_connection
+  - multinode.inference.reading
+"""
+
+EXAMPLES = r"""
+- name: List the deployments
+  multinode.inference.deployment_info:
+  register: groups
+"""
+
+RETURN = r"""
+deployments:
+  description: The deployments, in the order of their names.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: DNS name of the deployment.
+      type: str
+      sample: llama
+    namespace:
+      description: Namespace of its objects.
+      type: str
+      sample: llama
+    deployment_name:
+      description: Name as the recipe has it.
+      type: str
+      sample: llama
+    recipe_name:
+      description: The recipe's own name.
+      type: str
+      sample: vllm_multinode_inference
+    state:
+      description: One of Deploying, Staging, Starting, Ready, Restarting, Failed and Removing.
+      type: str
+      sample: Ready
+    ready:
+      description: Whether it serves.
+      type: bool
+      sample: true
+    shape:
+      description: OCI shape of its nodes.
+      type: str
+      sample: BM.GPU.H100.8
+    nodes:
+      description: Number of its nodes.
+      type: int
+      sample: 2
+    gpus:
+      description: GPUs of each node.
+      type: int
+      sample: 8
+    own_nodes:
+      description: Whether it runs on a node pool of its own, and not on nodes that were there before it.
+      type: bool
+      sample: true
+    usd_per_hour:
+      description: List price of its nodes, in US dollars per hour.
+      type: float
+      sample: 160.0
+    age_seconds:
+      description: Seconds since it was made.
+      type: int
+      sample: 3600
+    hash:
+      description: Hash of the plan that it follows.
+      type: str
+      sample: 0123456789ab
+    choices:
+      description: Values that nobody gave, found out or defaulted when it was made.
+      type: dict
+      sample: {ray_version: 2.58.0}
+    given:
+      description: Hash of what was given of which its pods are made.
+      type: str
+      sample: 0123456789ab
+    fields:
+      description: Hash of each field of the plan that it follows.
+      type: dict
+      sample: {pod.image: 01234567}
+    source_request:
+      description: The pre-authenticated request that its pods read a bucket through, with C(time_expires). Empty without one.
+      type: dict
+      sample: {}
+    phases:
+      description: How far each phase is.
+      type: dict
+      sample: {nodes: 2/2 nodes with 8 GPUs}
+    failure:
+      description: Why it cannot become ready by waiting, where that is known.
+      type: dict
+      sample: {}
+leftovers:
+  description: Secrets of deployments that have no RayCluster, where O(with_leftovers).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: DNS name of the deployment.
+      type: str
+      sample: llama
+    namespace:
+      description: Namespace of the Secrets.
+      type: str
+      sample: llama
+    secrets:
+      description: Their names.
+      type: list
+      elements: str
+      sample: [llama-source]
+    source_request:
+      description: The pre-authenticated request that was made for them, or was about to be. Empty without one.
+      type: dict
+      sample: {}
+secrets:
+  description: The keys of each Secret of O(secrets), null for one that is not there. Values are not returned.
+  returned: success
+  type: dict
+  sample: {hub: [token]}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.core.fault import Refused
+from ..module_utils.kube.client import argument_spec, connect_as_asked
+from ..module_utils.kube.deployment import list_deployments, secret_keys
+from ..module_utils.kube.removal import leftovers
+
+
+def main() -> None:
+    own = {
+        "name": {"type": "str"},
+        "secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
+        "namespace": {"type": "str"},
+        "with_leftovers": {"type": "bool", "default": False},
+    }
+    module = AnsibleModule(argument_spec={**argument_spec(), **own}, supports_check_mode=True)
+    given = module.params
+    try:
+        kubernetes = connect_as_asked(given)
+        deployments = list_deployments(kubernetes, given["name"])
+        left = leftovers(kubernetes, given["name"]) if given["with_leftovers"] else []
+        secrets = {name: secret_keys(kubernetes, given["namespace"], name) for name in given["secrets"]}
+    except Refused as refused:
+        module.fail_json(msg=str(refused), faults=[fault.as_dict() for fault in refused.faults])
+    deployments.sort(key=lambda entry: entry["name"])
+    module.exit_json(changed=False, deployments=deployments, leftovers=left, secrets=secrets)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+#!/usr/bin/python
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: deployment_log_info
+short_description: Read the log of a deployment's pod, or of the operator
+version_added: 0.1.0
+description:
+  - Reads the last lines that the head, a worker or the KubeRay operator wrote.
+author:
+  - multinode.inference contributors (@multinode-inference)
+options:
+  name:
+    description: DNS name of the deployment.
+    type: str
+    required: true
+  component:
+    description: Whose log is read.
+    type: str
+    choices: [head, worker, operator]
+    default: head
+  worker:
+    description: Which worker, from 1. Worker 1 holds the second stage of the model.
+    type: int
+    default: 1
+  lines:
+    description: How many lines are read, from the end.
+    type: int
+    default: 200
+  previous:
+    description: Read what the container wrote before it was started again.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - multinode.inference.kubernetes_connection
+  - multinode.inference.reading
+"""
+
+EXAMPLES = r"""
+- name: Read what the first worker says
+  multinode.inference.deployment_log_info:
+    name: llama
+    component: worker
+  register: log
+"""
+
+RETURN = r"""
+source:
+  description: Namespace, pod and container of the log.
+  returned: success
+  type: str
+  sample: llama/llama-head-x7k2p/ray-head
+lines:
+  description: The lines.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.core.fault import Refused
+from ..module_utils.kube.client import argument_spec, connect_as_asked
+from ..module_utils.kube.logs import find_pod, read_log
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **argument_spec(),
+            "name": {"type": "str", "required": True},
+            "component": {"type": "str", "choices": ["head", "worker", "operator"], "default": "head"},
+            "worker": {"type": "int", "default": 1},
+            "lines": {"type": "int", "default": 200},
+            "previous": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    asked = module.params
+    try:
+        kubernetes = connect_as_asked(asked)
+        pod = find_pod(kubernetes, asked["name"], asked["component"], asked["worker"])
+        lines = read_log(kubernetes, pod, asked["lines"], asked["previous"])
+    except Refused as refused:
+        module.fail_json(msg=str(refused), faults=[fault.as_dict() for fault in refused.faults])
+    module.exit_json(changed=False, source="/".join(pod), lines=lines)
+
+
+if __name__ == "__main__":
+    main()

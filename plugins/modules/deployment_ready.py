@@ -1,0 +1,147 @@
+#!/usr/bin/python
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: deployment_ready
+short_description: Wait until a deployment serves
+version_added: 0.1.0
+description:
+  - Waits until the head answered a completion and every pod runs, then until the endpoint answers one too.
+  - Prints a line when something changes, or every 30 seconds, that says what is awaited, how far it is and since when.
+  - Fails early, with the cause, when waiting cannot help.
+  - Watches the nodes of the node pool meanwhile. A node that failed, did not join, has no GPUs or too small a disk is
+    replaced, as many as C(node_repair_limit) says; where there are no hosts, the pool goes to the next availability
+    domain, or is scaled to zero (C(on_shortfall)).
+author:
+  - multinode.inference contributors (@multinode-inference)
+options:
+  plan:
+    description: The plan, as M(multinode.inference.plan) returns it.
+    type: dict
+    required: true
+  kubeconfig:
+    description:
+      - The cluster's kubeconfig, as RV(multinode.inference.recipe_info#module:cluster) has it. Without it, it is found out
+        again from the platform settings.
+    type: raw
+attributes:
+  check_mode:
+    description: Waits for nothing.
+    support: full
+  diff_mode:
+    description: Has nothing to show.
+    support: none
+  idempotent:
+    description: Running it again changes nothing.
+    support: full
+  action:
+    description: Runs as an action plugin on the controller, where the extra variables are.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Wait for a token
+  multinode.inference.deployment_ready:
+    plan: "{{ made.plan }}"
+"""
+
+RETURN = r"""
+state:
+  description: State of the deployment.
+  returned: success
+  type: str
+  sample: Ready
+model:
+  description: Name under which the model is served.
+  returned: success
+  type: str
+  sample: Meta-Llama-3.1-8B-Instruct
+completion:
+  description: Text of the completion that came back.
+  returned: success
+  type: str
+  sample: " Paris"
+recipes:
+  description: URLs by their labels.
+  returned: success
+  type: dict
+  sample: {llama-raycluster-app: "http://192.0.2.10:8000"}
+url:
+  description: URL of the API by the load balancer's address, which answers before its name does.
+  returned: when the endpoint is exposed
+  type: str
+  sample: http://192.0.2.10:8000
+records_missing:
+  description: Names of the endpoint that do not lead to it, each with the DNS record that is missing.
+  returned: when the endpoint is exposed
+  type: list
+  elements: dict
+  sample: []
+key_command:
+  description: Command that prints the API key.
+  returned: success
+  type: str
+  sample: kubectl get secret llama-api-key
+repairs:
+  description:
+    - What was done about nodes, in order; also when it failed afterwards.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    at:
+      description: When, UTC.
+      returned: always
+      type: str
+      sample: "2026-01-01T00:10:00.000Z"
+    code:
+      description: What was found.
+      returned: always
+      type: str
+      sample: node_not_joined
+    id:
+      description: OCID of the node or the node pool.
+      returned: always
+      type: str
+      sample: ocid1.instance.oc1.iad.aaaa
+    name:
+      description: Its name.
+      returned: always
+      type: str
+      sample: node 10.0.0.5
+    action:
+      description: What was done.
+      returned: always
+      type: str
+      sample: replaced
+    reason:
+      description: Why.
+      returned: always
+      type: str
+      sample: is ACTIVE in Oracle Cloud and not in Kubernetes
+timeline:
+  description: When each phase ended.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+started:
+  description: When the work began, UTC.
+  returned: always
+  type: str
+  sample: "2026-01-01T00:00:00.000Z"
+ended:
+  description: When the work ended, UTC.
+  returned: always
+  type: str
+  sample: "2026-01-01T00:00:01.000Z"
+faults:
+  description: What was found wrong, each with C(code), C(where), C(found), C(expected) and C(remedy).
+  returned: failure
+  type: list
+  elements: dict
+  sample: []
+"""

@@ -1,0 +1,72 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the action plugins share that write objects: each write is a task of kubernetes.core.k8s with a token of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..module_utils.core.names import COLLECTION
+from ..module_utils.kube.client import Kubernetes
+from .action import Action
+from .bucket_access import BucketAccess
+from .cluster import Cluster
+
+# How long an object may take to go.
+REMOVAL_SECONDS = 300
+
+
+class WritingAction(Action):
+    """An action that writes to `self.cluster`, which `act` sets. Secrets' values pass through memory only."""
+
+    cluster: Cluster
+
+    def access(
+        self, kubernetes: Kubernetes, settings: dict[str, Any], deployment: Mapping[str, str], task_vars: dict[str, Any]
+    ) -> BucketAccess:
+        """Return the deployment's access to its bucket, as it is now."""
+
+        def run(module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+            return self.run_module(module, arguments, task_vars)
+
+        return BucketAccess(kubernetes, settings, deployment["name"], deployment["namespace"], run)
+
+    def apply(self, objects: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[dict[str, Any]]:
+        """Apply the objects by the server; return what changed, Secrets without their values."""
+        server_side = {"field_manager": COLLECTION, "force_conflicts": True}
+        return _changes(self.write(objects, task_vars, state="present", apply=True, server_side_apply=server_side))
+
+    def remove(self, objects: list[dict[str, Any]], task_vars: dict[str, Any]) -> None:
+        """Remove the objects and return when they are gone."""
+        if objects:
+            self.write(objects, task_vars, state="absent", wait=True, wait_timeout=REMOVAL_SECONDS)
+
+    def write(self, objects: list[dict[str, Any]], task_vars: dict[str, Any], **options: Any) -> dict[str, Any]:
+        """Call kubernetes.core.k8s with the objects, and return its result."""
+        arguments = {"resource_definition": objects, **self.cluster.arguments(), **options}
+        return self.run_module("kubernetes.core.k8s", arguments, task_vars)
+
+
+def would_be_made(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return check mode's result where the API server cannot be asked what applying the objects would change."""
+    names = [f"{item['kind']}/{item['metadata']['name']}" for item in objects]
+    return {"changed": True, "objects": [{"object": name, "change": "would be made"} for name in names]}
+
+
+def _changes(result: dict[str, Any]) -> list[dict[str, Any]]:
+    entries = (result.get("result") or {}).get("results") or [result]
+    changes = []
+    for entry in entries:
+        if not entry.get("changed"):
+            continue
+        item = entry.get("result") or {}
+        kind = item.get("kind", "")
+        change = {
+            "object": f"{kind}/{item.get('metadata', {}).get('name', '')}",
+            "change": entry.get("method") or "apply",
+        }
+        if kind != "Secret" and entry.get("diff"):
+            change["diff"] = entry["diff"]
+        changes.append(change)
+    return changes

@@ -1,0 +1,298 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What each playbook adds to its result, and the lines it prints at its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from ..module_utils.core.catalog.shapes import find_shape
+from ..module_utils.core.fault import Fault
+from ..module_utils.core.names import DEPLOYMENT_TAG
+from ..module_utils.core.plan.presentation.text import describe
+from ..module_utils.core.sizing.costs import bill
+from ..module_utils.core.source_request import end_near
+
+Details = tuple[dict[str, Any], list[str]]
+Results = Mapping[str, Mapping[str, Any]]
+
+
+def deploy(results: Results) -> Details:
+    """Endpoints, completion and how to reach them."""
+    endpoint = results.get("endpoint") or {}
+    plan = (results.get("preflight") or {}).get("plan")
+    recipes = endpoint.get("recipes") or {}
+    details: dict[str, Any] = {
+        "recipes": recipes,
+        "plan": plan,
+        "model": endpoint.get("model"),
+        "completion": endpoint.get("completion"),
+        "key_command": endpoint.get("key_command"),
+        "curl": None,
+        "repairs": endpoint.get("repairs") or [],
+    }
+    if not plan or not endpoint.get("state"):
+        return details, []
+    lines = [json.dumps({"recipes": recipes}, indent=2)] if recipes else [_reached_from_inside(plan)]
+    # By its address, as long as its name does not lead there.
+    url = endpoint.get("url") if endpoint.get("records_missing") else next(iter(recipes.values()), None)
+    if url:
+        body = json.dumps({"model": endpoint["model"], "prompt": "The capital of France is", "max_tokens": 8})
+        details["curl"] = (
+            f'curl --header "Authorization: Bearer $({endpoint["key_command"]})" '
+            f"--header 'Content-Type: application/json' --data '{body}' {url}/v1/completions"
+        )
+        lines += ["", "Ask it for a completion:", f"  {details['curl']}"]
+    else:
+        lines += ["", "Its API key:", f"  {endpoint['key_command']}"]
+    lines += [f"{entry['name']} {entry['action']}: {entry['reason']}" for entry in details["repairs"]]
+    lines += ["", f"{endpoint['model']} answered: {endpoint.get('completion')!r}"]
+    price = plan["expected"]["usd_per_hour"]
+    if price is not None:
+        count, shape = plan["nodes"]["count"], plan["nodes"]["shape"]
+        lines += [f"{count} x {shape} cost {price:.2f} US dollars an hour until undeploy, volumes included."]
+    return details, lines
+
+
+def _reached_from_inside(plan: Mapping[str, Any]) -> str:
+    name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
+    return f"Inside the cluster: http://{name}-api.{namespace}:{plan['pod']['ports']['api']} (endpoint_exposure: none)"
+
+
+def plan_only(results: Results) -> Details:
+    """The plan, in words."""
+    plan = (results.get("preflight") or {}).get("plan")
+    return {"plan": plan}, describe(plan) if plan else []
+
+
+def status(results: Results) -> Details:
+    """A table of the deployments, and what stands without its other half: a node pool, or a RayCluster."""
+    deployments = list((results.get("status") or {}).get("deployments") or [])
+    keys = ("name", "namespace", "state", "ready", "shape", "nodes", "usd_per_hour", "age_seconds", "failure")
+    details = [{**{key: entry[key] for key in keys}, "drift": []} for entry in deployments]
+    now = datetime.now(timezone.utc)
+    warnings = [fault for entry in deployments if (fault := end_near(entry.get("source_request") or {}, now))]
+    orphans = _orphans(results, deployments)
+    header = ("NAME", "NAMESPACE", "STATE", "NODES", "SHAPE", "USD/H", "AGE", "WHAT IS AWAITED")
+    rows = [header]
+    for entry in deployments:
+        price = "-" if entry["usd_per_hour"] is None else f"{entry['usd_per_hour']:.2f}"
+        names = (entry["name"], entry["namespace"], entry["state"], str(entry["nodes"]), entry["shape"])
+        rows.append((*names, price, _age(entry["age_seconds"]), "" if entry["ready"] else _awaited(entry)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+    if not deployments:
+        lines = ["No deployments."]
+    lines += [f"{_orphan_name(orphan)} {_orphan_words(orphan)}: run deploy again, or undeploy." for orphan in orphans]
+    lines += [f"Warning: {fault.line()}" for fault in warnings]
+    return {"deployments": details, "orphans": orphans, "warnings": [fault.as_dict() for fault in warnings]}, lines
+
+
+def not_ready(details: Mapping[str, Any], asked: str | None) -> list[dict[str, Any]]:
+    """Return a fault for each deployment of `status` that does not serve, and each half of one.
+
+    asked: the DNS name of the one deployment that was asked for, if any.
+    """
+    if asked and not details["deployments"] and not details["orphans"]:
+        return [Fault("no_deployment", f"deployment {asked}", "not there", "a deployment of that name").as_dict()]
+    faults = [
+        Fault("not_ready", f"deployment {entry['name']}", entry["state"], "Ready", "").as_dict()
+        for entry in details["deployments"]
+        if not entry["ready"]
+    ]
+    return faults + [
+        Fault("orphan", _orphan_name(orphan), _orphan_words(orphan), "", "deploy again, or undeploy").as_dict()
+        for orphan in details["orphans"]
+    ]
+
+
+def _orphans(results: Results, deployments: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the node pools and Secrets without a RayCluster, and the RayClusters whose node pool is gone."""
+    left = [
+        {
+            "secrets": entry["secrets"],
+            "namespace": entry["namespace"],
+            "deployment": entry["name"],
+            "source_request": entry["source_request"].get("name"),
+            "bucket": entry["source_request"].get("bucket"),
+        }
+        for entry in (results.get("status") or {}).get("leftovers") or []
+    ]
+    looked = results.get("node_pool") or {}
+    if "node_pools" not in looked:
+        # Without a cluster in Oracle Cloud there are none to compare.
+        return left
+    pools = {pool["freeform_tags"][DEPLOYMENT_TAG]: pool for pool in looked["node_pools"]}
+    names = {entry["name"] for entry in deployments}
+    found: list[dict[str, Any]] = []
+    for name, pool in pools.items():
+        if name not in names:
+            nodes = len(pool.get("nodes") or [])
+            price = _price_of(pool.get("node_shape") or "", nodes)
+            found.append({"node_pool": pool.get("name"), "id": pool.get("id"), "nodes": nodes, "usd_per_hour": price})
+    return [*found, *left] + [
+        {"raycluster": entry["name"], "namespace": entry["namespace"]}
+        for entry in deployments
+        if entry.get("own_nodes") and entry["name"] not in pools
+    ]
+
+
+def _price_of(shape_name: str, nodes: int) -> float | None:
+    """Return the list price of the nodes without their volumes, in US dollars an hour; None where it is not known."""
+    shape = find_shape(shape_name)
+    if shape is None or shape.usd_per_gpu_hour is None:
+        return None
+    return round(shape.usd_per_gpu_hour * shape.gpus * nodes, 2)
+
+
+def _orphan_name(orphan: Mapping[str, Any]) -> str:
+    if "secrets" in orphan:
+        return f"Secret {', '.join(orphan['secrets'])} in namespace {orphan['namespace']}"
+    return f"node pool {orphan['node_pool']}" if "node_pool" in orphan else f"RayCluster {orphan['raycluster']}"
+
+
+def _orphan_words(orphan: Mapping[str, Any]) -> str:
+    if "raycluster" in orphan:
+        return "has lost its node pool"
+    if "secrets" in orphan:
+        request = f"perhaps with pre-authenticated request {orphan['source_request']} of bucket {orphan['bucket']}"
+        return "has no RayCluster" + (f", {request}" if orphan["source_request"] else "")
+    price = "" if orphan["usd_per_hour"] is None else f", {orphan['usd_per_hour']:.2f} USD an hour"
+    return f"({orphan['nodes']} nodes{price}) has no RayCluster"
+
+
+def _awaited(entry: Mapping[str, Any]) -> str:
+    failure = entry.get("failure")
+    if failure:
+        return f"{failure['where']}: {failure['found']}"
+    return "; ".join(f"{phase}: {text}" for phase, text in entry["phases"].items())
+
+
+def _age(seconds: int) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def undeploy(results: Results) -> Details:
+    """What was removed, and what was left."""
+    result, held_up = results.get("undeploy") or {}, results.get("held_up") or {}
+    removed = list(dict.fromkeys([*(result.get("removed") or []), *(held_up.get("removed") or [])]))
+    kept = list(dict.fromkeys([*(result.get("kept") or []), *(held_up.get("kept") or [])]))
+    pool = results.get("node_pool") or {}
+    if pool.get("changed"):
+        removed.append(
+            f"node pool {(pool.get('node_pool') or {}).get('name') or (results.get('recipe') or {}).get('name')}"
+        )
+    lines = [f"removed  {item}" for item in removed] or ["Nothing was there to remove."]
+    lines += [f"kept     {item}" for item in kept]
+    rest = results.get("remainder") or {}
+    last = held_up if "left" in held_up else result
+    unseen = [*(last.get("unseen") or []), *(rest.get("unseen") or [])]
+    if "remainder" in rest and not rest["remainder"] and not unseen and not last.get("unreached"):
+        lines += ["checked  Oracle Cloud has no node pool, instance, block volume or load balancer of it any more"]
+    lines += [f"unseen   {fault['where']}: {fault['found']}; {fault['remedy']}" for fault in unseen]
+    return {"removed": removed, "kept": kept, "unseen": unseen}, lines
+
+
+def left_behind(results: Results) -> list[dict[str, Any]]:
+    """Return a fault for each thing that undeploy could not remove, in the cluster and in Oracle Cloud."""
+    held_up = results.get("held_up") or {}
+    # Tried a second time, once the nodes were gone.
+    last = held_up if "left" in held_up else results.get("undeploy") or {}
+    unreached = list(last.get("unreached") or [])
+    if unreached:
+        name = (results.get("recipe") or {}).get("name")
+        fault = Fault(
+            "objects_left",
+            f"Kubernetes objects of {name}",
+            "not looked at, since the API server did not answer: RayCluster, Secrets and, if it had them, block volumes and a "
+            "load balancer, which go on costing money, and a pre-authenticated request of a bucket",
+            "no object of the deployment",
+            "run undeploy again when it answers: they are found by their labels",
+        )
+        unreached.append(fault.as_dict())
+    return [*unreached, *(last.get("left") or []), *((results.get("remainder") or {}).get("left") or [])]
+
+
+def nodes_left(results: Results, faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a fault where undeploy stopped before it came to the node pool: one that is there goes on billing.
+
+    faults: what it stopped for. Refused because the deployment is another one, there is nothing of ours to look at.
+    """
+    recipe = results.get("recipe") or {}
+    if any(fault.get("code") == "name_taken" for fault in faults):
+        return []
+    if not (recipe.get("settings") or {}).get("oke_cluster_id") or "changed" in (results.get("node_pool") or {}):
+        return []
+    fault = Fault(
+        "nodes_left",
+        f"node pool {recipe.get('name')}",
+        "not looked at, since undeploy stopped before; if it is there, its nodes go on costing money",
+        "no node pool of the deployment",
+        "mend what stopped it and run undeploy again, or delete the node pool in the console",
+    )
+    return [fault.as_dict()]
+
+
+def nodes_cost(results: Results, faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a warning where deploy stopped after nodes were asked for, and its faults do not say that they bill.
+
+    faults: what it stopped for.
+    """
+    plan = (results.get("preflight") or {}).get("plan") or {}
+    said = {"timeout", "group_incomplete", "node_pool_released", "node_pool_not_released"}
+    if not (results.get("node_pool") or {}).get("node_pool") or said & {str(fault.get("code")) for fault in faults}:
+        return []
+    if not (words := bill(plan)):
+        return []
+    return [
+        Fault("nodes_cost_money", "node pool", words, "", "deploy goes on with them when it is run again").as_dict()
+    ]
+
+
+def logs(results: Results) -> Details:
+    """The lines that were asked for."""
+    result = results.get("logs") or {}
+    lines = list(result.get("lines") or [])
+    return {"source": result.get("source"), "lines": lines}, lines
+
+
+def timeline(results: Results) -> list[dict[str, Any]]:
+    """Return when each phase began and ended; what the wait saw stands after the roles.
+
+    A role ends where the next begins: what it did after its registered task (installing the operator) is its own.
+    """
+    roles = [
+        (phase, results.get(phase) or {}) for phase in ("recipe", "preflight", "node_pool", "kuberay", "raycluster")
+    ]
+    done = [(phase, result) for phase, result in roles if result.get("ended")]
+    endpoint = results.get("endpoint") or {}
+    entries = []
+    start = done[0][1]["started"] if done else ""
+    for number, (phase, result) in enumerate(done):
+        following = done[number + 1][1] if number + 1 < len(done) else endpoint
+        # The preflight's registered task is its last, so that the work before it is not in its own times.
+        end = following.get("started") if phase == "kuberay" and following.get("started") else result["ended"]
+        entries.append({"phase": phase, "start": start, "end": end})
+        start = end
+    entries += endpoint.get("timeline") or []
+    return [{**entry, "seconds": _seconds(entry["start"], entry["end"])} for entry in entries]
+
+
+def _seconds(start: str, end: str) -> float:
+    first, last = (datetime.fromisoformat(text.replace("Z", "+00:00")) for text in (start, end))
+    return round((last - first).total_seconds(), 3)
+
+
+OF_PLAYBOOK: dict[str, Callable[[Results], Details]] = {
+    "deploy": deploy,
+    "plan": plan_only,
+    "status": status,
+    "undeploy": undeploy,
+    "logs": logs,
+}

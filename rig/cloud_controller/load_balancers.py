@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Load balancers: an address of its own for each Service of type LoadBalancer, TCP forwarded to its ready endpoints.
+
+Facts imitated (cloud-provider service controller, OCI cloud controller manager):
+- the address stands in status.loadBalancer.ingress some time after the Service was made, and stays the same
+- every port of the Service is forwarded to the target port of endpoints that are Ready, in turn
+- the finalizer service.kubernetes.io/load-balancer-cleanup keeps a deleted Service until its load balancer has gone
+- events EnsuringLoadBalancer, EnsuredLoadBalancer
+- a Service with loadBalancerClass is somebody else's
+- OCI lists it (`../oci/load_balancers.py`) from its making to its end
+
+Differences: addresses are loopback addresses (127.S.x.y, of this rig only), reachable from this machine and not from pods; there is no
+health check of its own; with no ready endpoint a connection is refused; TLS annotations have no effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import ipaddress
+import itertools
+from urllib.parse import quote
+
+import aiohttp
+
+from rig.cluster import ApiError, Cache, Cluster, Key, Object, Tasks, ignore_missing, key, say
+from rig.configuration import Rig
+from rig.events import Events
+
+FINALIZER = "service.kubernetes.io/load-balancer-cleanup"
+DELAY_SECONDS = 1.0
+"""OCI takes about a minute; long enough here for a client to see a Service without an address."""
+CHUNK = 65536
+
+Target = tuple[str, int]
+
+
+@dataclasses.dataclass
+class LoadBalancer:
+    """One load balancer: its address, and what listens there."""
+
+    address: str
+    listeners: dict[int, asyncio.Server] = dataclasses.field(default_factory=dict)
+    targets: dict[int, list[Target]] = dataclasses.field(default_factory=dict)
+    turn: int = 0
+    node: str | None = None
+    """one of the machines behind it, which tells OCI whose it is; None before OCI was told of it"""
+
+
+class LoadBalancers:
+    """Keeps a load balancer for each Service that wants one."""
+
+    def __init__(self, rig: Rig, cluster: Cluster, tasks: Tasks, events: Events) -> None:
+        self._cluster = cluster
+        self._tasks = tasks
+        self._events = events
+        self._prefix = loopback_prefix(rig)
+        self._control = rig.oci.control
+        self._balancers: dict[Key, LoadBalancer] = {}
+        self._wake: dict[Key, asyncio.Event] = {}
+        self._services = Cache(cluster, "/api/v1/services", self._service_changed)
+        self._slices = Cache(cluster, "/apis/discovery.k8s.io/v1/endpointslices", self._slice_changed)
+
+    async def start(self) -> None:
+        """Watch Services and their endpoints."""
+        for cache in (self._slices, self._services):
+            self._tasks.start(cache.run(), "cache")
+            await cache.synced.wait()
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        for balancer in self._balancers.values():
+            _close(balancer)
+
+    def _service_changed(self, old: Object | None, new: Object | None) -> None:
+        service = new or old or {}
+        if wants(service) or FINALIZER in service["metadata"].get("finalizers", []):
+            self._look_at(key(service))
+
+    def _slice_changed(self, old: Object | None, new: Object | None) -> None:
+        metadata = (new or old or {})["metadata"]
+        name = (metadata["namespace"], metadata.get("labels", {}).get("kubernetes.io/service-name", ""))
+        if name in self._balancers:
+            self._look_at(name)
+
+    def _look_at(self, name: Key) -> None:
+        """One task for each Service, woken when something about it has changed."""
+        if name in self._wake:
+            self._wake[name].set()
+        else:
+            self._wake[name] = asyncio.Event()
+            self._wake[name].set()
+            self._tasks.start(self._keep(name), f"load balancer of {'/'.join(name)}")
+
+    async def _keep(self, name: Key) -> None:
+        wake = self._wake[name]
+        while True:
+            await wake.wait()
+            wake.clear()
+            service = self._services.get(*name)
+            try:
+                if service is None or not wants(service) or service["metadata"].get("deletionTimestamp"):
+                    await self._remove(name, service)
+                    del self._wake[name]
+                    return
+                await self._ensure(name, service)
+            except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+                if not (isinstance(error, ApiError) and error.status in (404, 409)):
+                    say(f"load balancer of {'/'.join(name)}: {error!r}; trying again")
+                if service is not None:
+                    text = f"Error syncing load balancer: failed to ensure load balancer: {error}"
+                    self._events.report(service, "Service", "Warning", "SyncLoadBalancerFailed", text)
+                await asyncio.sleep(DELAY_SECONDS)
+                wake.set()
+
+    async def _ensure(self, name: Key, service: Object) -> None:
+        path = f"/api/v1/namespaces/{name[0]}/services/{name[1]}"
+        metadata = service["metadata"]
+        balancer = self._balancers.get(name)
+        if balancer is None:
+            self._events.report(service, "Service", "Normal", "EnsuringLoadBalancer", "Ensuring load balancer")
+            finalizers = metadata.get("finalizers", [])
+            if FINALIZER not in finalizers:
+                change = {"resourceVersion": metadata["resourceVersion"], "finalizers": [*finalizers, FINALIZER]}
+                await self._cluster.patch(path, {"metadata": change})
+            ingress = service.get("status", {}).get("loadBalancer", {}).get("ingress") or []
+            if not ingress:
+                await asyncio.sleep(DELAY_SECONDS)
+            balancer = LoadBalancer(ingress[0]["ip"] if ingress else self._free_address())
+            self._balancers[name] = balancer
+        await self._listen(name, service, balancer)
+        await self._report(name, service, balancer)
+        said = [{"ip": balancer.address, "ipMode": "VIP", "ports": _ports(service)}]
+        if service.get("status", {}).get("loadBalancer", {}).get("ingress") != said:
+            await self._cluster.patch(f"{path}/status", {"status": {"loadBalancer": {"ingress": said}}})
+            self._events.report(service, "Service", "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
+
+    async def _report(self, name: Key, service: Object, balancer: LoadBalancer) -> None:
+        """Tell OCI of a new load balancer, and again when its first machine is known."""
+        nodes = sorted(
+            endpoint["nodeName"]
+            for one in self._slices_of(name)
+            for endpoint in one.get("endpoints") or []
+            if endpoint.get("nodeName")
+        )
+        if balancer.node or (balancer.node == "" and not nodes):
+            return
+        node = nodes[0] if nodes else ""
+        body = {"name": display_name(service), "address": balancer.address, "network": is_network(service)}
+        await self._oci("POST", "", {**body, "node": node})
+        balancer.node = node
+
+    async def _oci(self, method: str, query: str, body: Object | None = None) -> None:
+        timeout = aiohttp.ClientTimeout(total=10)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.request(method, f"{self._control}/rig/load_balancers{query}", json=body) as answer,
+        ):
+            if answer.status >= 400 and not (answer.status == 404 and method == "DELETE"):
+                raise ApiError(method, query, answer.status, answer.reason or "", await answer.text())
+
+    def _slices_of(self, name: Key) -> list[Object]:
+        return [
+            one
+            for one in self._slices.objects.values()
+            if one["metadata"]["namespace"] == name[0]
+            and one["metadata"].get("labels", {}).get("kubernetes.io/service-name") == name[1]
+        ]
+
+    async def _listen(self, name: Key, service: Object, balancer: LoadBalancer) -> None:
+        """Listen on exactly the ports that have ready endpoints."""
+        balancer.targets = targets(service, self._slices_of(name))
+        for port in balancer.listeners.keys() - {port for port, ready in balancer.targets.items() if ready}:
+            balancer.listeners.pop(port).close()
+        for port, ready in balancer.targets.items():
+            if ready and port not in balancer.listeners:
+                balancer.listeners[port] = await asyncio.start_server(
+                    lambda reader, writer, port=port: self._forward(balancer, port, reader, writer),
+                    balancer.address,
+                    port,
+                )
+
+    async def _forward(
+        self, balancer: LoadBalancer, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Carry one connection to an endpoint: the next in turn that takes it."""
+        ready = balancer.targets.get(port, [])
+        for _ in ready:
+            balancer.turn += 1
+            address, target = ready[balancer.turn % len(ready)]
+            try:
+                back_reader, back_writer = await asyncio.open_connection(address, target)
+            except OSError:
+                continue
+            await asyncio.gather(_carry(reader, back_writer), _carry(back_reader, writer))
+            back_writer.close()
+            break
+        writer.close()
+
+    async def _remove(self, name: Key, service: Object | None) -> None:
+        balancer = self._balancers.pop(name, None)
+        if balancer:
+            _close(balancer)
+        if service is None:
+            return
+        path = f"/api/v1/namespaces/{name[0]}/services/{name[1]}"
+        metadata = service["metadata"]
+        await self._oci("DELETE", f"?name={quote(display_name(service), safe='')}")
+        with ignore_missing():
+            if not metadata.get("deletionTimestamp"):
+                await self._cluster.patch(f"{path}/status", {"status": {"loadBalancer": None}})
+            kept = [entry for entry in metadata.get("finalizers", []) if entry != FINALIZER]
+            if len(kept) != len(metadata.get("finalizers", [])):
+                self._events.report(service, "Service", "Normal", "DeletedLoadBalancer", "Deleted load balancer")
+                await self._cluster.patch(path, {"metadata": {"finalizers": kept}})
+
+    def _free_address(self) -> str:
+        taken = {balancer.address for balancer in self._balancers.values()}
+        for service in self._services.objects.values():
+            taken |= {
+                entry.get("ip") for entry in service.get("status", {}).get("loadBalancer", {}).get("ingress") or []
+            }
+        numbers = itertools.product(range(1, 255), range(1, 255))
+        return next(address for x, y in numbers if (address := f"{self._prefix}.{x}.{y}") not in taken)
+
+
+def wants(service: Object) -> bool:
+    """Whether a Service is to have a load balancer of ours."""
+    return service["spec"].get("type") == "LoadBalancer" and not service["spec"].get("loadBalancerClass")
+
+
+def is_network(service: Object) -> bool:
+    """Whether the Service asks for a network load balancer."""
+    annotations = service["metadata"].get("annotations") or {}
+    return annotations.get("oci.oraclecloud.com/load-balancer-type") == "nlb"
+
+
+def display_name(service: Object) -> str:
+    """The name that OCI's cloud controller gives the load balancer of a Service."""
+    metadata = service["metadata"]
+    if is_network(service):
+        return f"{metadata['namespace']}/{metadata['name']}/{metadata['uid']}"
+    return str(metadata["uid"])
+
+
+def loopback_prefix(rig: Rig) -> str:
+    """127.S: S is the second octet of the rig's network, else follows from its name."""
+    if ipaddress.ip_address(rig.network.address).is_loopback:
+        return f"127.{1 + int(rig.name[:2], 16) % 254}"
+    return f"127.{rig.network.address.split('.')[1]}"
+
+
+def targets(service: Object, slices: list[Object]) -> dict[int, list[Target]]:
+    """For each TCP port of a Service, the address and port of its Ready endpoints."""
+    found: dict[int, list[Target]] = {}
+    for port in service["spec"].get("ports", []):
+        if port.get("protocol", "TCP") != "TCP":
+            continue
+        ready = found.setdefault(port["port"], [])
+        for one in slices:
+            numbers = [
+                entry["port"]
+                for entry in one.get("ports") or []
+                if (entry.get("name") or "") == port.get("name", "") and entry.get("port")
+            ]
+            for endpoint in one.get("endpoints") or []:
+                conditions = endpoint.get("conditions", {})
+                if numbers and conditions.get("ready") is not False and not conditions.get("terminating"):
+                    ready += [(address, numbers[0]) for address in endpoint["addresses"]]
+    return found
+
+
+def _ports(service: Object) -> list[Object]:
+    return [
+        {"port": port["port"], "protocol": port.get("protocol", "TCP")} for port in service["spec"].get("ports", [])
+    ]
+
+
+def _close(balancer: LoadBalancer) -> None:
+    for listener in balancer.listeners.values():
+        listener.close()
+    balancer.listeners.clear()
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Carry one direction of a connection to its end."""
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(CHUNK):
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
+        return
+    writer.transport.abort()

@@ -1,0 +1,83 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The guard of the engine's API: every path asks for the deployment's key.
+
+vLLM's own check covers what begins with /v1, /v2, /inference and /cohere; it leaves /invocations (full inference), /tokenize, /metrics and
+more open (vllm/entrypoints/serve/middleware/authenticate.py). vLLM imports the class here
+(`--middleware engine_key_guard.KeyGuard`) and puts it around its application (ASGI); of several, the one given last is the outermost.
+
+Without a key pass: GET /health, which probes and load balancers ask, and what a browser asks before a request of another site's page
+(CORS preflight), which bears no key and which vLLM's CORSMiddleware answers, whatever the path.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+Message = dict[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+_KEY = os.environ.get("VLLM_API_KEY", "").encode()
+if not _KEY:
+    # Here, at import: a server whose middleware cannot be made starts all the same, and answers each request with an error.
+    raise RuntimeError("VLLM_API_KEY is not set: the API would answer whoever reaches it")
+# The form of OpenAI's own refusal, which its clients show.
+_REFUSAL = json.dumps(
+    {
+        "error": {
+            "message": "The API key is missing or wrong: send the header `Authorization: Bearer <key>`.",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "invalid_api_key",
+        }
+    }
+).encode()
+
+
+class KeyGuard:
+    """Passes on to `app` what has the key or needs none, and answers the rest itself."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Take one connection (ASGI)."""
+        if scope["type"] == "lifespan" or _needs_no_key(scope) or _has_key(scope):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            headers = [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(_REFUSAL)).encode()),
+                (b"www-authenticate", b"Bearer"),
+            ]
+            await send({"type": "http.response.start", "status": 401, "headers": headers})
+            await send({"type": "http.response.body", "body": _REFUSAL})
+        else:
+            # Before it was accepted: the client sees an HTTP answer 403.
+            await send({"type": "websocket.close", "code": 1008, "reason": "the API key is missing or wrong"})
+
+
+def _needs_no_key(scope: Message) -> bool:
+    if scope["type"] != "http":
+        return False
+    if scope["method"] == "OPTIONS":
+        # Any other OPTIONS reaches the path itself.
+        return {b"origin", b"access-control-request-method"} <= dict(scope["headers"]).keys()
+    # The path is decoded already, as the router takes it, and has the root path in front where a proxy left it there.
+    path = scope["path"].removeprefix(scope.get("root_path") or "")
+    return bool(scope["method"] == "GET" and path == "/health")
+
+
+def _has_key(scope: Message) -> bool:
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    # Of several, each program on the way may mean another.
+    if len(given) != 1:
+        return False
+    scheme, _space, key = given[0].partition(b" ")
+    return scheme.lower() == b"bearer" and hmac.compare_digest(key, _KEY)

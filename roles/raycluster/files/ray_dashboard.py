@@ -1,0 +1,89 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Ray's dashboard, which the group needs neither to form nor to serve: nobody waits for it, and it takes the CPU that others leave."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import threading
+import time
+from pathlib import Path
+
+from pod_progress import log
+
+# How `ray start` waits for the dashboard (Ray 2.52 to 2.58, _private/ray_constants.py and dashboard/consts.py). Where an option demands
+# the dashboard, Ray would end without it: there it is given time. Its modules are processes, which on a busy machine need it.
+STARTUP_SECONDS = "RAY_DASHBOARD_STARTUP_TIMEOUT_S"
+MODULE_SECONDS = "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT"
+DEMANDED = "--include-dashboard"
+PATIENCE_SECONDS = 300
+# Of the 20 steps that a process can be nicer than others.
+NICENESS = 15
+LOOK_SECONDS = 0.2
+ASK_SECONDS = 5.0
+LOG = Path("/tmp/ray/session_latest/logs/dashboard.log")
+LOG_LINES = 10
+_PROGRAM = b"ray/dashboard/dashboard.py"
+# What `ray start` says where it waits no longer (Ray 2.52 to 2.58, _private/services.py): the dashboard starts all the same. It goes on
+# with lines of the dashboard's log, until the command itself says something.
+_NOT_WAITED = re.compile(r"services\.py:\d+ -- Failed to start the dashboard\s*$")
+_COMMAND = re.compile(r"\sscripts\.py:\d+ -- ")
+
+
+def environment(command: str) -> dict[str, str]:
+    """Return what the environment of a start command says of the dashboard."""
+    waited = PATIENCE_SECONDS if DEMANDED in command else 1
+    return {STARTUP_SECONDS: str(waited), MODULE_SECONDS: str(PATIENCE_SECONDS)}
+
+
+class Report:
+    """Tells, of the lines of `ray start`, which report that the dashboard has failed, when it was only not waited for."""
+
+    def __init__(self) -> None:
+        self._within = False
+
+    def takes(self, line: str) -> bool:
+        """Say whether the next line belongs to the report."""
+        self._within = bool(_NOT_WAITED.search(line)) or (self._within and not _COMMAND.search(line))
+        return self._within
+
+
+def attend(port: int) -> None:
+    """See to the dashboard in the background until it answers at `port`; say so where it does not."""
+    threading.Thread(target=_attend, args=(port,), name="dashboard", daemon=True).start()
+
+
+def _attend(port: int) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not _answers(port):
+        if time.monotonic() > end:
+            log(f"Ray's dashboard has not answered for {PATIENCE_SECONDS} s; the group goes on without it")
+            with contextlib.suppress(OSError):
+                for line in LOG.read_text(errors="replace").splitlines()[-LOG_LINES:]:
+                    log(f"dashboard.log: {line}")
+            return
+        _yield_cpu()
+        time.sleep(LOOK_SECONDS)
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ASK_SECONDS)
+    try:
+        connection.request("GET", "/api/version")
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def _yield_cpu() -> None:
+    """Make the dashboard nice before it starts its modules, which take that from it."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if _PROGRAM in path.read_bytes():
+                os.setpriority(os.PRIO_PROCESS, int(path.parent.name), NICENESS)

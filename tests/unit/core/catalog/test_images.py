@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which image runs where, and what it holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.multinode.inference.plugins.module_utils.core.catalog.images import (
+    _VLLM_OF_RAY,
+    LEAST_RAY,
+    check_image,
+    default_image,
+    full_image_name,
+    image_line,
+    operator_values,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.core.catalog.shapes import SHAPES, find_shape
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
+
+from ..plans import facts, plan
+from ..recipes import recipe
+
+RAY_LLM = "docker.io/rayproject/ray-llm"
+
+
+@pytest.mark.parametrize(
+    ("image", "registry", "full"),
+    [
+        ("rayproject/ray-llm:2.58.0", None, "docker.io/rayproject/ray-llm:2.58.0"),
+        ("ubuntu", None, "docker.io/library/ubuntu"),
+        ("quay.io/a/b:1", "registry.example.com/mirror", "registry.example.com/mirror/a/b:1"),
+        ("localhost:5000/a:1", None, "localhost:5000/a:1"),
+    ],
+)
+def test_images_have_full_names(image: str, registry: str | None, full: str) -> None:
+    assert full_image_name(image, registry) == full
+
+
+def test_a_line_says_what_the_image_holds() -> None:
+    line = image_line(f"{RAY_LLM}:2.60.0-py312-cu130")
+    assert line is not None
+    assert (line.ray, line.vllm, line.python, line.cuda) == ("2.60.0", "0.29.0", "3.12", "13.0")
+    assert (line.least_driver, line.least_capability) == (580, (7, 5))
+    volta, newer = image_line(f"{RAY_LLM}:2.53.0-py311-cu128"), image_line(f"{RAY_LLM}:2.57.0-py312-cu128")
+    assert volta is not None and (volta.least_driver, volta.least_capability) == (525, (7, 0))
+    assert newer is not None and newer.least_capability == (7, 5)
+    assert image_line("registry.example.com/mirror/rayproject/ray-llm:2.58.0-py312-cu130") is not None
+    for unknown in (f"{RAY_LLM}:nightly", f"{RAY_LLM}:3.0.0-py312-cu130", "docker.io/me/vllm:2.58.0-py312-cu130"):
+        assert image_line(unknown) is None
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if (shape.compute_capability or (0, 0)) >= (7, 0)])
+def test_the_default_runs_on_every_gpu_that_is_served(shape) -> None:  # type: ignore[no-untyped-def]
+    image = default_image(shape)
+    faults = [fault.code for fault in check_image(image, shape)[0]]
+    # Ray's images for Arm have names of their own, and none with vLLM is known.
+    assert faults == (["image_architecture"] if shape.architecture == "arm64" else [])
+    assert image.endswith("2.53.0-py311-cu128") == (shape.gpu == "V100")
+
+
+def test_a_cuda_without_kernels_for_the_gpu_is_refused() -> None:
+    faults, _warnings = check_image(f"{RAY_LLM}:2.58.0-py312-cu130", find_shape("VM.GPU3.4"))
+    (fault,) = faults
+    assert fault.line() == (
+        "recipe_image_uri: docker.io/rayproject/ray-llm:2.58.0-py312-cu130, which has no kernels for V100 "
+        "(compute capability 7.0), expected an image for 7.0, such as docker.io/rayproject/ray-llm:2.53.0-py311-cu128; "
+        "leave recipe_image_uri out, or choose a shape with newer GPUs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "codes"),
+    [
+        ("docker.io/vllm/vllm-openai:v0.26.0", ["image_without_ray"]),
+        ("docker.io/vllm/vllm-openai:latest", ["image_without_ray"]),
+        ("docker.io/vllm/vllm-openai:v0.17.1", ["image_unknown"]),
+        ("docker.io/me/vllm:1", ["image_unknown"]),
+        (f"{RAY_LLM}:2.55.1-py312-cu128", ["image_old"]),
+        (f"{RAY_LLM}:2.58.0-py312-cu130", []),
+    ],
+)
+def test_what_is_to_be_known_of_an_image_is_said(image: str, codes: list[str]) -> None:
+    made = plan(recipe_image_uri=image)
+    assert [entry["code"] for entry in made["warnings"] if entry["code"].startswith("image")] == codes
+
+
+@pytest.mark.parametrize("version", ["2.51.2", "1.13.0", "2.58", "latest"])
+def test_a_ray_without_token_authentication_is_refused(version: str) -> None:
+    with pytest.raises(Refused) as refused:
+        plan(recipe_image_uri="docker.io/me/vllm:1", ray_version=version)
+    (fault,) = refused.value.faults
+    assert fault.code == "ray_version" and "2.52.0, or newer" in fault.line()
+
+
+def test_every_image_of_the_table_has_token_authentication() -> None:
+    assert min(tuple(map(int, line.split("."))) for line in _VLLM_OF_RAY) >= LEAST_RAY
+
+
+def test_a_ray_version_that_is_given_takes_the_place_of_the_one_before() -> None:
+    found = facts(deployment={"choices": {"ray_version": "2.58.0"}})
+    made = plan(found, recipe_image_uri="docker.io/me/vllm:1", ray_version="2.57.0")
+    assert made["pod"]["ray_version"] == "2.57.0"
+
+
+def test_a_shape_with_volta_gets_the_older_line_or_the_reason_why_not() -> None:
+    # The sample's model is in bfloat16, which Volta has not.
+    with pytest.raises(Refused) as refused:
+        plan(
+            recipe_node_shape="VM.GPU3.2",
+            **{
+                f"recipe_raycluster_params__{role}_node_{what}": value
+                for role in ("head", "worker")
+                for what, value in (("num_cpus", 10), ("cpu_mem_in_gbs", 120))
+            },
+        )
+    assert "bfloat16_not_supported" in [fault.code for fault in refused.value.faults]
+    assert "image_too_new" not in [fault.code for fault in refused.value.faults]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, {}),
+        (
+            {"image_registry": "mirror.example.com/group/"},
+            {"image": {"repository": "mirror.example.com/group/kuberay/operator"}},
+        ),
+        (
+            {"image_registry": "mirror.example.com", "kuberay_image": "other.example.com/operator"},
+            {"image": {"repository": "other.example.com/operator"}},
+        ),
+        ({"kuberay_image_pull_secret": "registry"}, {"imagePullSecrets": [{"name": "registry"}]}),
+    ],
+)
+def test_the_operators_image_is_behind_the_registry_too(given: dict[str, str], wanted: dict[str, Any]) -> None:
+    settings = read_inputs({**recipe(), **given}).settings
+    assert operator_values(settings) == wanted

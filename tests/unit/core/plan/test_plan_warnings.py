@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a plan warns of: one thing that is odd, and its message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.make_plan import Facts
+
+from ..plans import LLAMA_70B, RAY_LLM, facts, of, on, plan
+
+WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
+    (
+        "fewer_nodes_suffice",
+        None,
+        {},
+        "recipe_node_pool_size: 4 nodes, and 1 would do; 1 of VM.GPU.A10.2 hold 176288 tokens of KV cache, these hold 1056784",
+    ),
+    (
+        "pipeline_deep",
+        None,
+        {},
+        (
+            "recipe_node_pool_size: 4 stages: each token of a request passes 3 borders between nodes, one by one; it takes 4 "
+            "requests at once and more to keep all GPUs at work"
+        ),
+    ),
+    (
+        "context_shortened",
+        of(LLAMA_70B),
+        on("BM.GPU.A10.4", 4, 2),
+        (
+            "context: 41984 tokens, the model was made for 131072; 47472 fit, of which a tenth is left free; more nodes or GPUs "
+            "with more memory hold more"
+        ),
+    ),
+    (
+        "mla_repeated",
+        of("deepseek-ai--DeepSeek-V3"),
+        on("BM.GPU.H200.8", 8, 2),
+        (
+            "recipe_nvidia_gpu_count: the latent KV cache of this model lies on each of the 8 GPUs of a node as a whole; more "
+            "nodes give more cache, more GPUs a node do not"
+        ),
+    ),
+    (
+        "pipeline_unknown",
+        of(architectures=["NewForCausalLM"]),
+        {},
+        (
+            "config.json architectures: NewForCausalLM, of which the planner does not know whether vLLM divides it over nodes; "
+            "vLLM says at its start if it does not"
+        ),
+    ),
+    (
+        "image_without_ray",
+        None,
+        {"recipe_image_uri": "docker.io/vllm/vllm-openai:v0.26.0"},
+        (
+            "recipe_image_uri: docker.io/vllm/vllm-openai:v0.26.0, which comes without Ray since 0.18; a group needs it: take "
+            f"{RAY_LLM}:2.58.0-py312-cu130, or add Ray to the image"
+        ),
+    ),
+    (
+        "image_unknown",
+        None,
+        {"recipe_image_uri": "docker.io/me/vllm:1"},
+        (
+            "recipe_image_uri: docker.io/me/vllm:1, of which Ray, vLLM and CUDA are not known; the pods look what it holds before "
+            "anything is staged"
+        ),
+    ),
+    (
+        "image_old",
+        None,
+        {"recipe_image_uri": f"{RAY_LLM}:2.55.1-py312-cu128"},
+        (
+            f"recipe_image_uri: {RAY_LLM}:2.55.1-py312-cu128 with vLLM 0.18.0; the programs in the pods are tried with vLLM 0.22 "
+            "and newer"
+        ),
+    ),
+    (
+        "quantization_not_native",
+        of("Qwen--Qwen3-235B-A22B-FP8"),
+        on("BM.GPU.A100-v2.8", 8, 1),
+        (
+            "recipe_node_shape: A100-80 has no arithmetic for fp8: the weights are unpacked at each use; GPUs of compute "
+            "capability 8.9 compute in it and are faster"
+        ),
+    ),
+    (
+        "expert_group_cut",
+        of("Qwen--Qwen3-235B-A22B-FP8"),
+        on("BM.GPU.A100-v2.8", 8, 1),
+        (
+            "recipe_nvidia_gpu_count: 192 columns of an expert for each of 8 GPUs, expected a multiple of 128, the fp8 block; "
+            "older vLLM refuses this; give vLLM --enable-expert-parallel, or use fewer GPUs a node"
+        ),
+    ),
+    (
+        "model_type_unknown",
+        of(model_type="brandnew"),
+        {},
+        (
+            "config.json model_type: brandnew, which the planner does not know, expected a known family; its memory is estimated "
+            "from the files' sizes and the usual fields; leave a margin"
+        ),
+    ),
+    (
+        "layers_uncertain",
+        of(layer_types=["odd_attention"] * 32),
+        {},
+        "config.json layer_types: odd_attention; these layers are planned with full attention, which needs the most memory",
+    ),
+    (
+        "quantization_uncertain",
+        of(quantization_config={"quant_method": "somethingnew"}),
+        {},
+        (
+            "config.json quantization_config: somethingnew, whose bytes per weight the planner cannot tell; the weights' size is "
+            "taken from the files; leave a margin"
+        ),
+    ),
+    (
+        "kv_unknown",
+        of(num_attention_heads=None, num_key_value_heads=None, hidden_size=None),
+        {},
+        (
+            "config.json num_attention_heads: no usable sizes of the attention; the KV cache cannot be planned; vLLM says at its "
+            "start what fits"
+        ),
+    ),
+    (
+        "size_computed",
+        of(),
+        {},
+        (
+            "the model's files: no sizes given, expected an index or a file list; the weights are computed from config.json "
+            "alone; a quantization it does not name would not be seen"
+        ),
+    ),
+    (
+        "size_differs",
+        facts(model={**facts().model, "index": {**facts().model["index"], "metadata": {"total_size": 40 * 2**30}}}),
+        {},
+        (
+            "model.safetensors.index.json: 42.9 GB of weights, expected 16.1 GB by the configuration; the plan goes by the "
+            "files; look whether they hold the model twice, or another type than config.json says"
+        ),
+    ),
+    (
+        "architecture_removed",
+        of(architectures=["BaichuanForCausalLM"]),
+        {"recipe_image_uri": "docker.io/me/vllm:1"},
+        (
+            "config.json architectures: BaichuanForCausalLM, which vLLM had until 0.23.0; name an image with vLLM 0.23.0 in "
+            "recipe_image_uri"
+        ),
+    ),
+    (
+        "variable_overridden",
+        None,
+        {"recipe_container_env": [{"key": "NCCL_SOCKET_IFNAME", "value": "eth1"}]},
+        "recipe_container_env[0].key: NCCL_SOCKET_IFNAME, in place of the plan's eth0",
+    ),
+    (
+        "shape_unknown",
+        None,
+        on("BM.GPU.X9.2", 2, 4),
+        (
+            "recipe_node_shape: BM.GPU.X9.2, whose CPUs and memory are not known; whether the pods fit on such nodes cannot be "
+            "said; those that do not stay Pending"
+        ),
+    ),
+    (
+        "gpu_memory_unknown",
+        None,
+        on("BM.GPU.X9.2", 2, 4),
+        (
+            "recipe_node_shape: BM.GPU.X9.2, whose GPU memory is not known; whether the model fits cannot be said; vLLM says it "
+            "at its start"
+        ),
+    ),
+    (
+        "newer_choice",
+        facts(deployment={"choices": {"image": f"{RAY_LLM}:2.57.0-py312-cu128"}}),
+        {},
+        (
+            f"image: {RAY_LLM}:2.57.0-py312-cu128, kept, expected {RAY_LLM}:2.58.0-py312-cu130 for a new deployment; take it with "
+            "adopt_defaults: true"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "found", "changes", "message"), WARNED, ids=[entry[0] for entry in WARNED])
+def test_one_thing_that_a_plan_warns_of(code: str, found: Facts | None, changes: dict[str, Any], message: str) -> None:
+    made = plan(found, **changes)
+    assert [Fault(**entry).line() for entry in made["warnings"] if entry["code"] == code] == [message]

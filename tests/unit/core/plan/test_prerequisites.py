@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of a cluster forbids a deployment, what is only said, and which rights a deployment takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.multinode.inference.plugins.module_utils.core.catalog.kubernetes_rights import (
+    Right,
+    missing_rights,
+    rights,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.objects import render, secret
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.prerequisites import judge_surroundings
+from ansible_collections.multinode.inference.plugins.module_utils.kube.removal import _KINDS
+
+from ..plans import facts, plan
+
+POD = {
+    "gpus": 2,
+    "cpu": 52,
+    "memory_gib": 400,
+    "ephemeral_storage_gib": 500,
+    "node_selector": {"node.kubernetes.io/instance-type": "VM.GPU.A10.2"},
+    "tolerations": [],
+    "volumes": [{"kind": "block", "storage_class": "oci-bv"}],
+}
+
+
+def found(**changes: Any) -> dict[str, Any]:
+    """A cluster in order, with changes."""
+    return {
+        "missing_rights": [],
+        "nodes": 1,
+        "system_nodes": ["10.0.0.2"],
+        "dns": [{"name": "coredns", "ready": 2, "wanted": 2}],
+        "advertisers": ["DaemonSet kube-system/nvidia-gpu-device-plugin"],
+        "policy_engines": ["Calico"],
+        "storage_classes": ["oci-bv"],
+        "operator_available": True,
+        "operator_faults": [],
+        "gpu_nodes": None,
+        **changes,
+    }
+
+
+def node(name: str = "10.0.0.9", **changes: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "labels": {"node.kubernetes.io/instance-type": "VM.GPU.A10.2"},
+        "ready": True,
+        "schedulable": True,
+        "taints": ["nvidia.com/gpu"],
+        "allocatable": {"gpus": 2, "cpu": 59, "memory_gib": 460, "ephemeral_gib": 600},
+        "requested": {"gpus": 0, "cpu": 1, "memory_gib": 1, "ephemeral_gib": 0},
+        **changes,
+    }
+
+
+def judged(nodes: int = 2, **changes: Any) -> tuple[list[str], list[str]]:
+    faults, warnings = judge_surroundings(found(**changes), POD, nodes)
+    return [fault.code for fault in faults], [warning.code for warning in warnings]
+
+
+def test_a_cluster_in_order_and_none() -> None:
+    assert judged() == ([], [])
+    assert judge_surroundings({}, POD, 2) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "faults", "warnings"),
+    [
+        ({"dns": []}, ["dns_not_ready"], []),
+        ({"dns": [{"name": "coredns", "ready": 0, "wanted": 2}]}, ["dns_not_ready"], []),
+        ({"system_nodes": [], "operator_available": False}, ["system_node_missing"], []),
+        ({"system_nodes": []}, [], []),
+        ({"storage_classes": ["other"]}, ["storage_class_missing"], []),
+        ({"advertisers": ["DaemonSet a/b", "DaemonSet c/d"]}, ["gpus_advertised_twice"], []),
+        ({"advertisers": []}, [], ["gpus_not_advertised"]),
+        ({"advertisers": [], "gpu_nodes": [node(), node("b")]}, [], []),
+        ({"policy_engines": []}, [], ["network_policy_not_enforced"]),
+        (dict.fromkeys(("dns", "advertisers", "policy_engines", "storage_classes", "system_nodes")), [], []),
+    ],
+)
+def test_what_is_wrong_and_what_is_only_said(changes: dict[str, Any], faults: list[str], warnings: list[str]) -> None:
+    assert judged(**changes) == (faults, warnings)
+
+
+def test_everything_wrong_is_said_at_once() -> None:
+    wrong = found(dns=[], storage_classes=[], missing_rights=[Right("list", "", "nodes").as_dict()])
+    codes = [fault.code for fault in judge_surroundings(wrong, POD, 2)[0]]
+    assert codes == ["right_missing", "dns_not_ready", "storage_class_missing"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ready": False}, "not Ready"),
+        ({"schedulable": False}, "cordoned"),
+        ({"taints": ["team"]}, "taint team"),
+        ({"requested": {"gpus": 1, "cpu": 0, "memory_gib": 0, "ephemeral_gib": 0}}, "1 of 2 GPUs free"),
+        ({"requested": {"gpus": 0, "cpu": 8, "memory_gib": 0, "ephemeral_gib": 0}}, "51 of 59 vCPU free"),
+        ({"requested": {"gpus": 0, "cpu": 0, "memory_gib": 61, "ephemeral_gib": 0}}, "399 of 460 GiB of memory free"),
+        ({"allocatable": {**node()["allocatable"], "ephemeral_gib": 40}}, "40 of 40 GiB of disk free"),
+    ],
+)
+def test_each_node_that_does_not_fit_is_named_with_the_reason(changes: dict[str, Any], words: str) -> None:
+    nodes = [node("10.0.0.8"), node("10.0.0.9", **changes), node("other", labels={})]
+    (fault,) = judge_surroundings(found(gpu_nodes=nodes), POD, 2)[0]
+    assert fault.code == "gpu_nodes_too_few"
+    assert fault.found == f"1 of 2 can take a pod; 10.0.0.9: {words}"
+    assert judged(1, gpu_nodes=nodes) == ([], [])
+
+
+def test_no_node_of_the_shape() -> None:
+    (fault,) = judge_surroundings(found(gpu_nodes=[]), POD, 2)[0]
+    assert fault.found == "0 of 0 can take a pod" and "2, each with 2 GPUs, 52 vCPU" in fault.expected
+
+
+def test_rights_are_told_kind_by_kind() -> None:
+    entries = [
+        Right("create", "ray.io", "rayclusters", "llama").as_dict(),
+        Right("patch", "ray.io", "rayclusters", "llama").as_dict(),
+        Right("get", "", "pods", "llama", "log").as_dict(),
+    ]
+    lines = [fault.found for fault in missing_rights(entries)]
+    assert lines == [
+        "may not create, patch rayclusters.ray.io in namespace llama",
+        "may not get pods/log in namespace llama",
+    ]
+
+
+def test_every_object_that_is_made_or_removed_is_among_the_rights() -> None:
+    made = plan()
+    name = made["deployment"]["namespace"]
+    allowed = {(right.verb, right.group, right.resource, right.namespace) for right in rights(name)}
+    objects = [*render(made, {}), secret(made, "api_key_secret", {"api_key": "x"})]
+    for item in objects:
+        group = item["apiVersion"].rpartition("/")[0]
+        kind = item["kind"].lower()
+        resource = kind[:-1] + "ies" if kind.endswith("y") else kind + "s"
+        place = "" if kind == "namespace" else name
+        for verb in ("get", "create", "patch"):
+            assert (verb, group, resource, place) in allowed
+    for version, _kind, _path, resource in _KINDS:
+        group = version.rpartition("/")[0]
+        assert {("list", group, resource, name), ("delete", group, resource, name)} <= allowed
+
+
+def test_the_operators_rights_are_asked_only_where_it_is_to_be_installed() -> None:
+    kinds = {right.kind for right in rights("llama")}
+    assert not any("clusterroles" in kind for kind in kinds)
+    installing = rights("llama", "kuberay-system", file_systems=True)
+    assert Right("create", "rbac.authorization.k8s.io", "clusterroles") in installing
+    assert Right("create", "apps", "deployments", "kuberay-system") in installing
+    assert Right("create", "", "persistentvolumes") in installing
+    # The operator's roles hold rights that the user need not have.
+    for verb in ("escalate", "bind"):
+        assert Right(verb, "rbac.authorization.k8s.io", "clusterroles") in installing
+        assert Right(verb, "rbac.authorization.k8s.io", "roles", "kuberay-system") in installing
+    assert len(installing) == len(set(installing))
+
+
+def test_block_volumes_are_seen_to_go_by_whoever_deploys() -> None:
+    whole = {(right.verb, right.resource) for right in rights("llama") if not right.namespace}
+    assert {verb for verb, resource in whole if resource == "persistentvolumes"} == {"list"}
+
+
+def test_the_plan_takes_it_over() -> None:
+    made = plan(facts(surroundings=found(policy_engines=[])))
+    assert "network_policy_not_enforced" in [warning["code"] for warning in made["warnings"]]

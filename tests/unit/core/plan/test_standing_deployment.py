@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A deployment that stands: whose it is, what a run changes of it, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.objects import render
+from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.running import (
+    keep_pods,
+    runtime_of,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.core.names import (
+    CHOICES_ANNOTATION,
+    FIELDS_ANNOTATION,
+    GIVEN_ANNOTATION,
+    RENDERED_ANNOTATION,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan import engine
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.changes import (
+    CLASSES,
+    LIVE,
+    RESTART,
+    change_classes,
+    class_of,
+    fields,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.presentation.page import page
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.presentation.text import (
+    describe,
+    describe_shortly,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.standing_deployment import (
+    belongs_to_another,
+    effect_on,
+    named_otherwise,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.settings import OF_PODS
+from ansible_collections.multinode.inference.plugins.module_utils.core.sizing import times
+from rig.kuberay.ray_cluster import spec_hash
+
+from ..plans import facts, plan
+from ..recipes import recipe
+
+PARAMS = "recipe_raycluster_params"
+PROGRAMS = {"head.py": "print('head')", "worker.py": "print('worker')"}
+NEWER = {**PROGRAMS, "head.py": "print('a better head')"}
+
+
+def rendered(made: dict[str, Any], programs: dict[str, str] = PROGRAMS) -> dict[str, dict[str, Any]]:
+    return {item["kind"]: item for item in render(made, programs)}
+
+
+def stands(made: dict[str, Any]) -> dict[str, Any]:
+    """What `deployment_info` finds of the deployment that `made` was applied for."""
+    annotations = rendered(made)["RayCluster"]["metadata"]["annotations"]
+    return {
+        "deployment_name": made["deployment"]["deployment_name"],
+        "namespace": made["deployment"]["namespace"],
+        "choices": json.loads(annotations[CHOICES_ANNOTATION]),
+        "given": annotations[GIVEN_ANNOTATION],
+        "fields": json.loads(annotations[FIELDS_ANNOTATION]),
+    }
+
+
+def again(found: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """The plan of a further run with `changes` of what was given."""
+    return plan(facts(deployment=stands(plan()), **(found or {})), **changes)
+
+
+def applied(made: dict[str, Any], programs: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """What a further run applies over the deployment that PROGRAMS made."""
+    before = rendered(plan())
+    objects = render(made, programs)
+    if made["existing"]["keep_pods"]:
+        keep_pods(objects, before["RayCluster"], before["ConfigMap"])
+    return {item["kind"]: item for item in objects}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"endpoint_exposure": "load_balancer"},
+        {"endpoint_exposure": "load_balancer", "service_annotations": {"a": "b"}},
+        {"prices": {"gpu_hour": "1"}},
+        {"model_volume_vpus_per_gb": 20},
+        {"wait_timeout_minutes": 7},
+        {"metrics_namespaces": ["monitoring"]},
+        {"kuberay_image": "mirror.example.com/kuberay:1"},
+        {"node_pool_labels": {"team": "a"}},
+        {"shortfall_keep_minutes": 5},
+        {"recipe_id": "another"},
+        {"skip_capacity_validation": True},
+        {"kuberay_chart_version": "1.7.1"},
+        {"input_object_storage__0__par": "https://objectstorage.x.com/p/other/n/tenancy/b/models/o/"},
+        {"recipe_public_ssh_key": "ssh-ed25519 AAAA"},
+    ],
+)
+def test_what_is_live_leaves_the_pods_as_they_are_byte_for_byte(changes: dict[str, Any]) -> None:
+    before, after = rendered(plan()), rendered(again(**changes))
+    assert json.dumps(after["RayCluster"]["spec"]) == json.dumps(before["RayCluster"]["spec"])
+    assert after["ConfigMap"]["metadata"]["name"] == before["ConfigMap"]["metadata"]["name"]
+    assert RESTART not in [change["class"] for change in again(**changes)["existing"]["changes"]]
+
+
+def test_minutes_and_prices_of_another_version_change_no_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = render(plan(), PROGRAMS)
+    monkeypatch.setattr(times, "IMAGE_PULL", 40.0)
+    assert render(plan(), PROGRAMS) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"recipe_container_port": 9000}, "engine.args"),
+        ({f"{PARAMS}__redis_port": 7001}, "engine.ray_start"),
+        ({"recipe_image_uri": "docker.io/rayproject/ray-llm:2.57.0-py312-cu128"}, "pod.image"),
+        ({"recipe_shared_memory_volume_size_limit_in_mb": 4096}, "pod.shared_memory_mib"),
+        ({"recipe_container_env": [{"key": "NCCL_DEBUG", "value": "INFO"}]}, "engine.env"),
+        ({"recipe_max_model_length": 4096}, "engine.args"),
+        ({"restart_limit": 3}, "restart.limit"),
+        ({"recipe_node_pool_size": 3, f"{PARAMS}__num_worker_nodes": 2}, "nodes.count"),
+        ({"recipe_readiness_probe_params": {"period_seconds": 20}}, "pod.probes"),
+        ({"image_registry": "mirror.example.com"}, "pod.image"),
+        ({"model_storage_class": "fast"}, "pod.volumes"),
+    ],
+)
+def test_what_restarts_the_group_is_said_and_reaches_the_pods(changes: dict[str, Any], field: str) -> None:
+    made = again(**changes)
+    assert {"field": field, "class": RESTART} in made["existing"]["changes"]
+    assert made["existing"]["keep_pods"] is False and made["existing"]["kept"] == []
+    before, after = rendered(plan()), applied(made, NEWER)
+    assert after["RayCluster"]["spec"] != before["RayCluster"]["spec"]
+    # It starts again anyhow, so it gets the programs of today.
+    assert after["ConfigMap"]["data"]["head.py"] == NEWER["head.py"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"node_pool_taints": ["team=a:NoSchedule"]}, True),
+        ({"node_pool_preemptible": True}, True),
+        ({"recipe_container_port": 9000}, False),
+        ({"recipe_shared_memory_volume_size_limit_in_mb": 4096}, False),
+        ({"model_storage_class": "fast"}, False),
+    ],
+)
+def test_the_pods_are_made_again_where_kuberay_makes_them_again(changes: dict[str, Any], same: bool) -> None:
+    made = again(**changes)
+    before, after = rendered(plan())["RayCluster"], rendered(made)["RayCluster"]
+    assert before["spec"] != after["spec"]
+    assert (spec_hash(before) == spec_hash(after)) is same
+    marks = [item["metadata"]["annotations"][RENDERED_ANNOTATION] for item in (before, after)]
+    assert (marks[0] == marks[1]) is same
+    assert (RESTART not in {change["class"] for change in made["existing"]["changes"]}) is same
+
+
+def test_every_field_of_the_plan_has_a_class() -> None:
+    made = plan()
+    assert {key for key in made if key != "change_class"} <= set(CLASSES)
+    assert class_of("of.another.version") == RESTART
+    classes = change_classes(made)
+    assert set(classes) == {name for name, _value in fields(made)}
+    assert classes["node_pool.node_config_details.size"] == LIVE
+    assert classes["node_pool.node_config_details.placement_configs"] == "new_pool"
+
+
+def test_a_run_that_changes_nothing_says_so() -> None:
+    assert plan()["existing"] is None, "there is none yet"
+    assert not [line for line in describe(plan()) if line.startswith("Changes")]
+    assert again()["existing"] == {"keep_pods": True, "changes": [], "kept": [], "by_delete": False, "failed": False}
+    assert "Changes      none: the deployment stands as it is" in describe_shortly(again())
+
+
+def test_a_person_reads_what_a_change_means() -> None:
+    made = again(recipe_container_port=9000, endpoint_exposure="load_balancer", recipe_node_boot_volume_size_in_gbs=900)
+    lines = describe_shortly(made)
+    first = next(number for number, line in enumerate(lines) if line.startswith("Changes"))
+    assert lines[first : first + 5] == [
+        "Changes      live, the group goes on serving: endpoint.exposure",
+        "             restart, the pods are made again: about 3.9 minutes until it serves: engine.args,",
+        "             pod.ports",
+        "             new_pool, nodes that are there keep what they have: node_pool.node_source_details,",
+        "             nodes.boot_volume_gb",
+    ]
+
+
+def test_another_version_of_the_programs_restarts_nothing_unasked() -> None:
+    before = rendered(plan())
+    for changes in ({}, {"endpoint_exposure": "load_balancer"}):
+        after = applied(again(**changes), NEWER)
+        assert after["RayCluster"]["spec"] == before["RayCluster"]["spec"]
+        assert runtime_of(after["RayCluster"]) == after["ConfigMap"]["metadata"]["name"]
+        assert after["ConfigMap"]["data"] == before["ConfigMap"]["data"]
+    objects = render(again(), NEWER)
+    kept = keep_pods(objects, before["RayCluster"], before["ConfigMap"])
+    assert [fault.line() for fault in kept] == [
+        (
+            "programs: those that the deployment was made with, kept, expected others for a new one; "
+            "take it with adopt_defaults: true"
+        )
+    ]
+
+
+def test_another_version_that_renders_other_pods_restarts_nothing_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, found = rendered(plan()), stands(plan())
+    monkeypatch.setattr(engine, "OBJECT_STORE_BYTES", 300_000_000)
+    made = plan(facts(deployment=found), endpoint_exposure="load_balancer")
+    assert made["existing"] == {
+        "keep_pods": True,
+        "changes": [{"field": "endpoint.exposure", "class": "live"}],
+        "kept": ["engine.ray_start"],
+        "by_delete": False,
+        "failed": False,
+    }
+    assert ("newer_choice", "engine.ray_start") in [(entry["code"], entry["where"]) for entry in made["warnings"]]
+    objects = render(made, PROGRAMS)
+    assert [fault.where for fault in keep_pods(objects, before["RayCluster"], before["ConfigMap"])] == ["pods"]
+    after = {item["kind"]: item for item in objects}
+    assert after["RayCluster"]["spec"] == before["RayCluster"]["spec"]
+    assert after["Service"]["spec"]["type"] == "LoadBalancer"
+    # The next run sees the same: the exposure is done, the pods are still those of then.
+    annotations = after["RayCluster"]["metadata"]["annotations"]
+    next_run = plan(
+        facts(deployment={**found, "fields": json.loads(annotations[FIELDS_ANNOTATION])}),
+        endpoint_exposure="load_balancer",
+    )
+    assert next_run["existing"] == {
+        "keep_pods": True,
+        "changes": [],
+        "kept": ["engine.ray_start"],
+        "by_delete": False,
+        "failed": False,
+    }
+
+
+def test_pods_from_before_the_guard_of_the_api_get_it_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(engine, "GUARD", ())
+        found = stands(plan())
+    assert plan(facts(deployment=found))["existing"]["kept"] == ["engine.args"]
+    made = plan(facts(deployment=found), adopt_defaults=True)
+    assert made["existing"]["changes"] == [{"field": "engine.args", "class": "restart"}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "known", "by_delete"),
+    [
+        ({"recipe_container_port": 9000}, ["authOptions", "rayVersion"], True),
+        ({"recipe_container_port": 9000}, ["authOptions", "rayVersion", "upgradeStrategy"], False),
+        ({"recipe_container_port": 9000}, None, False),
+        ({"endpoint_exposure": "load_balancer"}, ["authOptions", "rayVersion"], False),
+    ],
+    ids=["older KubeRay", "KubeRay", "unknown", "live"],
+)
+def test_a_raycluster_that_has_to_be_deleted_is_said_in_the_plan(
+    changes: dict[str, Any], known: list[str] | None, by_delete: bool
+) -> None:
+    made = again(**changes)
+    made["existing"] = effect = effect_on(made, stands(plan()), False, known)
+    assert effect is not None and effect["by_delete"] is by_delete
+    assert ("deleting the RayCluster" in " ".join("\n".join(describe(made)).split())) is by_delete
+    assert ("deleted and made again" in page(made)) is by_delete
+
+
+def test_other_files_at_the_source_restart_nothing_unasked() -> None:
+    model = {**facts().model, "files": [*facts().model["files"], {"name": "new.txt", "size": 5, "md5": None}]}
+    made = again({"model": model})
+    assert made["existing"]["kept"] == ["model.bytes", "staging.files"]
+    assert applied(made, PROGRAMS)["RayCluster"]["spec"] == rendered(plan())["RayCluster"]["spec"]
+
+
+def test_what_a_new_deployment_would_get_is_taken_when_it_is_asked_for() -> None:
+    made = again(adopt_defaults=True)
+    assert made["existing"]["keep_pods"] is False
+    assert applied(made, NEWER)["ConfigMap"]["data"]["head.py"] == NEWER["head.py"]
+    older = {**stands(plan()), "choices": {"image": "docker.io/rayproject/ray-llm:2.57.0-py312-cu128"}}
+    made = plan(facts(deployment=older), adopt_defaults=True)
+    assert made["pod"]["image"].endswith(":2.58.0-py312-cu130")
+    assert "newer_choice" not in [warning["code"] for warning in made["warnings"]]
+
+
+def test_a_group_that_failed_gets_the_programs_of_today() -> None:
+    failed = {**stands(plan()), "state": "Failed"}
+    made = plan(facts(deployment=failed))
+    assert made["existing"] == {"keep_pods": False, "changes": [], "kept": [], "by_delete": False, "failed": True}
+    assert applied(made, NEWER)["ConfigMap"]["data"]["head.py"] == NEWER["head.py"]
+
+
+def test_pods_that_were_changed_by_hand_go_back_to_the_plan() -> None:
+    before = rendered(plan())
+    edited = json.loads(json.dumps(before["RayCluster"]))
+    edited["spec"]["rayVersion"] = "2.0.0"
+    objects = render(again(), PROGRAMS)
+    assert keep_pods(objects, edited, before["ConfigMap"]) == []
+    assert {item["kind"]: item for item in objects}["RayCluster"]["spec"] == before["RayCluster"]["spec"]
+
+
+def test_programs_that_are_gone_are_made_anew() -> None:
+    objects = render(again(), NEWER)
+    assert keep_pods(objects, rendered(plan())["RayCluster"], None) == []
+
+
+@pytest.mark.parametrize("second", ["mymodel", "My_Model", "my_mo_del"])
+def test_a_name_that_collapses_to_anothers_takes_nothing_over(second: str) -> None:
+    inputs = read_inputs(recipe(deployment_name=second))
+    first = read_inputs(recipe(deployment_name="my_model"))
+    assert inputs.name == first.name == "mymodel"
+    group = {"deployment_name": "my_model", "namespace": "mymodel"}
+    message = (
+        f"deployment_name: {second}, whose DNS name mymodel the deployment my_model has, expected a name of its own; "
+        "choose another deployment_name, or undeploy the other"
+    )
+    assert [fault.line() for fault in belongs_to_another(inputs, group, [])] == [message]
+    # Killed before its RayCluster was made, the other has a node pool all the same.
+    pool = plan(deployment_name="my_model")["node_pool"]
+    listed = {"freeform_tags": pool["freeform_tags"], "lifecycle_state": "ACTIVE"}
+    assert [fault.line() for fault in belongs_to_another(inputs, {}, [listed])] == [message]
+    assert belongs_to_another(inputs, {}, [{**listed, "lifecycle_state": "DELETED"}]) == []
+    assert belongs_to_another(first, group, [listed]) == []
+
+
+def test_anothers_deployment_is_not_removed() -> None:
+    standing = rendered(plan(deployment_name="my_model"))["RayCluster"]
+    assert named_otherwise("my_model", "mymodel", standing) == [] == named_otherwise("mymodel", "mymodel", None)
+    assert [fault.line() for fault in named_otherwise("mymodel", "mymodel", standing)] == [
+        (
+            "deployment_name: mymodel, and the deployment that has the DNS name mymodel is my_model, expected the name of the "
+            "deployment as its recipe has it; give deployment_name: my_model if that one is meant"
+        )
+    ]
+
+
+def test_a_deployment_does_not_move_to_another_namespace() -> None:
+    group = {"deployment_name": "raycluster_vm_test", "namespace": "models"}
+    faults = belongs_to_another(read_inputs(recipe(namespace="other")), group, [])
+    assert [fault.line() for fault in faults] == [
+        (
+            "namespace: other, and the deployment raycluster_vm_test stands in models, expected models; "
+            "give namespace: models, or undeploy it first: a deployment does not move"
+        )
+    ]
+    assert belongs_to_another(read_inputs(recipe(namespace="models")), group, []) == []
+
+
+def test_a_setting_that_may_reach_the_pods_is_never_taken_for_nobodys_wish() -> None:
+    names = {parameter.name for parameter in OF_PODS}
+    assert {"node_provisioner", "hugging_face_endpoint", "image_registry", "restart_limit", "node_pool_taints"} <= names
+    assert {"rdma", "rdma_socket_interface", "nvme_folder", "model_cache"} <= names
+    assert not names & {"endpoint_exposure", "service_annotations", "kubeconfig", "prices", "wait_timeout_minutes"}
+    assert read_inputs(recipe(ray_version="2.58.0")).given != read_inputs(recipe()).given
+    assert read_inputs(recipe(endpoint_exposure="load_balancer")).given == read_inputs(recipe()).given

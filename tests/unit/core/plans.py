@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plans for tests: the published sample with a real model's configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.make_plan import Cloud, Facts, make_plan
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
+
+from .configurations import published
+from .recipes import recipe
+
+PARAMS = "recipe_raycluster_params"
+RAY_LLM = "docker.io/rayproject/ray-llm"
+LLAMA_70B, LLAMA_405B = "meta-llama--Meta-Llama-3.1-70B", "meta-llama--Meta-Llama-3.1-405B"
+
+# The fields of Llama 3.1 8B's config.json that a plan reads.
+LLAMA_8B = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}
+SHARDS = [f"model-0000{number}-of-00004.safetensors" for number in (1, 2, 3, 4)]
+
+
+def weight_map() -> dict[str, str]:
+    """Eight layers in each of four shards, the embedding in the first, norm and head in the last."""
+    names = {f"model.layers.{layer}.mlp.up_proj.weight": SHARDS[layer // 8] for layer in range(32)}
+    return {
+        "model.embed_tokens.weight": SHARDS[0],
+        **names,
+        "model.norm.weight": SHARDS[3],
+        "lm_head.weight": SHARDS[3],
+    }
+
+
+def facts(**changes: Any) -> Facts:
+    """What would be found out for the sample, with `changes` of the fields of Facts."""
+    prefix = "NousResearch/Meta-Llama-3.1-8B-Instruct/"
+    model = {
+        "config": LLAMA_8B,
+        "index": {"weight_map": weight_map(), "total_size": 16_060_522_496},
+        "files": [{"name": "config.json", "size": 800, "md5": "x"}]
+        + [{"name": name, "size": 4_015_130_624, "md5": None} for name in SHARDS],
+        "source": {"kind": "par", "bucket": "models"},
+        "prefix": prefix,
+    }
+    cloud = Cloud(
+        values={
+            "compartment_id": "ocid1.compartment.oc1..aaaa",
+            "kubernetes_version": "v1.34.1",
+            "image_id": "ocid1.image.oc1.iad.aaaa",
+            "placement_configs": [{"availability_domain": "x:IAD-AD-1", "subnet_id": "ocid1.subnet.oc1.iad.aaaa"}],
+            "node_pool_pod_network_option_details": {"cni_type": "FLANNEL_OVERLAY"},
+        },
+        choices=[{"field": "image_id", "value": "ocid1.image.oc1.iad.aaaa", "why": "newest"}],
+    )
+    return Facts(**{"model": model, "cloud": cloud, **changes})
+
+
+def plan(found: Facts | None = None, **changes: Any) -> dict[str, Any]:
+    """The plan of the sample with `changes` of its parameters (see `recipe`)."""
+    return make_plan(read_inputs(recipe(**changes)), found or facts())
+
+
+def on(shape: str, gpus: int, nodes: int, cpus: int = 20, memory: int = 200, **more: Any) -> dict[str, Any]:
+    """What to change in the sample's recipe for so many nodes of a shape, with pods of that size."""
+    changes = {"recipe_node_shape": shape, "recipe_nvidia_gpu_count": gpus, "recipe_node_pool_size": nodes}
+    changes[f"{PARAMS}__num_worker_nodes"] = nodes - 1
+    for role in ("head", "worker"):
+        for name, value in (("num_cpus", cpus), ("num_gpus", gpus), ("cpu_mem_in_gbs", memory)):
+            changes[f"{PARAMS}__{role}_node_{name}"] = value
+    return {**changes, **more}
+
+
+def of(name: str = "", **changes: Any) -> Facts:
+    """The facts with the configuration of a published model, else the sample's, and `changes` of it; no files known."""
+    config = {**(published(name) if name else LLAMA_8B), **changes}
+    return facts(model={**facts().model, "config": config, "index": None, "files": []})

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a playbook's result is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.multinode.inference.plugins.plugin_utils.playbook_results import (
+    left_behind,
+    nodes_cost,
+    nodes_left,
+    not_ready,
+    status,
+    timeline,
+    undeploy,
+)
+from tests.unit.core.plans import plan
+
+
+def at(second: int) -> str:
+    return f"2026-01-01T00:00:{second:02d}.000Z"
+
+
+def test_the_timeline_has_no_gap_and_installing_the_operator_is_in_it() -> None:
+    results: dict[str, Any] = {
+        "recipe": {"started": at(0), "ended": at(1)},
+        "preflight": {"started": at(3), "ended": at(4)},
+        "node_pool": {"started": at(4), "ended": at(5)},
+        "kuberay": {"started": at(5), "ended": at(6)},
+        "raycluster": {"started": at(20), "ended": at(22)},
+        "endpoint": {"started": at(22), "timeline": [{"phase": "nodes", "start": at(22), "end": at(30)}]},
+    }
+    entries = [(entry["phase"], entry["seconds"]) for entry in timeline(results)]
+    assert entries == [
+        ("recipe", 1),
+        ("preflight", 3),
+        ("node_pool", 1),
+        ("kuberay", 15),
+        ("raycluster", 2),
+        ("nodes", 8),
+    ]
+
+
+def test_a_run_that_failed_early_has_the_phases_it_reached() -> None:
+    assert timeline({"recipe": {"started": at(0), "ended": at(1)}, "preflight": {}}) == [
+        {"phase": "recipe", "start": at(0), "end": at(1), "seconds": 1.0}
+    ]
+    assert timeline({}) == []
+
+
+def deployment(name: str, ready: bool) -> dict[str, Any]:
+    return {
+        "name": name,
+        "namespace": name,
+        "state": "Ready" if ready else "Staging",
+        "ready": ready,
+        "shape": "VM.GPU.A10.1",
+        "nodes": 2,
+        "usd_per_hour": 4.0,
+        "age_seconds": 7300,
+        "failure": None,
+        "phases": {"nodes": "2/2 nodes with 1 GPU", "staging": "1/2 nodes staged"},
+    }
+
+
+def test_status_is_a_table_and_names_the_halves_of_deployments() -> None:
+    tags = {"multinode-inference-deployment": "lost"}
+    pool = {
+        "name": "lost",
+        "id": "ocid1.nodepool.x",
+        "nodes": [{}, {}],
+        "node_shape": "VM.GPU.A10.1",
+        "freeform_tags": tags,
+    }
+    without_pool, on_other_nodes = deployment("b", False), deployment("a", True)
+    without_pool["own_nodes"], on_other_nodes["own_nodes"] = True, False
+    results = {
+        "status": {"deployments": [on_other_nodes, without_pool]},
+        "node_pool": {"node_pools": [pool]},
+    }
+    details, lines = status(results)
+    assert lines[1].split() == ["a", "a", "Ready", "2", "VM.GPU.A10.1", "4.00", "2h"]
+    assert "1/2 nodes staged" in lines[2]
+    assert lines[3] == "node pool lost (2 nodes, 4.00 USD an hour) has no RayCluster: run deploy again, or undeploy."
+    assert lines[4] == "RayCluster b has lost its node pool: run deploy again, or undeploy."
+    assert [fault["code"] for fault in not_ready(details, None)] == ["not_ready", "orphan", "orphan"]
+
+
+def test_without_a_look_at_the_node_pools_nobody_is_an_orphan() -> None:
+    entry = {**deployment("a", True), "own_nodes": True}
+    details, _lines = status({"status": {"deployments": [entry]}, "node_pool": {"skipped": True}})
+    assert details["orphans"] == []
+
+
+def test_secrets_without_a_raycluster_are_named_wherever_the_nodes_are_from() -> None:
+    request = {"name": "multinode-inference-a-1", "bucket": "models", "namespace": "tenancy"}
+    left = {"name": "a", "namespace": "team", "secrets": ["a-source"], "source_request": request}
+    details, lines = status({"status": {"deployments": [], "leftovers": [left]}})
+    assert lines[-1] == (
+        "Secret a-source in namespace team has no RayCluster, perhaps with pre-authenticated request "
+        "multinode-inference-a-1 of bucket models: run deploy again, or undeploy."
+    )
+    assert [fault["code"] for fault in not_ready(details, "a")] == ["orphan"]
+
+
+def test_undeploy_says_what_is_left_and_what_could_not_be_looked_for() -> None:
+    fault = {"code": "not_removed", "where": "Pod/a", "found": "still there", "expected": "gone", "remedy": ""}
+    rest = {"code": "left_behind", "where": "volume csi-1", "found": "AVAILABLE", "expected": "gone", "remedy": ""}
+    unseen = {"code": "cloud_not_authorized", "where": "c", "found": "listing instances: 403", "remedy": "allow it"}
+    results: dict[str, Any] = {
+        "undeploy": {"removed": ["RayCluster/a"], "kept": ["Namespace/b (…)"], "left": [fault]},
+        "node_pool": {"changed": True, "node_pool": {"name": "a"}},
+        "remainder": {"remainder": [], "left": [], "unseen": []},
+    }
+    assert left_behind(results) == [fault]
+    # What its nodes held up went with them.
+    results["held_up"] = {"removed": ["Pod/a"], "left": []}
+    assert left_behind(results) == []
+    details, lines = undeploy(results)
+    assert details["removed"] == ["RayCluster/a", "Pod/a", "node pool a"]
+    assert lines[-1].startswith("checked ")
+    results["remainder"] = {"remainder": [{}], "left": [rest], "unseen": [unseen]}
+    assert left_behind(results) == [rest]
+    details, lines = undeploy(results)
+    assert details["unseen"] == [unseen]
+    assert lines[-1] == "unseen   c: listing instances: 403; allow it"
+    # Which volumes there were is for the cluster to say.
+    results["held_up"]["unseen"] = [{"code": "volumes_unseen", "where": "v", "found": "403", "remedy": "look"}]
+    results["remainder"] = {"remainder": [], "left": [], "unseen": []}
+    details, lines = undeploy(results)
+    assert [fault["code"] for fault in details["unseen"]] == ["volumes_unseen"]
+    assert not [line for line in lines if line.startswith("checked")]
+
+
+def test_undeploy_without_an_api_server_says_what_it_did_not_look_at() -> None:
+    away = {"code": "unreachable", "where": "Kubernetes API", "found": "no answer", "expected": "", "remedy": ""}
+    nothing = {"removed": [], "kept": [], "left": [], "volumes": [], "load_balancers": []}
+    results: dict[str, Any] = {
+        "recipe": {"name": "a"},
+        "undeploy": {**nothing, "unreached": [away]},
+        "node_pool": {"changed": True, "node_pool": {}},
+        "held_up": {**nothing, "unreached": [away]},
+        "remainder": {"remainder": [], "left": [], "unseen": []},
+    }
+    faults = left_behind(results)
+    assert [fault["code"] for fault in faults] == ["unreachable", "objects_left"]
+    assert "block volumes and a load balancer" in faults[1]["found"] and "again" in faults[1]["remedy"]
+    details, lines = undeploy(results)
+    assert details["removed"] == ["node pool a"]
+    assert not [line for line in lines if line.startswith("checked")]
+    # It came back meanwhile.
+    results["held_up"] = {**nothing, "removed": ["RayCluster/a"], "kept": ["Namespace/a (…)"], "unreached": []}
+    assert left_behind(results) == []
+    details, lines = undeploy(results)
+    assert details["removed"] == ["RayCluster/a", "node pool a"] and details["kept"] == ["Namespace/a (…)"]
+    assert lines[-1].startswith("checked ")
+
+
+def test_a_deploy_that_failed_says_what_its_nodes_cost_where_its_faults_do_not() -> None:
+    prices = {"gpu_hour": "2", "volume_gb_month": "0", "volume_vpu_month": "0"}
+    results: dict[str, Any] = {"preflight": {"plan": plan(prices=prices)}, "node_pool": {"node_pool": {"id": "pool"}}}
+    (warning,) = nodes_cost(results, [{"code": "engine_failed"}])
+    assert warning["found"] == (
+        "4 x VM.GPU.A10.2 cost 16.00 US dollars an hour with their volumes until undeploy: "
+        "ansible-playbook multinode.inference.undeploy -e deployment_name=raycluster_vm_test -e @settings.yml"
+    )
+    assert nodes_cost(results, [{"code": "timeout"}]) == []
+    assert nodes_cost({**results, "node_pool": {}}, [{"code": "cloud_conflict"}]) == [], "none were asked for"
+    assert nodes_cost({"preflight": {}}, [{"code": "right_missing"}]) == []
+    on_nodes_there = {"preflight": {"plan": {**plan(), "node_pool": None}}, "node_pool": {"node_pool": {}}}
+    assert nodes_cost(on_nodes_there, [{"code": "engine_failed"}]) == []
+
+
+def test_undeploy_that_stopped_before_the_node_pool_says_that_nodes_may_bill() -> None:
+    recipe = {"name": "llama", "settings": {"oke_cluster_id": "ocid1.cluster.oc1.iad.aaaa"}}
+    (fault,) = nodes_left({"recipe": recipe, "undeploy": {"failed": True}, "node_pool": {}}, [])
+    assert (fault["code"], fault["where"]) == ("nodes_left", "node pool llama")
+    assert "costing money" in fault["found"]
+    # The pool's own task says what went wrong with it, and without a cluster of OKE there is no pool.
+    assert nodes_left({"recipe": recipe, "node_pool": {"failed": True, "changed": False}}, []) == []
+    assert nodes_left({"recipe": {"name": "llama", "settings": {"oke_cluster_id": None}}}, []) == []
+    # The deployment of that name is another one.
+    assert nodes_left({"recipe": recipe}, [{"code": "name_taken"}]) == []
+
+
+def test_a_deployment_that_was_asked_for_and_is_not_there_is_a_fault() -> None:
+    details, _lines = status({"status": {"deployments": []}})
+    assert [fault["code"] for fault in not_ready(details, "nobody")] == ["no_deployment"]
+    assert not_ready(details, None) == []
