@@ -48,3 +48,24 @@ class Refused(Exception):
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults: list[Fault] = list(faults)
         super().__init__("\n".join(fault.line() for fault in self.faults))
+
+
+class Findings:
+    """What one piece of work finds, gathered in one place: faults forbid what was asked for, warnings do not."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.warnings: list[Fault] = []
+
+    def fault(self, code: str, where: str, found: str, expected: str = "", remedy: str = "") -> None:
+        """Add a fault; the arguments are those of Fault."""
+        self.faults.append(Fault(code, where, found, expected, remedy))
+
+    def warn(self, code: str, where: str, found: str, expected: str = "", remedy: str = "") -> None:
+        """Add a warning; the arguments are those of Fault."""
+        self.warnings.append(Fault(code, where, found, expected, remedy))
+
+    def refuse(self) -> None:
+        """Raise Refused with every fault, where there is one."""
+        if self.faults:
+            raise Refused(self.faults)
