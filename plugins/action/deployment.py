@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ..module_utils.core import api_keys
 from ..module_utils.core.fault import Fault, Refused
 from ..module_utils.core.health.deployment_health import gave_up, readable_seconds
 from ..module_utils.core.manifests.objects import render, secret
@@ -210,9 +211,10 @@ class ActionModule(WritingAction):
         Keys and tokens are made once and kept: another run must not lock anybody out.
         """
         wanted = []
-        for kind, key in (("api_key_secret", "api_key"), (token_secret, "auth_token")):
-            if not (self._read(kubernetes, plan, kind) or {}).get(key):
-                wanted.append(secret(plan, kind, {key: secrets.token_urlsafe(32)}))
+        if not api_keys.first(self._read(kubernetes, plan, "api_key_secret") or {}):
+            wanted.append(secret(plan, "api_key_secret", {api_keys.DEFAULT: secrets.token_urlsafe(32)}))
+        if not (self._read(kubernetes, plan, token_secret) or {}).get("auth_token"):
+            wanted.append(secret(plan, token_secret, {"auth_token": secrets.token_urlsafe(32)}))
         if given.get("par") and (self._read(kubernetes, plan, "source_secret") or {}).get("par") != given["par"]:
             wanted.append(secret(plan, "source_secret", {"par": given["par"]}))
         return wanted

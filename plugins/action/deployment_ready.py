@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..module_utils.clock import moment
+from ..module_utils.core import api_keys
 from ..module_utils.core.fault import Fault, Refused
 from ..module_utils.core.health.deployment_health import Judgement, Observation, head_pod, judge, readable_seconds
 from ..module_utils.core.names import object_names
@@ -47,7 +48,7 @@ class ActionModule(Action):
         watch = NodeWatch(self, kubernetes, plan, inputs.settings, self._lines, task_vars)
 
         judgement, observation = self._wait_for_token(observer, plan, watch, deadline)
-        key = (read_secret(kubernetes, namespace, object_names(name)["api_key_secret"]) or {})["api_key"]
+        key_name, key = self._key(kubernetes, plan)
         text = _completion(observation)
         for _look in range(TEXT_LOOKS):
             if text is not None:
@@ -63,12 +64,22 @@ class ActionModule(Action):
             "recipes": {},
             "key_command": (
                 f"kubectl --namespace {namespace} get secret {object_names(name)['api_key_secret']} "
-                "--output jsonpath='{.data.api_key}' | base64 --decode"
+                f"--output jsonpath='{{.data.{key_name}}}' | base64 --decode"
             ),
         }
         result.update(self._endpoint(kubernetes, plan, key, deadline))
         result["timeline"] = self._timeline.entries
         return result
+
+    @staticmethod
+    def _key(kubernetes: Any, plan: dict[str, Any]) -> tuple[str, str]:
+        """Return name and value of the API key that our own requests have."""
+        secret_name = object_names(plan["deployment"]["name"])["api_key_secret"]
+        found = api_keys.first(read_secret(kubernetes, plan["deployment"]["namespace"], secret_name) or {})
+        if found is None:
+            remedy = "run deploy again, which makes one"
+            raise Refused([Fault("key_missing", f"Secret/{secret_name}", "no API key in it", "one at least", remedy)])
+        return found
 
     def _wait_for_token(
         self, observer: Observer, plan: dict[str, Any], watch: NodeWatch, deadline: float

@@ -96,7 +96,7 @@ class ServedGroup:
         """Status and text of the engine's answer; status 0 where the connection is refused."""
         if self._key is None:
             secret = json.loads(self.kubectl("get", "secret", f"{self.name}-api-key", "-o", "json"))
-            self._key = base64.b64decode(secret["data"]["api_key"]).decode()
+            self._key = base64.b64decode(secret["data"]["default"]).decode()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"}
         data = None if body is None else json.dumps(body).encode()
         try:

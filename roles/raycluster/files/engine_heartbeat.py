@@ -16,6 +16,7 @@ import re
 import threading
 import time
 
+from engine_keys import Keys
 from pod_progress import Failure
 
 ASK_SECONDS = 5.0
@@ -46,6 +47,7 @@ class Pulse:
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self._keys = Keys()
         self._lock = threading.Lock()
         self._well = self._gave = self._proven = time.monotonic()
         self._steps = self._tokens = self._failed = -1.0
@@ -104,8 +106,7 @@ class Pulse:
     def _ask(self) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=ASK_SECONDS)
         try:
-            key = os.environ.get("VLLM_API_KEY", "")
-            connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {key}"})
+            connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {self._keys.own()}"})
             return connection.getresponse().read().decode("utf-8", "replace")
         finally:
             connection.close()

@@ -1,13 +1,15 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The guard of the engine's API: every path asks for the deployment's key.
+"""The guard of the engine's API: every path asks for one of the deployment's keys (`engine_keys`).
 
 vLLM's own check covers what begins with /v1, /v2, /inference and /cohere; it leaves /invocations (full inference), /tokenize, /metrics and
 more open (vllm/entrypoints/serve/middleware/authenticate.py). vLLM imports the class here
 (`--middleware engine_key_guard.KeyGuard`) and puts it around its application (ASGI); of several, the one given last is the outermost.
 
 Without a key pass: GET /health, which probes and load balancers ask, and what a browser asks before a request of another site's page
-(CORS preflight), which bears no key and which vLLM's CORSMiddleware answers, whatever the path.
+(CORS preflight), which has no key and which vLLM's CORSMiddleware answers, whatever the path.
+
+A line of the log names the key of each request, never its value: `request {"key": "default", "method": "POST", ...}`.
 """
 
 from __future__ import annotations
@@ -18,15 +20,20 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from engine_keys import FOLDER, Keys
+
 Message = dict[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
-_KEY = os.environ.get("VLLM_API_KEY", "").encode()
-if not _KEY:
+_KEYS = Keys()
+if not _KEYS.valid():
     # Here, at import: a server whose middleware cannot be made starts all the same, and answers each request with an error.
-    raise RuntimeError("VLLM_API_KEY is not set: the API would answer whoever reaches it")
+    raise RuntimeError(f"no API key in {FOLDER}: the API would answer whoever reaches it")
+# Asked every few seconds, by the pods and by Prometheus.
+_UNSAID = ("/metrics",)
+_LONGEST = 200
 # The form of OpenAI's own refusal, which its clients show.
 _REFUSAL = json.dumps(
     {
@@ -48,7 +55,10 @@ class KeyGuard:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Take one connection (ASGI)."""
-        if scope["type"] == "lifespan" or _needs_no_key(scope) or _has_key(scope):
+        if scope["type"] == "lifespan" or _needs_no_key(scope):
+            await self._app(scope, receive, send)
+        elif name := _key_name(scope):
+            _say(name, scope)
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             headers = [
@@ -74,10 +84,28 @@ def _needs_no_key(scope: Message) -> bool:
     return bool(scope["method"] == "GET" and path == "/health")
 
 
-def _has_key(scope: Message) -> bool:
+def _key_name(scope: Message) -> str | None:
+    """Return the name of the key that the connection has; None without a valid one."""
     given = [value for name, value in scope["headers"] if name == b"authorization"]
     # Of several, each program on the way may mean another.
     if len(given) != 1:
-        return False
+        return None
     scheme, _space, key = given[0].partition(b" ")
-    return scheme.lower() == b"bearer" and hmac.compare_digest(key, _KEY)
+    if scheme.lower() != b"bearer":
+        return None
+    # All are compared, so that the time tells nothing of which is nearly right.
+    matching = [name for value, name in _KEYS.valid().items() if hmac.compare_digest(key, value)]
+    return matching[0] if matching else None
+
+
+def _say(name: str, scope: Message) -> None:
+    """Log whose request it is, in one write: lines of several threads, and vLLM's prefix, would get into a print."""
+    if scope["path"] in _UNSAID:
+        return
+    said = {
+        "key": name,
+        "method": scope.get("method", "WEBSOCKET"),
+        "path": scope["path"][:_LONGEST],
+        "client": (scope.get("client") or ("",))[0],
+    }
+    os.write(1, f"request {json.dumps(said)}\n".encode())

@@ -48,7 +48,9 @@ _DEAD = re.compile(
     r"|(?:[\w.]+\.)?EngineDeadError: EngineCore encountered an issue)"
 )
 DEAD_SECONDS = 0.5
-GUARD = Path(__file__).with_name("engine_key_guard.py")
+GUARD = [Path(__file__).with_name(name) for name in ("engine_key_guard.py", "engine_keys.py")]
+# A line of the guard: it quotes what a client sent, and is no part of what the engine says.
+_REQUEST = "request {"
 
 
 class Engine:
@@ -167,6 +169,8 @@ class Engine:
 
     def _read(self, line: str) -> None:
         emit(line)
+        if line.startswith(_REQUEST):
+            return
         self._tail.append(line)
         self._fresh += 1
         line = _COLOURS.sub("", line)
@@ -196,5 +200,6 @@ class Engine:
 def _with_guard(python_path: str | None) -> str:
     """Put the guard of the API where vLLM can import it: alone in a folder, since the programs beside it would hide modules of vLLM's."""
     folder = STATE_FOLDER / "middleware"
-    write_whole(folder / GUARD.name, GUARD.read_text())
+    for program in GUARD:
+        write_whole(folder / program.name, program.read_text())
     return f"{folder}{os.pathsep}{python_path}" if python_path else str(folder)

@@ -15,6 +15,7 @@ from typing import Any
 
 import group_file
 import pod_status
+from engine_keys import Keys
 from group_file import STATE_FOLDER, Group
 
 HEALTH_SECONDS = 5.0
@@ -83,7 +84,7 @@ def check_worker(state: dict[str, Any]) -> str:
 def _ask(port: int, method: str, path: str, seconds: float, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     headers = {"Content-Type": "application/json"} if body else {}
-    if key := os.environ.get("VLLM_API_KEY"):
+    if key := Keys().own():
         headers["Authorization"] = f"Bearer {key}"
     try:
         connection.request(method, path, json.dumps(body) if body else None, headers)

@@ -53,6 +53,8 @@ class Pod:
         document = json.loads(json.dumps(group.document))
         document["staging"]["root"] = str(self.folder / "model")
         (self.programs / "group.json").write_text(json.dumps(document))
+        (self.folder / "keys").mkdir()
+        (self.folder / "keys" / "default").write_text(API_KEY)
         self.log_file = self.folder / "log"
         ports = group.document["ports"]
         role = "--head" if number == 0 else f"--address=127.0.0.1:{ports['gcs']}"
@@ -65,7 +67,7 @@ class Pod:
             "RAY_AUTH_TOKEN": "a-ray-token",
             "RAY_STAND_IN": str(group.folder),
             "VLLM_STAND_IN": str(group.folder),
-            "VLLM_API_KEY": API_KEY,
+            "MULTINODE_API_KEYS": str(self.folder / "keys"),
             "MULTINODE_STATE": str(self.folder),
             "MULTINODE_TERMINATION_LOG": str(self.folder / "termination"),
         }

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import http.server
 import threading
+from pathlib import Path
 
 import pytest
 from engine_heartbeat import Pulse
+from engine_keys import Keys
 
 PAGE = """# TYPE vllm:generation_tokens counter
 vllm:num_requests_running{{engine="0",model_name="tiny"}} {running}
@@ -76,7 +78,7 @@ def test_no_step_while_requests_run_is_a_hang_and_a_step_is_none(pulse: Pulse, c
     assert pulse.failure() is None
 
 
-def test_the_metrics_are_asked_for_with_the_key(pulse: Pulse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_metrics_are_asked_for_with_the_key(pulse: Pulse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Api(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             page = f"{self.path} {self.headers['Authorization']}".encode()
@@ -88,7 +90,8 @@ def test_the_metrics_are_asked_for_with_the_key(pulse: Pulse, monkeypatch: pytes
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    monkeypatch.setenv("VLLM_API_KEY", "the-key")
+    (tmp_path / "default").write_text("the-key\n")
+    monkeypatch.setattr(pulse, "_keys", Keys(tmp_path))
     with http.server.HTTPServer(("127.0.0.1", 0), Api) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         pulse._port = server.server_port

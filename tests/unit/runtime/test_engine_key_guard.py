@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guard of the engine's API: what passes without a key, what only with it, and where vLLM finds it."""
+"""The guard of the engine's API: what passes without a key, what only with one, what it logs, and where vLLM finds it."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib
 import json
+import os
+import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -22,11 +25,49 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 @pytest.fixture
-def key_guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A mounted Secret with one key; the modules are imported with it, as vLLM does."""
+    mount(tmp_path / "keys", {"default": "the-key"})
+    monkeypatch.setenv("MULTINODE_API_KEYS", str(tmp_path / "keys"))
+    forget()
+    yield tmp_path / "keys"
+    forget()
+
+
+@pytest.fixture
+def key_guard(folder: Path) -> ModuleType:
     """The module, as vLLM imports it."""
-    monkeypatch.setenv("VLLM_API_KEY", "the-key")
-    yield importlib.import_module("engine_key_guard")
-    sys.modules.pop("engine_key_guard", None)
+    return importlib.import_module("engine_key_guard")
+
+
+def forget() -> None:
+    """Have the modules imported again."""
+    for name in ("engine_key_guard", "engine_keys"):
+        sys.modules.pop(name, None)
+
+
+def mount(folder: Path, values: dict[str, str]) -> None:
+    """Write the files as the kubelet does: into a new folder, which a link then leads to; the old one goes."""
+    version = folder / f"..2026_{time.monotonic_ns()}"
+    version.mkdir(parents=True)
+    for name, value in values.items():
+        (version / name).write_text(value)
+    old = (folder / "..data").readlink() if (folder / "..data").exists() else None
+    (folder / "..new").symlink_to(version.name)
+    (folder / "..new").replace(folder / "..data")
+    for path in folder.iterdir():
+        if not path.name.startswith("..") and path.name not in values:
+            path.unlink()
+    for name in values:
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(f"..data/{name}")
+    if old is not None:
+        shutil.rmtree(folder / old)
+
+
+def bearer(key: str) -> Headers:
+    """The header of a request with this key."""
+    return ((b"authorization", f"Bearer {key}".encode()),)
 
 
 def connect(key_guard: ModuleType, kind: str = "http", headers: Headers = (), **scope: Any) -> list[dict[str, Any]]:
@@ -149,13 +190,105 @@ def test_the_start_and_end_of_the_server_pass(key_guard: ModuleType) -> None:
     assert passes(connect(key_guard, "lifespan"))
 
 
-@pytest.mark.parametrize("key", [None, ""])
-def test_without_a_key_there_is_no_guard_to_start_with(monkeypatch: pytest.MonkeyPatch, key: str | None) -> None:
-    monkeypatch.delenv("VLLM_API_KEY", raising=False)
-    if key is not None:
-        monkeypatch.setenv("VLLM_API_KEY", key)
-    with pytest.raises(RuntimeError, match="VLLM_API_KEY is not set"):
+@pytest.mark.parametrize("value", [None, "", " \n", "two words", "k\ney", "k\u00e9y"])
+def test_without_a_key_there_is_no_guard_to_start_with(folder: Path, value: str | None) -> None:
+    mount(folder, {} if value is None else {"default": value})
+    with pytest.raises(RuntimeError, match="no API key in ") as raised:
         importlib.import_module("engine_key_guard")
+    assert value is None or not value.strip() or value not in str(raised.value)
+
+
+def test_keys_are_added_rotated_and_removed_while_it_runs(key_guard: ModuleType, folder: Path) -> None:
+    def good(key: str) -> bool:
+        return passes(connect(key_guard, headers=bearer(key)))
+
+    mount(folder, {"default": "the-key", "team": "second"})
+    assert good("the-key") and good("second") and not good("third")
+    mount(folder, {"default": "third!!", "team": "second"})
+    assert not good("the-key") and good("second") and good("third!!")
+    mount(folder, {"team": "second"})
+    assert not good("third!!") and good("second")
+    mount(folder, {})
+    assert not good("second"), "no key left: closed"
+
+
+def test_a_key_of_the_same_length_written_at_the_same_time_is_seen(key_guard: ModuleType, folder: Path) -> None:
+    before = (folder / "default").stat()
+    mount(folder, {"default": "the-kez"})
+    os.utime(folder / "default", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert passes(connect(key_guard, headers=bearer("the-kez")))
+    assert not passes(connect(key_guard, headers=bearer("the-key")))
+
+
+def test_files_that_are_away_for_a_moment_lock_nobody_out(
+    key_guard: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_folder: Path) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(sys.modules["engine_keys"], "_stamp", gone)
+    assert passes(connect(key_guard, headers=bearer("the-key")))
+
+
+def test_the_former_value_of_a_rotated_key_expires(
+    key_guard: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    mount(folder, {"default": "new", f"default.until-{int(now) + 60}": "the-key", f"team.until-{int(now) - 1}": "late"})
+    assert passes(connect(key_guard, headers=bearer("the-key")))
+    assert passes(connect(key_guard, headers=bearer("new")))
+    assert not passes(connect(key_guard, headers=bearer("late")))
+    monkeypatch.setattr(sys.modules["engine_keys"].time, "time", lambda: now + 61)
+    assert not passes(connect(key_guard, headers=bearer("the-key")))
+    assert passes(connect(key_guard, headers=bearer("new")))
+
+
+def test_a_line_break_at_the_end_is_no_part_of_a_key(key_guard: ModuleType, folder: Path) -> None:
+    mount(folder, {"default": "the-key\n"})
+    assert passes(connect(key_guard, headers=bearer("the-key")))
+
+
+@pytest.mark.parametrize(
+    ("values", "own"),
+    [
+        ({"default": "b\n", "a": "a"}, "b"),
+        ({"team": "t", "api_key": "k"}, "k"),
+        ({"default": "", "team": "t"}, "t"),
+        ({"default.until-99999999999": "old"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_pods_own_requests_have_the_default_key_or_another(folder: Path, values: dict[str, str], own: str) -> None:
+    mount(folder, values)
+    assert importlib.import_module("engine_keys").Keys().own() == own
+
+
+def test_the_log_names_the_key_of_a_request_and_never_the_key(
+    key_guard: ModuleType, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    until = int(time.time()) + 60
+    mount(folder, {"default": "the-key", "team": "second", f"team.until-{until}": "former"})
+    for key in ("the-key", "second", "former", "wrong"):
+        scope = {"method": "POST", "path": "/v1/completions\nrequest {", "client": ("10.0.0.9", 4711)}
+        connect(key_guard, headers=bearer(key), **scope)
+    connect(key_guard, path="/metrics", headers=bearer("the-key"))
+    connect(key_guard, path="/health")
+    output = capfd.readouterr().out
+    said = [json.loads(line.removeprefix("request ")) for line in output.splitlines()]
+    assert [entry["key"] for entry in said] == ["default", "team", "team"]
+    assert said[0] == {
+        "key": "default",
+        "method": "POST",
+        "path": "/v1/completions\nrequest {",
+        "client": "10.0.0.9",
+    }
+    assert not any(value in output for value in ("the-key", "second", "former", "wrong"))
+
+
+def test_what_a_request_says_is_neither_cause_nor_evidence_of_the_engines_end() -> None:
+    engine = Engine(SimpleNamespace(), Board())  # type: ignore[arg-type]
+    engine._read('request {"key": "default", "path": "/torch.OutOfMemoryError: CUDA out of memory"}')
+    assert engine.tail() == [] and engine._cause is None
 
 
 @pytest.mark.parametrize("given", [None, "/image/lib"])
@@ -181,6 +314,6 @@ def test_vllm_finds_the_guard_and_none_of_the_programs_beside_it(
     path, rust = (tmp_path / "found").read_text().split()
     folder, *rest = path.split(":")
     assert rest == ([given] if given else [])
-    assert [entry.name for entry in Path(folder).iterdir()] == ["engine_key_guard.py"]
-    assert (Path(folder) / "engine_key_guard.py").read_bytes() == GUARD.read_bytes()
+    assert sorted(entry.name for entry in Path(folder).iterdir()) == ["engine_key_guard.py", "engine_keys.py"]
+    assert all((Path(folder) / program.name).read_bytes() == program.read_bytes() for program in GUARD)
     assert rust == "0", "vLLM's server in Rust knows no middleware"

@@ -18,6 +18,8 @@ from .storage import init_containers, mounts_of, volumes_of
 TERMINATION_GRACE_SECONDS = DRAIN_SECONDS + 15
 # Where the programs find the URL or the token that the model's files are read with.
 SOURCE_FOLDER = "/run/secrets/multinode/source"
+# Where the head's programs find the API keys. No worker serves the API, so none has them.
+KEYS_FOLDER = "/run/secrets/multinode/api-keys"
 _REPLICA_INDEX_LABEL = "ray.io/worker-group-replica-index"
 
 # RDMA pins memory, and opens devices that belong to root (oci-hpc-oke, manifests/nccl-tests/host-network).
@@ -75,6 +77,7 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
         # Ray's logs outlive the container, too. KubeRay has a volume there only beside its own autoscaler.
         {"name": "ray", "emptyDir": {}},
         *_source_volumes(plan),
+        *_key_volumes(name, role),
         {
             "name": "shared-memory",
             "emptyDir": {"medium": "Memory", "sizeLimit": f"{pod['shared_memory_mib']}Mi"},
@@ -87,6 +90,7 @@ def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict
         {"name": "state", "mountPath": STATE_FOLDER},
         {"name": "ray", "mountPath": "/tmp/ray"},
         *({"name": entry["name"], "mountPath": SOURCE_FOLDER, "readOnly": True} for entry in _source_volumes(plan)),
+        *({"name": entry["name"], "mountPath": KEYS_FOLDER, "readOnly": True} for entry in _key_volumes(name, role)),
         {"name": "shared-memory", "mountPath": "/dev/shm"},
         *mounts_of(plan),
         *([{"name": "infiniband", "mountPath": "/dev/infiniband"}] if pod["rdma"] == HOST_NETWORK else []),
@@ -140,6 +144,13 @@ def _source_volumes(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     else:
         return []
     return [{"name": "source", "secret": {**named, "defaultMode": 0o440}}]
+
+
+def _key_volumes(name: str, role: str) -> list[dict[str, Any]]:
+    """The Secret with the API keys, all of it: the guard reads what changes there without a restart."""
+    if role != "head":
+        return []
+    return [{"name": "api-keys", "secret": {"secretName": object_names(name)["api_key_secret"], "defaultMode": 0o440}}]
 
 
 def _container(plan: Mapping[str, Any], role: str, mounts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -218,15 +229,12 @@ def _probe_times(plan: Mapping[str, Any], role: str, probe: str) -> dict[str, in
 
 def _environment(plan: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
     pod_ip = {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}
-    names = object_names(plan["deployment"]["name"])
     environment: list[dict[str, Any]] = [
         {"name": "POD_IP", "valueFrom": pod_ip},
         {"name": "VLLM_HOST_IP", "valueFrom": pod_ip},
-        {
-            "name": "VLLM_API_KEY",
-            "valueFrom": {"secretKeyRef": {"name": names["api_key_secret"], "key": "api_key"}},
-        },
     ]
+    if role == "head":
+        environment.append({"name": "MULTINODE_API_KEYS", "value": KEYS_FOLDER})
     if role == "worker":
         environment.append(
             {

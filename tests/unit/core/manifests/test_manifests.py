@@ -40,7 +40,7 @@ def test_the_namespace_comes_first_and_the_raycluster_after_what_its_pods_mount(
 
 
 def test_every_object_is_found_again_by_its_labels() -> None:
-    for item in [*objects().values(), secret(plan(), "api_key_secret", {"api_key": "x"})]:
+    for item in [*objects().values(), secret(plan(), "api_key_secret", {"default": "x"})]:
         assert item["metadata"]["labels"]["app.kubernetes.io/instance"] == "rayclustervmtest"
         assert item["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "multinode.inference"
 
@@ -141,6 +141,20 @@ def test_what_every_pod_has(number: int) -> None:
     assert not any(variables["TORCH_EXTENSIONS_DIR"]["value"].startswith(f"{folder}/") for folder in folders)
 
 
+def test_the_api_keys_are_files_of_the_head_and_of_no_environment() -> None:
+    names = [item["metadata"]["name"] for item in (secret(plan(), "api_key_secret", {"default": "x"}),)]
+    head_pod, worker_pod = (group["template"]["spec"] for group in groups(objects()))
+    (volume,) = [entry for entry in head_pod["volumes"] if entry.get("secret", {}).get("secretName") in names]
+    assert "items" not in volume["secret"], "a key that is added later is mounted as well"
+    container = head_pod["containers"][0]
+    (mount,) = [entry for entry in container["volumeMounts"] if entry["name"] == volume["name"]]
+    assert mount["readOnly"] and "subPath" not in mount, "the kubelet updates no subPath"
+    variables = {entry["name"]: entry for entry in container["env"]}
+    assert variables["MULTINODE_API_KEYS"]["value"] == mount["mountPath"]
+    assert not {"MULTINODE_API_KEYS", "VLLM_API_KEY"} & {entry["name"] for entry in worker_pod["containers"][0]["env"]}
+    assert "VLLM_API_KEY" not in variables and names[0] not in json.dumps(worker_pod)
+
+
 def test_nothing_is_exposed_unasked() -> None:
     inside, outside = objects(), objects(endpoint_exposure="load_balancer")
     assert inside["Service"]["spec"]["type"] == "ClusterIP"
@@ -238,7 +252,7 @@ def test_a_repository_is_staged_at_its_commit() -> None:
     choices = json.loads(made["RayCluster"]["metadata"]["annotations"]["multinode.inference/choices"])
     assert choices[commit_choice("a/b", "main")] == "c" * 40
     pod = made["RayCluster"]["spec"]["headGroupSpec"]["template"]["spec"]
-    assert not [volume for volume in pod["volumes"] if "secret" in volume], "no Secret is needed"
+    assert [volume["name"] for volume in pod["volumes"] if "secret" in volume] == ["api-keys"], "no other is needed"
 
 
 def test_a_repository_s_token_is_mounted_where_the_programs_look_for_it() -> None:

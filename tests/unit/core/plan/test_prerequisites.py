@@ -136,7 +136,7 @@ def test_every_object_that_is_made_or_removed_is_among_the_rights() -> None:
     made = plan()
     name = made["deployment"]["namespace"]
     allowed = {(right.verb, right.group, right.resource, right.namespace) for right in rights(name)}
-    objects = [*render(made, {}), secret(made, "api_key_secret", {"api_key": "x"})]
+    objects = [*render(made, {}), secret(made, "api_key_secret", {"default": "x"})]
     for item in objects:
         group = item["apiVersion"].rpartition("/")[0]
         kind = item["kind"].lower()
