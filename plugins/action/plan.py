@@ -8,14 +8,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..module_utils.core.catalog.shapes import find_shape
 from ..module_utils.core.fault import Fault, Refused
-from ..module_utils.core.plan.facts import are_model_facts
-from ..module_utils.core.plan.make_plan import Cloud, Facts, make_plan
+from ..module_utils.core.plan.facts import Facts, are_model_facts
+from ..module_utils.core.plan.make_plan import make_plan
 from ..module_utils.core.plan.standing_deployment import belongs_to_another
 from ..module_utils.core.recipe.inputs import Inputs
 from ..module_utils.core.recipe.model_source import model_prefix, model_source
-from ..module_utils.oci.discovery import Wishes, discover
+from ..module_utils.oci.node_pool import own_pool
 from ..plugin_utils.action import Action
 from ..plugin_utils.inputs import given_inputs
 
@@ -25,14 +24,14 @@ class ActionModule(Action):
         inputs = given_inputs(self._loader)
         deployments = arguments.get("deployments") or []
         deployment = next(iter(deployments), {})
-        cluster = arguments.get("cluster")
+        cluster = arguments.get("cluster") or None
         if taken := belongs_to_another(inputs, deployment, (cluster or {}).get("node_pools") or []):
             raise Refused(taken)
         facts = Facts(
             model=_model(arguments.get("model"), inputs),
-            cloud=_cloud(cluster, inputs) if cluster else None,
+            cluster=cluster,
+            own_pool=own_pool(cluster["node_pools"], inputs.name, inputs.name, cluster["id"]) if cluster else None,
             deployment=deployment,
-            exports=(cluster or {}).get("exports") or (),
             secrets=arguments.get("secrets"),
             surroundings=arguments.get("surroundings") or {},
         )
@@ -52,7 +51,9 @@ def _model(read: dict[str, Any] | None, inputs: Inputs) -> dict[str, Any]:
     except OSError as error:
         raise Refused([Fault(setting, setting, f"{path}: {error.strerror}", "a file", "name another")]) from error
     except ValueError as error:
-        raise Refused([Fault(setting, setting, f"{path}: {error}", "JSON", "remove it: it is written anew")]) from error
+        raise Refused(
+            [Fault(setting, setting, f"{path}: {error}", "JSON", "remove it: the next run writes it")]
+        ) from error
     if not are_model_facts(kept):
         raise Refused([Fault(setting, setting, f"{path}, which holds something else", "a model's facts", "remove it")])
     wanted = model_prefix(inputs.recipe)
@@ -67,42 +68,3 @@ def _model(read: dict[str, Any] | None, inputs: Inputs) -> dict[str, Any]:
             [Fault(setting, setting, f"{path} is of {of}", repository or "", "name another file, or remove this one")]
         )
     return {"files": [], "source": {"kind": source["kind"]}, "prefix": wanted, **kept}
-
-
-def _cloud(cluster: dict[str, Any], inputs: Inputs) -> Cloud:
-    """Choose from what `oke_cluster_info` found what the node pool takes."""
-    recipe = inputs.recipe
-    shape = find_shape(recipe["recipe_node_shape"])
-    domains = inputs.settings["node_pool_availability_domains"] or ()
-
-    def given(name: str) -> tuple[str, ...]:
-        return (recipe[name],) if recipe[name] else ()
-
-    found = discover(
-        cluster,
-        Wishes(
-            deployment=inputs.name,
-            node_shape=recipe["recipe_node_shape"],
-            architecture="aarch64" if shape and shape.architecture == "arm64" else "x86_64",
-            compartment_id=inputs.settings["compartment_id"] or "",
-            image_id=recipe["recipe_node_image_ocid"] or "",
-            availability_domains=given("recipe_availability_domain") or tuple(domains),
-            nsg_ids=given("recipe_worker_subnet_nsg_ocid"),
-            pod_subnet_id=recipe["recipe_pod_subnet_ocid"] or "",
-            pod_nsg_ids=given("recipe_pod_subnet_nsg_ocid"),
-            max_pods_per_node=recipe["recipe_max_pods_per_node"] or 0,
-            adopt_defaults=inputs.settings["adopt_defaults"],
-        ),
-    )
-    return Cloud(
-        found.values,
-        found.choices,
-        found.drift,
-        faults=found.faults,
-        placements=found.placements,
-        room=cluster.get("room") or {},
-        size=found.size,
-        domains=found.domains,
-        shape=next(iter(cluster["shapes"].values()), None),
-        compute_cluster=cluster.get("compute_cluster") or {},
-    )

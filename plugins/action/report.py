@@ -12,10 +12,10 @@ from ansible.errors import AnsibleError
 
 from ..module_utils.clock import moment
 from ..module_utils.core import version as release
-from ..module_utils.core.fault import Fault, Refused
+from ..module_utils.core.fault import Fault, Refused, fault_of
 from ..module_utils.core.plan.presentation.page import page
 from ..module_utils.core.plan.presentation.text import describe_shortly
-from ..plugin_utils.action import Action, fault_of
+from ..plugin_utils.action import Action
 from ..plugin_utils.inputs import given_variables
 from ..plugin_utils.playbook_results import OF_PLAYBOOK, left_behind, nodes_cost, nodes_left, not_ready, timeline
 

@@ -11,8 +11,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.clock import moment
-from ..module_utils.core.fault import Fault, Refused
-from ..module_utils.oci.errors import fault_of
+from ..module_utils.core.fault import Fault, Refused, fault_of
 
 
 class Action(ActionBase):

@@ -7,8 +7,9 @@ A fault is data: the same object serves as an error, when the plan is refused, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,30 @@ class Fault:
             text += f"; {self.remedy}"
         return text
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, Any]:
         """The fault as the plan, the result file and the modules carry it."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class CloudFault(Fault):
+    """A fault that the cloud reported; what Oracle's support asks for is carried beside it."""
+
+    service: str = ""
+    status: int | None = None
+    request_id: str = ""
+    work_request: str = ""
+
+    def line(self) -> str:
+        """The fault as one line, with the request id where there is one."""
+        text = super().line()
+        return f"{text} (opc-request-id {self.request_id})" if self.request_id else text
+
+
+def fault_of(entry: Mapping[str, Any]) -> Fault:
+    """Return the fault that a module gave as data, with what the cloud said beside it."""
+    kind = CloudFault if entry.get("service") else Fault
+    return kind(**{field.name: entry[field.name] for field in fields(kind) if field.name in entry})
 
 
 class Refused(Exception):
@@ -64,6 +86,11 @@ class Findings:
     def warn(self, code: str, where: str, found: str, expected: str = "", remedy: str = "") -> None:
         """Add a warning; the arguments are those of Fault."""
         self.warnings.append(Fault(code, where, found, expected, remedy))
+
+    def add(self, other: Findings) -> None:
+        """Take over what another piece of work found."""
+        self.faults += other.faults
+        self.warnings += other.warnings
 
     def refuse(self) -> None:
         """Raise Refused with every fault, where there is one."""

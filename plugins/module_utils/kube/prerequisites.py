@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..core.catalog.kubernetes_rights import Right, rights
-from ..core.fault import Fault, Refused
+from ..core.fault import Fault, Findings, Refused
 from ..core.recipe.secret_references import PULL_KEY, check_references
 from .client import Kubernetes, unless_forbidden
 from .deployment import secret_keys
@@ -121,9 +121,9 @@ def _pull_secret(kubernetes: Kubernetes, namespace: str, name: str) -> list[Faul
         if keys is None:
             return []
         found = keys
-    faults: list[Fault] = []
-    check_references([(place, name, PULL_KEY)] if name else [], namespace, found, faults)
-    return faults
+    findings = Findings()
+    check_references([(place, name, PULL_KEY)] if name else [], namespace, found, findings)
+    return findings.faults
 
 
 def _missing_rights(kubernetes: Kubernetes, threads: ThreadPoolExecutor, wanted: list[Right]) -> list[Right]:

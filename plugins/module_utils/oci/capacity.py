@@ -1,6 +1,6 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""How much room an account has for further nodes: limits, hosts, addresses. `core/plan/placement.py` judges it.
+"""How much room an account has for further nodes: limits, hosts, addresses. `core/plan/capacity.py` judges it.
 
 Nothing here fails: a deployment may come about although one of these could not be asked. What is not known is data too,
 {"unknown": why}.

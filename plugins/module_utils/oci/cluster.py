@@ -1,6 +1,6 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What Oracle Cloud says of one OKE cluster, as plain data; `discovery.py` chooses from it."""
+"""What Oracle Cloud says of one OKE cluster, as plain data; `core/plan/placement.py` chooses from it."""
 
 from __future__ import annotations
 

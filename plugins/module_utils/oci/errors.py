@@ -9,12 +9,11 @@ The error codes are those of https://docs.oracle.com/iaas/Content/API/References
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from typing import Any
 
-from ..core.fault import Fault, Refused
+from ..core.fault import CloudFault, Refused
 
 try:
     from oci import exceptions as sdk_exceptions
@@ -29,27 +28,6 @@ REASON = re.compile(
 )
 CAPACITY_WORDS = ("out of host capacity", "out of capacity")
 LIMIT_CODES = ("LimitExceeded", "QuotaExceeded")
-
-
-@dataclass(frozen=True)
-class CloudFault(Fault):
-    """A fault that the cloud reported; what Oracle's support asks for is carried beside it."""
-
-    service: str = ""
-    status: int | None = None
-    request_id: str = ""
-    work_request: str = ""
-
-    def line(self) -> str:
-        """The fault as one line, with the request id where there is one."""
-        text = super().line()
-        return f"{text} (opc-request-id {self.request_id})" if self.request_id else text
-
-
-def fault_of(entry: Mapping[str, Any]) -> Fault:
-    """Return the fault that a module gave as data, with what the cloud said beside it."""
-    kind = CloudFault if entry.get("service") else Fault
-    return kind(**{field.name: entry[field.name] for field in fields(kind) if field.name in entry})
 
 
 def is_out_of_capacity(code: str | None, message: str | None) -> bool:
@@ -187,5 +165,5 @@ def explained(
         else:
             raise
         if ambiguous_remedy and is_ambiguous(error):
-            fault = CloudFault(**{**fault.as_dict(), "remedy": ambiguous_remedy})  # type: ignore[arg-type]
+            fault = CloudFault(**{**fault.as_dict(), "remedy": ambiguous_remedy})
         raise Refused([fault]) from error

@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.fault import Fault, Refused
+from ..core.fault import CloudFault, Fault, Refused
 from ..core.names import CLUSTER_TAG, DEPLOYMENT_TAG, NAME_TAG
-from .errors import CloudFault, is_beyond_limit, is_out_of_capacity
+from .errors import is_beyond_limit, is_out_of_capacity
 
 # Container Engine API, NodePool.lifecycleState; a pool in any other state exists and counts.
 GONE_STATES = ("DELETING", "DELETED")

@@ -12,10 +12,10 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from ..core.fault import Fault, Refused
+from ..core.fault import CloudFault, Fault, Refused
 from ..core.names import CLUSTER_TAG, DEPLOYMENT_TAG
 from .client import Connection, all_pages
-from .errors import CloudFault, is_ambiguous, is_service_error
+from .errors import is_ambiguous, is_service_error
 from .models import as_data, as_model
 from .node_pool import GONE_STATES, bears_tags, own_pool, state_fault, work_request_fault
 from .waiting import Wait

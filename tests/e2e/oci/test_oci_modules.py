@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.multinode.inference.plugins.module_utils.oci.discovery import Wishes, discover
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Findings
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.placement import choose_placement
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
 from ansible_collections.multinode.inference.plugins.modules import model_info, oci_node_pool, oci_node_pool_info
 from ansible_collections.multinode.inference.plugins.modules import oke_cluster_info as oci_cluster_info
 from rig import samples
 from rig.fixtures import RunningRig, Tenancy
+from tests.unit.core.recipes import recipe
 from tests.unit.plugins.modules.module_runner import run_module
 
 Ask = Callable[..., dict[str, Any]]
@@ -41,9 +44,9 @@ def ask(tenancy: Tenancy) -> Ask:
 def definition(ask: Ask, tenancy: Tenancy) -> Callable[[int], dict[str, Any]]:
     """A node pool of so many nodes, as it is found out from the cluster's OCID."""
     cluster = ask(oci_cluster_info, cluster_id=tenancy.oke_cluster_id, node_shape="VM.GPU.A10.1")["cluster"]
-    found = discover(cluster, Wishes(deployment="llama", node_shape="VM.GPU.A10.1"))
-    assert not found.faults
-    chosen = found.values
+    findings = Findings()
+    chosen = choose_placement(read_inputs(recipe()), cluster, None, None, findings).values
+    assert not findings.faults
 
     def of(size: int) -> dict[str, Any]:
         return {

@@ -114,5 +114,5 @@ def drawn_plan(seed: int, **settings: Any) -> dict[str, Any]:
     changes = drawn(seed, **settings)
     found = facts(model={**facts().model, "config": LLAMA_8B})
     if changes.get("node_provisioner") == "none":
-        found.cloud = None
+        found.cluster = None
     return plan(found, **changes)

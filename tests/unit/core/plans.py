@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.multinode.inference.plugins.module_utils.core.plan.make_plan import Cloud, Facts, make_plan
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.facts import Facts
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.make_plan import make_plan
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
 
 from .configurations import published
 from .recipes import recipe
 
+DOMAINS = [f"x:IAD-AD-{number}" for number in (1, 2, 3)]
 PARAMS = "recipe_raycluster_params"
 RAY_LLM = "docker.io/rayproject/ray-llm"
 LLAMA_70B, LLAMA_405B = "meta-llama--Meta-Llama-3.1-70B", "meta-llama--Meta-Llama-3.1-405B"
@@ -54,17 +56,38 @@ def facts(**changes: Any) -> Facts:
         "source": {"kind": "par", "bucket": "models"},
         "prefix": prefix,
     }
-    cloud = Cloud(
-        values={
-            "compartment_id": "ocid1.compartment.oc1..aaaa",
-            "kubernetes_version": "v1.34.1",
-            "image_id": "ocid1.image.oc1.iad.aaaa",
-            "placement_configs": [{"availability_domain": "x:IAD-AD-1", "subnet_id": "ocid1.subnet.oc1.iad.aaaa"}],
-            "node_pool_pod_network_option_details": {"cni_type": "FLANNEL_OVERLAY"},
-        },
-        choices=[{"field": "image_id", "value": "ocid1.image.oc1.iad.aaaa", "why": "newest"}],
-    )
-    return Facts(**{"model": model, "cloud": cloud, **changes})
+    return Facts(**{"model": model, "cluster": cluster(), **changes})
+
+
+def cluster(**changes: Any) -> dict[str, Any]:
+    """What `oke_cluster_info` reads of a cluster with one node pool, which offers the recipe's shape in the first of its three domains.
+
+    The offers are empty: then a shape is what the table says of it.
+    """
+    place = {"availability_domain": DOMAINS[0], "subnet_id": "ocid1.subnet.oc1.iad.aaaa"}
+    return {
+        "id": "ocid1.cluster.oc1.iad.aaaaaaaa",
+        "region": "us-ashburn-1",
+        "compartment_id": "ocid1.compartment.oc1..aaaa",
+        "kubernetes_version": "v1.34.1",
+        "cni_type": "FLANNEL_OVERLAY",
+        "availability_domains": [{"name": name, "id": name} for name in DOMAINS],
+        "shapes": {DOMAINS[0]: {}},
+        "node_images": [
+            {
+                "image_id": f"ocid1.image.oc1.iad.{name}",
+                "name": f"Oracle-Linux-8.10-Gen2-GPU{part}-2026.08.14-0-OKE-1.34.1-1699",
+            }
+            for name, part in (("aaaa", ""), ("arm", "-aarch64"))
+        ],
+        "node_pools": [
+            {"id": "ocid1.nodepool.oc1.iad.aaaa", "name": "system", "lifecycle_state": "ACTIVE", "placements": [place]}
+        ],
+        "room": {},
+        "compute_cluster": {},
+        "exports": [],
+        **changes,
+    }
 
 
 def plan(found: Facts | None = None, **changes: Any) -> dict[str, Any]:

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused, fault_of
 from ansible_collections.multinode.inference.plugins.module_utils.core.health.deployment_health import Observation
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.oci import node_pools
-from ansible_collections.multinode.inference.plugins.module_utils.oci.errors import fault_of
 from ansible_collections.multinode.inference.plugins.module_utils.oci.waiting import Wait
 from ansible_collections.multinode.inference.plugins.modules import (
     oci_node_pool,
@@ -21,7 +20,7 @@ from ansible_collections.multinode.inference.plugins.modules import (
     oci_node_replacement,
 )
 from ansible_collections.multinode.inference.plugins.plugin_utils import node_watch
-from tests.unit.core.plans import facts, plan
+from tests.unit.core.plans import cluster, facts, plan
 from tests.unit.core.recipes import recipe
 from tests.unit.oci.fakes import CLUSTER, COMPARTMENT, Clock, Connection, ContainerEngine, service_error
 from tests.unit.plugins.modules.module_runner import run_module
@@ -69,9 +68,7 @@ class Wait30:
         monkeypatch.setattr(
             node_watch, "time", SimpleNamespace(monotonic=self.clock, time=lambda: 1.8e9 + self.clock())
         )
-        found = facts()
-        assert found.cloud is not None
-        found.cloud.values["compartment_id"] = COMPARTMENT  # type: ignore[index]
+        found = facts(cluster=cluster(compartment_id=COMPARTMENT))
         inputs = read_inputs(recipe(oke_cluster_id=CLUSTER, **settings))
         self.plan = plan(found, oke_cluster_id=CLUSTER, **settings)
         self.action, self.lines = Action(), Lines()

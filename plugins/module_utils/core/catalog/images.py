@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..fault import Fault
+from ..fault import Findings
 from .families import REMOVED
 from .shapes import Shape
 
@@ -118,86 +118,78 @@ def image_line(image: str) -> ImageLine | None:
 
 
 def default_image(shape: Shape | None) -> str:
-    """Return the image for nobody's wish: the newest well-tried line that has kernels for the shape's GPUs."""
+    """Return the image where none is given: the newest well-tried line that has kernels for the shape's GPUs."""
     newest = f"{RAY_LLM}:{DEFAULT_TAG}"
     line, has = image_line(newest), shape.compute_capability if shape else None
     too_old = line is not None and line.least_capability is not None and has is not None and has < line.least_capability
     return f"{RAY_LLM}:{OLDER_TAG}" if too_old else newest
 
 
-def check_image(image: str, shape: Shape | None, architecture: str = "") -> tuple[list[Fault], list[Fault]]:
-    """Return faults and warnings of running `image` on the shape's GPUs, with a model of the class `architecture`."""
+def check_image(image: str, shape: Shape | None, findings: Findings, architecture: str = "") -> None:
+    """Check that `image` runs on the shape's GPUs, and has the model's class `architecture`."""
     place = "recipe_image_uri"
     line = image_line(image)
     if line is None:
-        return [], [_unknown(image, place)]
-    faults, warnings = [], []
+        _warn_of_unknown(image, place, findings)
+        return
     has, least = shape.compute_capability if shape else None, line.least_capability
     if shape is not None and shape.architecture == "arm64":
-        faults.append(
-            Fault(
-                "image_architecture",
-                place,
-                f"{image}, which is for x86, and {shape.name} has Arm processors",
-                "an image for Arm with Ray and vLLM",
-                "name one, or choose a shape with x86 processors",
-            )
+        findings.fault(
+            "image_architecture",
+            place,
+            f"{image}, which is for x86, and {shape.name} has Arm processors",
+            "an image for Arm with Ray and vLLM",
+            "name one, or choose a shape with x86 processors",
         )
     # Of GPUs that no vLLM runs on the shape's own fault tells enough.
     oldest = _CUDA["12.8"][1]
     if shape is not None and has is not None and least is not None and oldest <= has < least:
-        faults.append(
-            Fault(
-                "image_too_new",
-                place,
-                f"{image}, which has no kernels for {shape.gpu} (compute capability {has[0]}.{has[1]})",
-                f"an image for {has[0]}.{has[1]}, such as {RAY_LLM}:{OLDER_TAG}",
-                "leave recipe_image_uri out, or choose a shape with newer GPUs",
-            )
+        findings.fault(
+            "image_too_new",
+            place,
+            f"{image}, which has no kernels for {shape.gpu} (compute capability {has[0]}.{has[1]})",
+            f"an image for {has[0]}.{has[1]}, such as {RAY_LLM}:{OLDER_TAG}",
+            "leave recipe_image_uri out, or choose a shape with newer GPUs",
         )
     until = REMOVED.get(architecture)
     if until and _version(line.vllm) > _version(until):
-        faults.append(
-            Fault(
-                "architecture_removed",
-                place,
-                f"{image} with vLLM {line.vllm}, which has {architecture} no more",
-                f"an image with vLLM {until} or older",
-                "name one, or take another model",
-            )
+        findings.fault(
+            "architecture_removed",
+            place,
+            f"{image} with vLLM {line.vllm}, which no longer has {architecture}",
+            f"an image with vLLM {until} or older",
+            "name one, or use another model",
         )
     if _version(line.vllm) < LEAST_VLLM:
-        warnings.append(
-            Fault(
-                "image_old",
-                place,
-                f"{image} with vLLM {line.vllm}",
-                "",
-                f"the programs in the pods are tried with vLLM {LEAST_VLLM[0]}.{LEAST_VLLM[1]} and newer",
-            )
+        findings.warn(
+            "image_old",
+            place,
+            f"{image} with vLLM {line.vllm}",
+            "",
+            f"the programs in the pods are tried with vLLM {LEAST_VLLM[0]}.{LEAST_VLLM[1]} and newer",
         )
-    return faults, warnings
 
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".")[:2])
 
 
-def _unknown(image: str, place: str) -> Fault:
+def _warn_of_unknown(image: str, place: str, findings: Findings) -> None:
     name, _colon, tag = image.rpartition(":")
     version = re.match(r"v?(\d+)\.(\d+)", tag)
     if name.endswith("vllm/vllm-openai") and (not version or (int(version[1]), int(version[2])) >= _OPENAI_WITHOUT_RAY):
-        return Fault(
+        findings.warn(
             "image_without_ray",
             place,
             f"{image}, which comes without Ray since 0.18",
             "",
-            f"a group needs it: take {RAY_LLM}:{DEFAULT_TAG}, or add Ray to the image",
+            f"a group needs Ray: use {RAY_LLM}:{DEFAULT_TAG}, or add Ray to the image",
         )
-    return Fault(
-        "image_unknown",
-        place,
-        f"{image}, of which Ray, vLLM and CUDA are not known",
-        "",
-        "the pods look what it holds before anything is staged",
-    )
+    else:
+        findings.warn(
+            "image_unknown",
+            place,
+            f"{image}, whose Ray, vLLM and CUDA are not known",
+            "",
+            "the pods check what it holds before they stage anything",
+        )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
-from ..fault import Fault
+from ..fault import Findings
 
 
 @dataclass(frozen=True)
@@ -96,19 +96,17 @@ def rights(namespace: str, operator_namespace: str = "", file_systems: bool = Fa
     return needed
 
 
-def missing_rights(missing: Iterable[Mapping[str, str]]) -> list[Fault]:
-    """Return a fault for each kind of object with the verbs that are missing; see `Right.as_dict`."""
+def report_missing(missing: Iterable[Mapping[str, str]], findings: Findings) -> None:
+    """Add a fault for each kind of object with the verbs that are missing; `missing`: of `Right.as_dict`."""
     verbs: dict[tuple[str, str], list[str]] = {}
     for entry in missing:
         right = Right(**entry)
         verbs.setdefault((right.kind, right.namespace), []).append(right.verb)
-    return [
-        Fault(
+    for (kind, namespace), names in verbs.items():
+        findings.fault(
             "right_missing",
             "Kubernetes user",
             f"may not {', '.join(names)} {kind}" + (f" in namespace {namespace}" if namespace else ""),
             "the right to",
             "have it bound to a role that grants this (docs/oci.md)",
         )
-        for (kind, namespace), names in verbs.items()
-    ]

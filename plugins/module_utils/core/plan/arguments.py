@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..fault import Fault
+from ..fault import Findings
 from ..recipe.vllm_arguments import PLACE, options
 from ..sizing.memory import MemoryOptions
 
@@ -29,7 +29,7 @@ class EngineArguments:
     whole_set: str = ""
 
 
-def read_arguments(recipe: Mapping[str, Any], settings: Mapping[str, Any], faults: list[Fault]) -> EngineArguments:
+def read_arguments(recipe: Mapping[str, Any], settings: Mapping[str, Any], findings: Findings) -> EngineArguments:
     """Return what the arguments mean for memory, types and files; a value that vLLM would refuse is a fault."""
     given: Sequence[str] = recipe["recipe_container_command_args"] or []
     overhead, memory = settings["gpu_overhead_mib"], settings["gpu_memory_mib"]
@@ -45,7 +45,7 @@ def read_arguments(recipe: Mapping[str, Any], settings: Mapping[str, Any], fault
             value = kind(0)
         if not 0 < value <= most:
             expected = "a number above 0" + (f", at most {most:g}" if most < float("inf") else "")
-            faults.append(Fault("argument", f"{PLACE} {name}", repr(text), expected, "correct it"))
+            findings.fault("argument", f"{PLACE} {name}", repr(text), expected, "correct it")
             return None
         return value
 

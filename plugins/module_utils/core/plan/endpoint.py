@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..fault import Fault
+from ..fault import Findings
 from ..recipe.inputs import Inputs
 from ..recipe.values import shown
 
@@ -15,20 +15,18 @@ from ..recipe.values import shown
 HOSTNAME_ANNOTATION = "external-dns.alpha.kubernetes.io/hostname"
 
 
-def endpoint_of(inputs: Inputs, faults: list[Fault]) -> dict[str, Any]:
+def endpoint_of(inputs: Inputs, findings: Findings) -> dict[str, Any]:
     """Return the exposure, the annotations of its Service, the names of API and dashboard, and who may read metrics."""
     exposure, domain = inputs.settings["endpoint_exposure"], inputs.recipe["service_endpoint_domain"]
     annotations = dict(inputs.settings["service_annotations"] or {})
     hosts: dict[str, str] = {}
     if domain and exposure == "none":
-        faults.append(
-            Fault(
-                "domain_without_endpoint",
-                "service_endpoint_domain",
-                f"{domain}, and endpoint_exposure is none",
-                "an endpoint that can have a name",
-                "give endpoint_exposure: load_balancer, or take service_endpoint_domain out",
-            )
+        findings.fault(
+            "domain_without_endpoint",
+            "service_endpoint_domain",
+            f"{domain}, and endpoint_exposure is none",
+            "an endpoint that can have a name",
+            "give endpoint_exposure: load_balancer, or take service_endpoint_domain out",
         )
     elif domain:
         name = f"{inputs.name}.{domain.lower().strip('.')}"
@@ -38,7 +36,7 @@ def endpoint_of(inputs: Inputs, faults: list[Fault]) -> dict[str, Any]:
     for number, namespace in enumerate(namespaces):
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", namespace):
             place = f"metrics_namespaces[{number}]"
-            faults.append(Fault("namespace", place, shown(namespace), "the name of a namespace", "correct it"))
+            findings.fault("namespace", place, shown(namespace), "the name of a namespace", "correct it")
     return {
         "exposure": exposure,
         "annotations": annotations,

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..fault import Fault
+from ..fault import Findings
 from ..model.model import ModelFacts
 from ..recipe.inputs import Inputs
 from ..recipe.parameter_objects import RAY_PORTS, WORKER_PORTS
@@ -64,8 +64,7 @@ def engine_of(
     parallel: tuple[int, int],
     given: EngineArguments,
     network: Mapping[str, str],
-    faults: list[Fault],
-    warnings: list[Fault],
+    findings: Findings,
 ) -> dict[str, Any]:
     """Return vLLM's arguments, the environment and Ray's parameters.
 
@@ -91,14 +90,12 @@ def engine_of(
     if recipe["recipe_trust_remote_code"]:
         arguments.append("--trust-remote-code")
     elif model.remote_code and model.supports_pipeline is None:
-        faults.append(
-            Fault(
-                "remote_code",
-                "recipe_trust_remote_code",
-                f"not given, and {model.architecture or 'the model'} comes with Python code of its own",
-                "true, since vLLM may not know the class otherwise",
-                "read the code in the model's folder; set it if you trust it to run in the pods",
-            )
+        findings.fault(
+            "remote_code",
+            "recipe_trust_remote_code",
+            f"not given, and {model.architecture or 'the model'} comes with Python code of its own",
+            "true, since vLLM may not know the class otherwise",
+            "read the code in the model's folder; set it if you trust it to run in the pods",
         )
     # vLLM takes every --middleware, and the last as the outermost: nobody comes in past the guard.
     arguments = [*merged(arguments, given.arguments), *GUARD]
@@ -142,7 +139,7 @@ def engine_of(
                 # Loading fills the page cache up to the pod's limit; Ray would take that for a lack of memory.
                 "RAY_memory_monitor_refresh_ms": "0",
             },
-            warnings,
+            findings,
         ),
         "ray_start": {
             "head": {
@@ -157,7 +154,7 @@ def engine_of(
     }
 
 
-def _environment(recipe: Mapping[str, Any], own: dict[str, str], warnings: list[Fault]) -> dict[str, str]:
+def _environment(recipe: Mapping[str, Any], own: dict[str, str], findings: Findings) -> dict[str, str]:
     """Return our variables and those of the recipe, which may put another value in place of ours, from a Secret too."""
     environment = dict(own)
     for parameter, field in (("recipe_container_env", "key"), ("recipe_environment_secrets", "envvar_name")):
@@ -165,7 +162,7 @@ def _environment(recipe: Mapping[str, Any], own: dict[str, str], warnings: list[
             name = entry[field]
             if name in own:
                 place = f"{parameter}[{number}].{field}"
-                warnings.append(Fault("variable_overridden", place, f"{name}, in place of the plan's {own[name]}"))
+                findings.warn("variable_overridden", place, f"{name}, in place of the plan's {own[name]}")
                 environment.pop(name, None)
             if "value" in entry:
                 environment[name] = entry["value"]

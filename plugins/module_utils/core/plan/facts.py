@@ -11,38 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..fault import Fault
+from ..fault import Findings
+from .placement import Placement
 
 # The way to what a new deployment would get.
 ADOPT = "take it with adopt_defaults: true"
-
-
-@dataclass
-class Cloud:
-    """What was found out for the node pool: its fields in the SDK's names, and why each has its value.
-
-    drift names the fields that would be chosen otherwise today: {field, value, today, why}.
-
-    placements  where the pool may go, {placement_configs, nsg_ids, why}, the one in `values` first
-    others      the placement_configs of those among them where it may go when there are no hosts, best first
-    room        what the account has left, of `oke_cluster_info`; empty when no node is to be made
-    size        nodes that the deployment's own pool has
-    domains     availability domains of that pool's placement
-    shape       the recipe's shape as the compute service lists it; None where it does not
-    compute_cluster  {name, availability_domain, lifecycle_state} of the one that nodes are to be made in; empty without
-    """
-
-    values: Mapping[str, Any] = field(default_factory=dict)
-    choices: Sequence[Mapping[str, Any]] = ()
-    drift: Sequence[Mapping[str, Any]] = ()
-    others: Sequence[Sequence[Mapping[str, Any]]] = ()
-    faults: Sequence[Fault] = ()
-    placements: Sequence[Mapping[str, Any]] = ()
-    room: Mapping[str, Any] = field(default_factory=dict)
-    size: int = 0
-    domains: Sequence[str] = ()
-    shape: Mapping[str, Any] | None = None
-    compute_cluster: Mapping[str, Any] = field(default_factory=dict)
 
 
 def commit_choice(repository: str, revision: str) -> str:
@@ -54,18 +27,18 @@ def commit_choice(repository: str, revision: str) -> str:
 class Facts:
     """What was found out before planning, all of it plain data.
 
-    cloud       what the cluster's surroundings give to a node pool; None when the nodes are not ours to make
     model       of `model_info`: {config, index, files, left_out, source, prefix}
-    exports     where the recipe's file systems can be mounted (`storage.storage_of`)
+    cluster     of `oke_cluster_info`; None where the nodes are not ours to make
+    own_pool    the one of the cluster's node pools that is the deployment's; None without
     deployment  of `deployment_info`: what stands on the objects of this deployment already; empty when there is none
     secrets     of `deployment_info`: the keys of each Secret that the recipe names; None where nobody looked
     surroundings  of `kubernetes_info`: what the cluster has; empty without one
     """
 
     model: Mapping[str, Any]
-    cloud: Cloud | None = None
+    cluster: Mapping[str, Any] | None = None
+    own_pool: Mapping[str, Any] | None = None
     deployment: Mapping[str, Any] = field(default_factory=dict)
-    exports: Sequence[Mapping[str, Any]] = ()
     secrets: Mapping[str, Sequence[str] | None] | None = None
     surroundings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -95,11 +68,11 @@ def are_model_facts(value: Any) -> bool:
 class Choices:
     """Values that nobody gave: found out or defaulted once, written on the deployment's objects, and then kept."""
 
-    def __init__(self, kept: Mapping[str, Any], adopt_defaults: bool = False) -> None:
+    def __init__(self, kept: Mapping[str, Any], adopt_defaults: bool, findings: Findings) -> None:
         """`kept`: what the deployment was made with; with `adopt_defaults` today's choice takes its place."""
         self._kept = {} if adopt_defaults else kept
+        self._findings = findings
         self.made: list[dict[str, Any]] = []
-        self.warnings: list[Fault] = []
 
     def choose(self, name: str, given: Any, today: Any, why: str) -> Any:
         """Return what was given; else what the deployment was made with; else `today`."""
@@ -111,23 +84,21 @@ class Choices:
             return today
         self.made.append({"field": name, "value": kept, "why": "the deployment was made with it"})
         if today is not None and kept != today:
-            self.warnings.append(Fault("newer_choice", name, f"{kept}, kept", f"{today} for a new deployment", ADOPT))
+            self._findings.warn("newer_choice", name, f"{kept}, kept", f"{today} for a new deployment", ADOPT)
         return kept
 
     def kept(self, name: str) -> Any:
         """Return what the deployment was made with, None where it is new or that was given."""
         return self._kept.get(name)
 
-    def add(self, cloud: Cloud) -> None:
+    def add(self, placement: Placement) -> None:
         """Take over what was chosen for the node pool; there the pool itself remembers it."""
-        self.made.extend(dict(choice) for choice in cloud.choices if choice["why"] != "given")
-        for entry in cloud.drift:
-            self.warnings.append(
-                Fault(
-                    "newer_choice",
-                    entry["field"],
-                    f"{entry['value']}, kept",
-                    f"{entry['today']} for a new deployment",
-                    ADOPT,
-                )
+        self.made.extend(choice for choice in placement.choices if choice["why"] != "given")
+        for entry in placement.drift:
+            self._findings.warn(
+                "newer_choice",
+                entry["field"],
+                f"{entry['value']}, kept",
+                f"{entry['today']} for a new deployment",
+                ADOPT,
             )

@@ -7,38 +7,37 @@ The plan is plain data (JSON), free of secrets; everything after it reads only t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from ..catalog.images import check_image, image_line
 from ..catalog.limits import limit_of
 from ..catalog.shapes import Shape
-from ..fault import Fault, Refused
+from ..fault import Findings, Refused
 from ..model.model import ModelFacts, read_model
 from ..names import short_hash
 from ..recipe.inputs import Inputs
 from ..recipe.model_source import model_source
-from ..recipe.node_checks import check_room, checked_shape, unknown_room
+from ..recipe.node_checks import check_room, checked_shape, warn_of_unknown_room
 from ..recipe.secret_references import check_secrets
-from ..sizing.costs import cost_of, prices_of
+from ..sizing.costs import Prices, cost_of, prices_of
 from ..sizing.memory import MemoryOptions, MemoryPlan, fewest_nodes, memory_plan, served_by
 from ..sizing.parallelism import check_parallelism, layers_per_stage
-from ..sizing.times import cache_rate, minutes_of, slow_volume
+from ..sizing.times import cache_rate, minutes_of, warn_of_slow_volume
 from .arguments import EngineArguments, read_arguments
+from .capacity import Need, listed_shape, settle
 from .changes import change_classes
 from .endpoint import endpoint_of
 from .engine import engine_of, staging_of
-from .facts import ADOPT, Choices, Cloud, Facts, commit_choice
+from .facts import ADOPT, Choices, Facts, commit_choice
 from .node_pool import node_pool_of, other_placements
-from .placement import Need, place
+from .placement import Placement, choose_placement
 from .pod import pod_of
-from .prerequisites import judge_surroundings
+from .prerequisites import check_prerequisites
 from .rdma import check_rdma, network_variables
 from .standing_deployment import effect_on
 from .storage import check_storage, on_local_drives, throughput
-
-__all__ = ["Cloud", "Facts", "make_plan"]
 
 SCHEMA = 1
 # From so many stages on a single request mostly waits.
@@ -50,70 +49,52 @@ _SAID = ("schema", "expected", "limit", "memory", "image", "node_pool", "other_p
 
 def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     """Return the plan (docs/architecture.md). Raises Refused with every fault that forbids it."""
-    recipe, settings = inputs.recipe, inputs.settings
-    params = recipe["recipe_raycluster_params"]
-    faults: list[Fault] = []
-    choices = Choices(facts.deployment.get("choices") or {}, settings["adopt_defaults"])
-    tensor = recipe["recipe_nvidia_gpu_count"]
-
+    recipe, settings, cluster = inputs.recipe, inputs.settings, facts.cluster
+    findings = Findings()
+    findings.warnings += inputs.warnings
+    choices = Choices(facts.deployment.get("choices") or {}, settings["adopt_defaults"], findings)
     namespace = settings["namespace"] or inputs.name
-    check_secrets(recipe, namespace, facts.secrets, faults)
-    shape = checked_shape(recipe, faults, facts.cloud.shape if facts.cloud else None)
+    check_secrets(recipe, namespace, facts.secrets, findings)
+
+    # The model, and how many nodes of which shape hold it.
+    shape = checked_shape(recipe, findings, listed_shape(cluster) if cluster else None)
     model = read_model(facts.model["config"], facts.model.get("index"), facts.model.get("files") or ())
-    warnings = [*inputs.warnings, *model.warnings]
-    given = read_arguments(recipe, settings, faults)
-    options = given.memory
-    pipeline = _nodes(recipe, model, shape, options, choices, faults)
+    findings.warnings += model.warnings
+    given = read_arguments(recipe, settings, findings)
+    tensor, pipeline = recipe["recipe_nvidia_gpu_count"], _nodes(inputs, model, shape, given.memory, choices, findings)
     memory = None
     if shape is not None:
-        check_room(recipe, settings, shape, faults)
-        warnings.extend(unknown_room(shape))
+        check_room(recipe, settings, shape, findings)
+        warn_of_unknown_room(shape, findings)
         if pipeline:
-            memory = _sizes(model, shape, (tensor, pipeline), given, faults, warnings)
+            memory = _sizes(model, shape, (tensor, pipeline), given, findings)
     per_stage = layers_per_stage(len(model.layers), pipeline) if len(model.layers) >= pipeline > 0 else []
 
-    pod = pod_of(inputs, choices, shape, facts.exports, faults)
-    cache = pod["model_cache"]
-    check_storage(inputs, cache, facts.model, shape, faults)
-    # What is deleted as another stage's on a node's own disk is the next node's on a shared one.
-    whole_set = given.whole_set or ("one file system holds it for all nodes" if cache["kind"] == "file_system" else "")
+    # What runs on each node, and where it finds the model's files.
+    exports = (cluster or {}).get("exports") or ()
+    pod = pod_of(inputs, choices, shape, exports, findings)
+    check_storage(inputs, pod["model_cache"], facts.model, shape, findings)
+    check_image(pod["image"], shape, findings, model.architecture)
+    whole_set = given.whole_set or _shared(pod["model_cache"])
     if whole_set:
         choices.made.append({"field": "staging.by_stage", "value": False, "why": whole_set})
-    image_faults, image_warnings = check_image(pod["image"], shape, model.architecture)
-    faults.extend(image_faults)
-    warnings.extend(image_warnings)
-    staging = staging_of(facts.model, model, per_stage, params["model_path_in_container"], whole_set)
-    network = network_variables(inputs, shape)
-    engine = engine_of(inputs, model, memory, (tensor, pipeline), given, network, faults, warnings)
-    endpoint = endpoint_of(inputs, faults)
-    check_rdma(inputs, shape, facts.cloud.compute_cluster if facts.cloud else {}, faults, warnings)
-    against, doubtful = judge_surroundings(facts.surroundings, pod, pipeline)
-    faults.extend(against)
-    warnings.extend(doubtful)
-    node_pool = None
-    cloud = facts.cloud
-    if cloud is not None:
-        if shape is not None and pipeline:
-            cloud, room_faults, room_warnings = place(cloud, _need(recipe, shape, pipeline - cloud.size, pod))
-            faults.extend(room_faults)
-            warnings.extend(room_warnings)
-        faults.extend(cloud.faults)
-        choices.add(cloud)
-        node_pool = node_pool_of(inputs, cloud, pipeline, shape, cache["path"])
-    prices = (
-        prices_of(shape, settings["prices"], faults, settings["node_pool_preemptible"]) if shape is not None else None
-    )
-    if faults or shape is None or prices is None:
-        raise Refused(faults)
+    path = recipe["recipe_raycluster_params"]["model_path_in_container"].rstrip("/")
+    staging = staging_of(facts.model, model, per_stage, path, whole_set)
+    engine = engine_of(inputs, model, memory, (tensor, pipeline), given, network_variables(inputs, shape), findings)
+    endpoint = endpoint_of(inputs, findings)
 
-    vpus, boot_gb = settings["model_volume_vpus_per_gb"], recipe["recipe_node_boot_volume_size_in_gbs"]
-    local_drives = on_local_drives(cache["path"], settings, shape)
-    rate = cache_rate(cache, vpus, boot_gb, local_drives, throughput(cache, facts.exports))
-    held = bytes_per_node(staging, pipeline)
-    warnings.extend(slow_volume(shape, held, cache, rate, model_source(recipe)["place"]))
+    # Where it runs: the cluster, and the node pool with its place in the cloud.
+    check_rdma(inputs, shape, (cluster or {}).get("compute_cluster") or {}, findings)
+    check_prerequisites(facts.surroundings, pod, pipeline, findings)
+    placement = _placement(inputs, facts, shape, pipeline, pod, findings) if cluster else None
+    if placement:
+        choices.add(placement)
+    prices = _prices(inputs, shape, findings)
+    if findings.faults or shape is None or prices is None:
+        raise Refused(findings.faults)
+
     _keep_commit(facts.model["source"], choices)
-    balanced = settings["endpoint_exposure"] == "load_balancer"
-    cost = cost_of(shape, pipeline, boot_gb, cache["size_gib"], vpus, balanced, prices)
+    held = bytes_per_node(staging, pipeline)
     line = image_line(pod["image"])
     plan: dict[str, Any] = {
         "schema": SCHEMA,
@@ -125,7 +106,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
         },
         "model": {
             "source": {key: value for key, value in facts.model["source"].items() if key != "newest"},
-            "path": params["model_path_in_container"].rstrip("/"),
+            "path": path,
             "served_names": engine.pop("served_names"),
             "architecture": model.architecture,
             "bytes": sum(entry["size"] or 0 for entry in staging["files"]),
@@ -136,25 +117,20 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
             "shape": shape.name,
             "count": pipeline,
             "gpus": tensor,
-            "ocpus": params["head_node_num_cpus"],
-            "memory_gb": params["head_node_cpu_mem_in_gbs"],
-            "boot_volume_gb": boot_gb,
+            "ocpus": recipe["recipe_raycluster_params"]["head_node_num_cpus"],
+            "memory_gb": recipe["recipe_raycluster_params"]["head_node_cpu_mem_in_gbs"],
+            "boot_volume_gb": recipe["recipe_node_boot_volume_size_in_gbs"],
         },
-        "node_pool": node_pool,
-        "other_placements": other_placements(inputs, cloud) if cloud else [],
+        "node_pool": node_pool_of(inputs, placement, pipeline, shape, pod["model_cache"]["path"])
+        if placement
+        else None,
+        "other_placements": other_placements(inputs, placement) if placement else [],
         "pod": pod,
         "image": {"name": pod["image"], **(line.as_dict() if line else {})},
         "engine": engine,
         "staging": staging,
         "endpoint": endpoint,
-        "expected": {
-            "usd_per_hour": cost["total"],
-            "cost": cost,
-            "bytes_per_node": held,
-            "minutes": minutes_of(
-                shape, held, cache["kind"], rate, pod["memory_gib"], node_pool is not None, staging["by_stage"]
-            ),
-        },
+        "expected": _expected(inputs, shape, pod, staging["by_stage"], held, prices, exports, findings),
         "limit": limit_of(shape, pipeline),
         "restart": {"limit": settings["restart_limit"], "window_minutes": settings["restart_window_minutes"]},
     }
@@ -165,10 +141,67 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
         plan, facts.deployment, settings["adopt_defaults"], facts.surroundings.get("raycluster_fields")
     )
     for field in existing["kept"] if existing else []:
-        warnings.append(Fault("newer_choice", field, "kept as it is", "another value for a new deployment", ADOPT))
-    plan["warnings"] = [fault.as_dict() for fault in [*warnings, *choices.warnings]]
+        findings.warn("newer_choice", field, "kept as it is", "another value for a new deployment", ADOPT)
+    plan["warnings"] = [fault.as_dict() for fault in findings.warnings]
     plan["change_class"] = change_classes(plan)
     return plan
+
+
+def _shared(cache: Mapping[str, Any]) -> str:
+    """Why every node needs every file: what is deleted as another stage's on its own disk is the next node's on a shared one."""
+    return "one file system holds it for all nodes" if cache["kind"] == "file_system" else ""
+
+
+def _placement(
+    inputs: Inputs,
+    facts: Facts,
+    shape: Shape | None,
+    nodes: int,
+    pod: Mapping[str, Any],
+    findings: Findings,
+) -> Placement:
+    """Where the node pool goes, in the domain that has room for all nodes that are still to be made."""
+    cluster = facts.cluster or {}
+    placement = choose_placement(inputs, cluster, facts.own_pool, shape, findings)
+    if shape is None or not nodes:
+        return placement
+    # A block volume has 50 GB at least (OKE's StorageClasses).
+    volumes = sum(max(50, volume["size_gib"]) for volume in pod["volumes"] if volume["kind"] == "block")
+    boot = inputs.recipe["recipe_node_boot_volume_size_in_gbs"]
+    return settle(placement, cluster, Need(shape.name, nodes - placement.size, shape.gpus, boot + volumes), findings)
+
+
+def _prices(inputs: Inputs, shape: Shape | None, findings: Findings) -> Prices | None:
+    if shape is None:
+        return None
+    return prices_of(shape, inputs.settings["prices"], findings, inputs.settings["node_pool_preemptible"])
+
+
+def _expected(
+    inputs: Inputs,
+    shape: Shape,
+    pod: Mapping[str, Any],
+    by_stage: bool,
+    held: list[int],
+    prices: Prices,
+    exports: Sequence[Mapping[str, Any]],
+    findings: Findings,
+) -> dict[str, Any]:
+    """What it costs and how long it takes; `held`: bytes that each node stages."""
+    settings, cache = inputs.settings, pod["model_cache"]
+    vpus, boot_gb = settings["model_volume_vpus_per_gb"], inputs.recipe["recipe_node_boot_volume_size_in_gbs"]
+    local_drives = on_local_drives(cache["path"], settings, shape)
+    rate = cache_rate(cache, vpus, boot_gb, local_drives, throughput(cache, exports))
+    warn_of_slow_volume(shape, held, cache, rate, model_source(inputs.recipe)["place"], findings)
+    balanced = settings["endpoint_exposure"] == "load_balancer"
+    cost = cost_of(shape, len(held), boot_gb, cache["size_gib"], vpus, balanced, prices)
+    new_nodes = settings["node_provisioner"] == "oke"
+    return {
+        "usd_per_hour": cost["total"],
+        "cost": cost,
+        "bytes_per_node": held,
+        "minutes": minutes_of(shape, held, cache["kind"], rate, pod["memory_gib"], new_nodes, by_stage),
+    }
 
 
 def _keep_commit(source: Mapping[str, Any], choices: Choices) -> None:
@@ -179,15 +212,15 @@ def _keep_commit(source: Mapping[str, Any], choices: Choices) -> None:
 
 
 def _nodes(
-    recipe: Mapping[str, Any],
+    inputs: Inputs,
     model: ModelFacts,
     shape: Shape | None,
     options: MemoryOptions,
     choices: Choices,
-    faults: list[Fault],
+    findings: Findings,
 ) -> int:
     """Return the number of nodes; 0, with a fault, where the planner is asked for it and finds none."""
-    given = recipe["recipe_node_pool_size"]
+    given = inputs.recipe["recipe_node_pool_size"]
     if isinstance(given, int):
         return given
     fewest = fewest_nodes(model, shape, options) if shape is not None else None
@@ -200,52 +233,41 @@ def _nodes(
             check_parallelism(model, shape, shape.gpus, 1).faults
             or memory_plan(model, shape, shape.gpus, 1, options).faults
         )
-        unknown = Fault(
-            "nodes_unknown",
-            "recipe_node_pool_size",
-            f"{given}, and how many nodes of {shape.name} it takes is not known",
-            "a number",
-            "give the number of nodes",
-        )
-        faults.extend(refused or [unknown])
+        findings.faults += refused
+        if not refused:
+            findings.fault(
+                "nodes_unknown",
+                "recipe_node_pool_size",
+                f"{given}, and how many nodes of {shape.name} it takes is not known",
+                "a number",
+                "give the number of nodes",
+            )
     return 0
 
 
-def _need(recipe: Mapping[str, Any], shape: Shape, nodes: int, pod: Mapping[str, Any]) -> Need:
-    """What the nodes take that are still to be made. A block volume has 50 GB at least (OKE's StorageClasses)."""
-    volumes = sum(max(50, volume["size_gib"]) for volume in pod["volumes"] if volume["kind"] == "block")
-    return Need(shape.name, nodes, shape.gpus, recipe["recipe_node_boot_volume_size_in_gbs"] + volumes)
-
-
 def _sizes(
-    model: ModelFacts,
-    shape: Shape,
-    parallel: tuple[int, int],
-    given: EngineArguments,
-    faults: list[Fault],
-    warnings: list[Fault],
+    model: ModelFacts, shape: Shape, parallel: tuple[int, int], given: EngineArguments, findings: Findings
 ) -> MemoryPlan | None:
     """Return what lies in the GPUs, None where vLLM would refuse the division."""
     tensor, pipeline = parallel
-    findings = check_parallelism(model, shape, tensor, pipeline, given.dtype)
-    faults.extend(findings.faults)
-    warnings.extend(findings.warnings)
-    if findings.faults:
+    division = check_parallelism(model, shape, tensor, pipeline, given.dtype)
+    if division.faults:
         if ways := served_by(model, shape, given.memory):
-            faults[-1] = replace(faults[-1], remedy=f"{faults[-1].remedy}; {', '.join(ways)} would serve it")
+            last = division.faults[-1]
+            division.faults[-1] = replace(last, remedy=f"{last.remedy}; {', '.join(ways)} would serve it")
+        findings.add(division)
         return None
+    findings.add(division)
     memory = memory_plan(model, shape, tensor, pipeline, given.memory)
-    faults.extend(memory.faults)
-    warnings.extend(memory.warnings)
+    findings.faults += memory.faults
+    findings.warnings += memory.warnings
     if pipeline >= _DEEP:
-        warnings.append(
-            Fault(
-                "pipeline_deep",
-                "recipe_node_pool_size",
-                f"{pipeline} stages: each token of a request passes {pipeline - 1} borders between nodes, one by one",
-                "",
-                f"it takes {pipeline} requests at once and more to keep all GPUs at work",
-            )
+        findings.warn(
+            "pipeline_deep",
+            "recipe_node_pool_size",
+            f"{pipeline} stages: each token of a request crosses {pipeline - 1} node boundaries, one after the other",
+            "",
+            f"it takes at least {pipeline} concurrent requests to keep all GPUs busy",
         )
     return memory
 

@@ -11,7 +11,7 @@ from ..catalog.cloud_init import user_data
 from ..catalog.shapes import Shape
 from ..names import HASH_TAG, NAME_TAG, NODE_LABEL, freeform_tags, short_hash
 from ..recipe.inputs import Inputs
-from .facts import Cloud
+from .placement import Placement
 from .storage import on_local_drives
 
 # The taint that OKE gives to preemptible nodes (OKE, "Using Preemptible Capacity").
@@ -19,14 +19,14 @@ PREEMPTIBLE_TAINT = "oci.oraclecloud.com/oke-is-preemptible"
 
 
 def node_pool_of(
-    inputs: Inputs, cloud: Cloud, nodes: int, shape: Shape | None, cache_folder: str | None
+    inputs: Inputs, placement: Placement, nodes: int, shape: Shape | None, cache_folder: str | None
 ) -> dict[str, Any]:
     """Return the node pool in the field names of the OCI SDK's CreateNodePoolDetails.
 
     cache_folder: the nodes' folder that holds the model, if one does.
     """
     recipe, settings, cluster_id = inputs.recipe, inputs.settings, inputs.settings["oke_cluster_id"]
-    values = cloud.values
+    values = placement.values
     config: dict[str, Any] = {
         "size": nodes,
         "placement_configs": placements(values.get("placement_configs"), settings),
@@ -80,11 +80,11 @@ def placements(found: Sequence[Mapping[str, Any]] | None, settings: Mapping[str,
     return [{**placement, **given} for placement in found or ()]
 
 
-def other_placements(inputs: Inputs, cloud: Cloud) -> list[list[dict[str, Any]]]:
+def other_placements(inputs: Inputs, placement: Placement) -> list[list[dict[str, Any]]]:
     """Return the placements that the pool may have instead, best first; a capacity reservation and a compute cluster are of one domain."""
     if inputs.settings["node_pool_capacity_reservation_id"] or inputs.settings["compute_cluster_id"]:
         return []
-    return [placements(found, inputs.settings) for found in cloud.others]
+    return [placements(found, inputs.settings) for found in placement.others]
 
 
 def moved(pool: Mapping[str, Any], placement_configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,71 +1,65 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Is there room for the nodes that are still to be made, and in which availability domain do all of them fit?
+"""What a node pool takes from its surroundings: availability domain, subnet, network, version and image.
 
-A group is never split: pipeline stages talk to each other for every token, and volumes lie in one domain.
-Only what was asked for is judged (`oci/room.py`): what a recipe skips is not there.
+What the user gives wins; then what the deployment's own pool has, so that a newer image or another order of a list
+changes nothing later; then what is best today.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from ..fault import Fault
-from .facts import Cloud
+from ..catalog.shapes import Shape
+from ..fault import Findings
+from ..recipe.inputs import Inputs
 
-# OCI's pod network gives a node one further VNIC for every 31 pods, takes 31 addresses for each when the node starts, and
-# allows 110 pods (OKE documentation, "OCI VCN-Native Pod Networking CNI plugin").
-PODS_OF_VNIC = 31
-MOST_PODS = 110
-# Of a shape that the service does not list: the node's own and one for pods.
-FEWEST_VNICS = 2
-
-LIMITS_POLICY = "Allow group <yours> to read resource-availability in tenancy"
-CAPACITY_POLICY = "Allow group <yours> to manage compute-capacity-reports in tenancy"
-NETWORK_POLICY = "Allow group <yours> to use virtual-network-family in compartment <of the network>"
+# <platform image>-OKE-<Kubernetes version>-<build>; the platform image's name holds its date.
+IMAGE_NAME = re.compile(r"^(?P<platform>.+)-OKE-(?P<version>\d+\.\d+\.\d+)-(?P<build>\d+)$")
+IMAGE_DATE = re.compile(r"-(\d{4})\.(\d{2})\.(\d{2})-(\d+)")
 
 
-@dataclass(frozen=True)
-class Need:
-    """What nodes take. nodes: those that are still to be made; gpus and volumes_gb: of each, boot volume included."""
+@dataclass
+class Placement:
+    """What was chosen for the node pool.
 
-    shape: str
-    nodes: int
-    gpus: int
-    volumes_gb: int
-
-
-def place(cloud: Cloud, need: Need) -> tuple[Cloud, list[Fault], list[Fault]]:
-    """Return the cloud with the pool where all nodes fit and with the other places for it, faults and warnings.
-
-    Of the placements that were found the first wins in which nothing is short; what is not known is no hindrance, but
-    a placement of which all is known goes before it. A pool that has nodes stays where they are.
+    values   the fields of the node pool, in the SDK's names
+    choices  {field, value, why} of each
+    drift    {field, value, today, why}: where the deployment's own pool has something else than would be chosen today
+    places   where the pool may go, {placement_configs, nsg_ids, why}, the one in `values` first; nsg_ids only where they
+             follow the subnet
+    others   the placement_configs of those where it may go when there are no hosts, best first (`capacity.settle`)
+    size     nodes that the deployment's own pool has
+    domains  availability domains of that pool
     """
-    if not cloud.placements:
-        return cloud, [], []
-    ranked = list(cloud.placements)
-    if need.nodes > 0 and not cloud.size:
-        ranked.sort(key=lambda placement: _rank(cloud.room, _domain(placement), need))
-    chosen, *further = ranked
-    others = [placement for placement in further if not _short(cloud.room, _domain(placement), need)]
-    settled = cloud if chosen is cloud.placements[0] else _moved(cloud, chosen)
-    settled = replace(settled, others=[placement["placement_configs"] for placement in others])
-    if need.nodes <= 0:
-        return settled, [], []
-    faults: list[Fault] = _split(chosen, cloud.domains if cloud.size else ())
-    if _short(cloud.room, _domain(chosen), need):
-        domains = [_domain(placement) for placement in (cloud.placements if not cloud.size else [chosen])]
-        faults += _shortages(cloud.room, domains, need)
-    address_faults, warnings = _addresses(cloud, chosen, need)
-    faults += address_faults + (_load_balancer(cloud.room) if not cloud.size else [])
-    return settled, faults, _unknown(cloud.room, _domain(chosen)) + warnings
+
+    values: dict[str, Any] = field(default_factory=dict)
+    choices: list[dict[str, Any]] = field(default_factory=list)
+    drift: list[dict[str, Any]] = field(default_factory=list)
+    places: list[dict[str, Any]] = field(default_factory=list)
+    others: list[list[dict[str, Any]]] = field(default_factory=list)
+    size: int = 0
+    domains: list[str] = field(default_factory=list)
 
 
-def counted(count: int, one: str, many: str = "") -> str:
-    """Return a number of things in words: 1 GPU, 2 GPUs; gigabytes have no plural."""
-    return f"{count} {one if count == 1 or one == 'GB' else many or one + 's'}"
+def choose_placement(
+    inputs: Inputs, cluster: Mapping[str, Any], own: Mapping[str, Any] | None, shape: Shape | None, findings: Findings
+) -> Placement:
+    """Choose what the deployment's node pool takes from `cluster`; what cannot be found out is a fault.
+
+    cluster  of `oke_cluster_info`
+    own      the one of its node pools that is the deployment's, None without
+    """
+    chooser = _Chooser(inputs, cluster, own, shape, findings)
+    chooser.compartment()
+    chooser.version()
+    chooser.image()
+    chooser.place()
+    chooser.pod_network()
+    return chooser.found
 
 
 def short_domain(name: str) -> str:
@@ -73,201 +67,235 @@ def short_domain(name: str) -> str:
     return name.rpartition(":")[2]
 
 
-def _domain(placement: Mapping[str, Any]) -> str:
-    return str(placement["placement_configs"][0]["availability_domain"])
+def newest_image(
+    images: Iterable[Mapping[str, str]], kubernetes_version: str, architecture: str
+) -> Mapping[str, str] | None:
+    """Return the newest OKE GPU image for exactly this Kubernetes version, by date, then by build number.
 
-
-def _split(placement: Mapping[str, Any], standing: Sequence[str]) -> list[Fault]:
-    """Return a fault where further nodes would lie in another domain than those that there are, or might.
-
-    standing: domains of the pool that has nodes. Somebody may have given it several: the service spreads nodes over them.
+    architecture: x86_64 or aarch64
     """
-    domains = list(dict.fromkeys(str(config["availability_domain"]) for config in placement["placement_configs"]))
-    if len(domains) > 1:
-        found = f"the node pool's placement names {_named(domains)}: further nodes would come in any of them"
-        remedy = "name the one that its nodes are in with recipe_availability_domain"
-    elif standing and domains[0] not in standing:
-        found = f"further nodes in {_named(domains)}, and those that there are in {_named(standing)}"
-        remedy = "leave out what asks for another domain, or undeploy first"
-    else:
-        return []
-    expected = "one availability domain for all nodes of a group"
-    return [Fault("node_pool_split", "recipe_availability_domain", found, expected, remedy)]
+    wanted = kubernetes_version.removeprefix("v")
+    fitting = []
+    for image in images:
+        match = _gpu_image(image)
+        if match is None or match["version"] != wanted:
+            continue
+        if ("aarch64" in match["platform"]) == (architecture == "aarch64"):
+            date = IMAGE_DATE.search(match["platform"])
+            age = tuple(int(part) for part in date.groups()) if date else (0, 0, 0, 0)
+            fitting.append((age, int(match["build"]), image["name"], image))
+    return max(fitting, key=lambda item: item[:3])[3] if fitting else None
 
 
-def _named(domains: Iterable[str]) -> str:
-    return ", ".join(map(short_domain, domains))
-
-
-def _rank(room: Mapping[str, Any], domain: str, need: Need) -> int:
-    if _short(room, domain, need):
-        return 2
-    return 1 if any(warning.code in ("limit_unknown", "capacity_unknown") for warning in _unknown(room, domain)) else 0
-
-
-def _short(room: Mapping[str, Any], domain: str, need: Need) -> bool:
-    return (
-        bool(_short_limits(room, "limits", domain, need.nodes * need.gpus))
-        or bool(_short_limits(room, "volumes", domain, need.nodes * need.volumes_gb))
-        or _short_hosts(room, domain, need.nodes) is not None
-    )
-
-
-def _entries(room: Mapping[str, Any], kind: str, domain: str) -> list[Mapping[str, Any]]:
-    return list((room.get(kind) or {}).get(domain) or [])
-
-
-def _short_limits(room: Mapping[str, Any], kind: str, domain: str, amount: int) -> list[Mapping[str, Any]]:
-    return [entry for entry in _entries(room, kind, domain) if entry.get("available", amount) < amount]
-
-
-def _short_hosts(room: Mapping[str, Any], domain: str, nodes: int) -> str | None:
-    """What the capacity report says against so many nodes, None where it says nothing against them."""
-    report = (room.get("capacity") or {}).get(domain) or {}
-    if "status" not in report:
-        return None
-    count = report.get("count")
-    if report["status"] == "AVAILABLE":
-        return None if count is None or count >= nodes else f"{counted(count, 'host')} free"
-    return "no host free" if report["status"] == "OUT_OF_HOST_CAPACITY" else str(report["status"])
-
-
-def _shortages(room: Mapping[str, Any], domains: list[str], need: Need) -> list[Fault]:
-    """Return a fault for each thing that is short, with how it stands in every domain that came into question."""
-    faults = []
-    gpus, volumes = need.nodes * need.gpus, need.nodes * need.volumes_gb
-    group = f"for {counted(need.nodes, 'more node')} of {need.shape} in one availability domain"
-    for kind, code, unit, amount, remedy in (
-        ("limits", "gpu_limit", "GPU", gpus, "take fewer nodes or another shape"),
-        ("volumes", "volume_limit", "GB", volumes, "take smaller volumes"),
-    ):
-        if any(_short_limits(room, kind, domain, amount) for domain in domains):
-            names = sorted({entry["name"] for domain in domains for entry in _entries(room, kind, domain)})
-            faults.append(
-                Fault(
-                    code,
-                    f"service limit {', '.join(names)}",
-                    ", ".join(_left(room, kind, domain, unit) for domain in domains) + " left",
-                    f"{counted(amount, unit)} {group}",
-                    f"ask Oracle for a higher limit (or your administrator for a higher quota), or {remedy}; "
-                    "skip_quota_validation goes on without this check",
-                )
-            )
-    if any(_short_hosts(room, domain, need.nodes) for domain in domains):
-        found = [
-            f"{_short_hosts(room, domain, need.nodes) or 'enough'} in {short_domain(domain)}" for domain in domains
-        ]
-        faults.append(
-            Fault(
-                "host_capacity",
-                "capacity report",
-                ", ".join(found),
-                f"{counted(need.nodes, 'host')} free {group}",
-                "try later, another shape or another region; skip_capacity_validation goes on without this check",
-            )
+class _Chooser:
+    def __init__(
+        self,
+        inputs: Inputs,
+        cluster: Mapping[str, Any],
+        own: Mapping[str, Any] | None,
+        shape: Shape | None,
+        findings: Findings,
+    ) -> None:
+        self.recipe, self.settings = inputs.recipe, inputs.settings
+        self.cluster, self.own, self.findings = cluster, own or {}, findings
+        self.architecture = "aarch64" if shape is not None and shape.architecture == "arm64" else "x86_64"
+        domain = self.recipe["recipe_availability_domain"]
+        self.wished_where = "recipe_availability_domain" if domain else "node_pool_availability_domains"
+        # With or without the tenancy's prefix, best first; empty where none is asked for.
+        self.wished_domains: Sequence[str] = (
+            [domain] if domain else self.settings["node_pool_availability_domains"] or ()
         )
-    return faults
-
-
-def _left(room: Mapping[str, Any], kind: str, domain: str, unit: str) -> str:
-    known = [entry for entry in _entries(room, kind, domain) if "available" in entry]
-    if not known:
-        return f"an unknown number in {short_domain(domain)}"
-    least = min(known, key=lambda entry: entry["available"])
-    quota = f" (the compartment's quota is {least['quota']})" if least.get("quota") is not None else ""
-    return f"{counted(least['available'], unit)} in {short_domain(domain)}{quota}"
-
-
-def _load_balancer(room: Mapping[str, Any]) -> list[Fault]:
-    entry = room.get("load_balancers") or {}
-    if entry.get("available", 1) >= 1:
-        return []
-    return [
-        Fault(
-            "load_balancer_limit",
-            f"service limit {entry['name']}",
-            f"{counted(entry['available'], 'load balancer')} left",
-            "1 for the endpoint",
-            "ask Oracle for a higher limit, or take endpoint_exposure: none; skip_quota_validation goes on without this check",
+        # A pool stays where it is all the same, since its nodes and volumes do.
+        self.adopt: bool = self.settings["adopt_defaults"]
+        placements = self.own.get("placements") or []
+        self.found = Placement(
+            size=self.own.get("size", 0), domains=[entry["availability_domain"] for entry in placements]
         )
-    ]
 
+    def _take(self, name: str, given: Any, present: Any, today: Any, why_today: str) -> Any:
+        """Take what is given, else what the own pool has, else today's; note the choice, and today's where it differs."""
+        if given:
+            value, why = given, "given"
+        elif present and not self.adopt:
+            value, why = present, "as the deployment's node pool has it"
+        else:
+            value, why = today, why_today
+        if value:
+            self.found.values[name] = value
+            self._note(name, value, why)
+            if present and today and today != value and not given:
+                self.found.drift.append({"field": name, "value": value, "today": today, "why": why_today})
+        return value
 
-def _addresses(cloud: Cloud, placement: Mapping[str, Any], need: Need) -> tuple[list[Fault], list[Fault]]:
-    """Return the subnets that cannot take the nodes, and those of which nothing is known."""
-    wanted: dict[str, int] = {}
-    workers = placement["placement_configs"][0].get("subnet_id", "")
-    wanted[workers] = need.nodes
-    network = cloud.values.get("node_pool_pod_network_option_details") or {}
-    pod_subnets = network.get("pod_subnet_ids") or []
-    if pod_subnets:
-        vnics = (cloud.shape or {}).get("max_vnic_attachments") or FEWEST_VNICS
-        pods = network.get("max_pods_per_node") or min((vnics - 1) * PODS_OF_VNIC, MOST_PODS)
-        addresses = need.nodes * -(-pods // PODS_OF_VNIC) * PODS_OF_VNIC
-        wanted[pod_subnets[0]] = wanted.get(pod_subnets[0], 0) + addresses
-    faults, warnings = [], []
-    for subnet, amount in wanted.items():
-        found = (cloud.room.get("addresses") or {}).get(subnet) or {}
-        if "unknown" in found:
-            warnings.append(
-                Fault(
-                    "addresses_unknown",
-                    f"subnet {subnet}",
-                    f"how many addresses it has left is not known ({found['unknown']})",
-                    f"{amount} for the nodes",
-                    f"the policy statement that may be missing: {NETWORK_POLICY}",
+    def _note(self, name: str, value: Any, why: str) -> None:
+        self.found.choices.append({"field": name, "value": value, "why": why})
+
+    def compartment(self) -> None:
+        given, today = self.settings["compartment_id"], self.cluster["compartment_id"]
+        self._take("compartment_id", given, self.own.get("compartment_id"), today, "the cluster's compartment")
+
+    def version(self) -> None:
+        today = self.cluster["kubernetes_version"]
+        self._take("kubernetes_version", None, self.own.get("kubernetes_version"), today, "the cluster's version")
+
+    def image(self) -> None:
+        present = self.own.get("node_source_details", {}).get("image_id")
+        version, images = self.found.values["kubernetes_version"], self.cluster["node_images"]
+        newest = newest_image(images, version, self.architecture)
+        why = f"{newest['name']}: newest OKE GPU image of {version} for {self.architecture}" if newest else ""
+        given = self.recipe["recipe_node_image_ocid"]
+        if not self._take("image_id", given, present, newest and newest["image_id"], why):
+            versions = sorted({match["version"] for match in map(_gpu_image, images) if match})
+            self.findings.fault(
+                "node_image_missing",
+                "recipe_node_image_ocid",
+                f"no OKE GPU image of {version} for {self.architecture}; OKE has images with a GPU driver for "
+                + (", ".join(versions) or "no version"),
+                "an image with the GPU driver",
+                "name one in recipe_node_image_ocid",
+            )
+
+    def place(self) -> None:
+        present = self.own.get("placements") or []
+        if present and self._allows(present):
+            self._note_place(present, "as the deployment's node pool has it")
+            # A pool that has its place needs no other: what speaks against others is not reported.
+            self._find_places(Findings())
+        else:
+            self._find_places(self.findings)
+        # Security groups go with the pool whose subnet is used.
+        given = self.recipe["recipe_worker_subnet_nsg_ocid"]
+        first = self.found.places[0]["placement_configs"][0] if self.found.places else {}
+        today = self._groups_of(first.get("subnet_id")) if not self.own or self.adopt else None
+        why = "as other pools of the subnet have"
+        self._take("nsg_ids", [given] if given else None, self.own.get("nsg_ids"), today, why)
+        if not given and not self.own:
+            for place in self.found.places:
+                place["nsg_ids"] = self._groups_of(place["placement_configs"][0]["subnet_id"]) or []
+
+    def _groups_of(self, subnet: str | None) -> list[str] | None:
+        pools = sorted(self.cluster["node_pools"], key=lambda pool: (pool.get("name", ""), pool["id"]))
+        among = (pool for pool in pools if any(entry.get("subnet_id") == subnet for entry in pool["placements"]))
+        return next((pool["nsg_ids"] for pool in among if pool.get("nsg_ids")), None)
+
+    def _allows(self, placements: Sequence[Mapping[str, Any]]) -> bool:
+        """Tell whether the domains given leave the placements where they are."""
+        given, names = self.wished_domains, [entry.get("availability_domain", "") for entry in placements]
+        return not given or all(name in given or short_domain(name) in given for name in names)
+
+    def _find_places(self, findings: Findings) -> None:
+        """Note each domain that offers the shape, best first, with the subnet that nodes get there."""
+        allowed = self._allowed_domains(findings)
+        if not self.wished_domains:
+            # Where the cluster has nodes already, the subnet of that domain is known.
+            allowed.sort(key=lambda name: not self._subnet_of(name))
+        taken = [entry["availability_domain"] for entry in self.found.values.get("placement_configs", [])]
+        for domain in allowed:
+            if domain in taken:
+                continue
+            subnet = self._subnet_of(domain)
+            why = f"the subnet of other pools in {short_domain(domain)}"
+            if not subnet:
+                subnet, why = self._subnet_of(None), "the subnet of other pools, taken to be regional"
+            if not subnet:
+                findings.fault(
+                    "worker_subnet_missing",
+                    self.cluster["id"],
+                    "the cluster has no node pool from which to take the worker subnet",
+                    "a node pool with a subnet for nodes",
+                    "create one (the operator needs a node without GPU anyway)",
                 )
+                return
+            first = "given" if self.wished_domains else f"{self.recipe['recipe_node_shape']} is offered there"
+            self._note_place([{"availability_domain": domain, "subnet_id": subnet}], f"{first}; {why}")
+
+    def _note_place(self, placements: list[dict[str, Any]], why: str) -> None:
+        """Note where the pool may go; the first one noted is where it goes."""
+        if not self.found.places:
+            self.found.values["placement_configs"] = placements
+            self._note("placement_configs", placements, why)
+        self.found.places.append({"placement_configs": placements, "why": why})
+
+    def _allowed_domains(self, findings: Findings) -> list[str]:
+        names = [domain["name"] for domain in self.cluster["availability_domains"]]
+        shape, offered = self.recipe["recipe_node_shape"], [name for name in names if name in self.cluster["shapes"]]
+        if not offered:
+            findings.fault(
+                "shape_not_offered",
+                "recipe_node_shape",
+                f"{shape} is not offered in {', '.join(map(short_domain, names))} of {self.cluster['region']}",
+                "a shape that the region offers to this tenancy",
+                "choose another shape or another region",
             )
-        elif found.get("free", amount) < amount:
-            faults.append(
-                Fault(
-                    "subnet_full",
-                    f"subnet {found['name']} ({subnet})",
-                    f"{counted(found['free'], 'address', 'addresses')} left",
-                    f"{amount} for {counted(need.nodes, 'more node')}"
-                    + (" and their pods" if subnet in pod_subnets else ""),
-                    "name a larger subnet, or take fewer nodes"
-                    + (" or a lower recipe_max_pods_per_node" if subnet in pod_subnets else ""),
+            return []
+        if not self.wished_domains:
+            return offered
+        allowed: list[str] = []
+        for wished in self.wished_domains:
+            name = next((name for name in names if wished in (name, short_domain(name))), None)
+            if name and name in offered:
+                allowed.append(name)
+            else:
+                findings.fault(
+                    "availability_domain_unusable",
+                    self.wished_where,
+                    f"{wished} " + (f"does not offer {shape}" if name else "is not one of this tenancy's"),
+                    f"one of {', '.join(offered)}",
                 )
+        return allowed
+
+    def _subnet_of(self, domain: str | None) -> str:
+        """The subnet that most pools use in an availability domain, or in any; "" where none does."""
+        counts: dict[str, int] = {}
+        for pool in self.cluster["node_pools"]:
+            for entry in pool["placements"]:
+                subnet = entry.get("subnet_id")
+                if subnet and domain in (None, entry.get("availability_domain")):
+                    counts[subnet] = counts.get(subnet, 0) + 1
+        return min(counts, key=lambda name: (-counts[name], name)) if counts else ""
+
+    def pod_network(self) -> None:
+        """Node pools must have the cluster's CNI; with OCI's own they need a subnet for pods too."""
+        kind = self.cluster["cni_type"]
+        if not kind:
+            return
+        network, why = {"cni_type": kind}, "the cluster's CNI"
+        if kind == "OCI_VCN_IP_NATIVE":
+            given = self.recipe["recipe_pod_subnet_ocid"]
+            subnet, why = (
+                self._pod_subnet(given),
+                why + f", with the pod subnet {'given' if given else 'of other pools'}",
             )
-    return faults, warnings
+            if subnet is None:
+                self.findings.fault(
+                    "pod_subnet_missing",
+                    "recipe_pod_subnet_ocid",
+                    "the cluster gives pods addresses of the VCN, and no node pool names a subnet for them",
+                    "OCID of a private regional subnet",
+                )
+                return
+            network |= subnet
+        self.found.values["node_pool_pod_network_option_details"] = network
+        self._note("node_pool_pod_network_option_details", network, why)
+
+    def _pod_subnet(self, given: str | None) -> dict[str, Any] | None:
+        """Where pods get their addresses, and how many; None where no subnet is given or used by a pool."""
+        networks = [pool.get("pod_network") or {} for pool in self.cluster["node_pools"]]
+        if not self.adopt:
+            networks.insert(0, self.own.get("pod_network") or {})
+        source = next((network for network in networks if network.get("pod_subnet_ids")), {})
+        subnets = [given] if given else source.get("pod_subnet_ids")
+        if not subnets:
+            return None
+        group = self.recipe["recipe_pod_subnet_nsg_ocid"]
+        values = {
+            "pod_subnet_ids": subnets,
+            "pod_nsg_ids": [group] if group else source.get("pod_nsg_ids"),
+            "max_pods_per_node": self.recipe["recipe_max_pods_per_node"] or source.get("max_pods_per_node"),
+        }
+        return {name: value for name, value in values.items() if value}
 
 
-def _unknown(room: Mapping[str, Any], domain: str) -> list[Fault]:
-    """Return what could not be asked of the domain that was chosen, a warning each."""
-    warnings = []
-    region = [room["load_balancers"]] if room.get("load_balancers") else []
-    for entry in [*_entries(room, "limits", domain), *_entries(room, "volumes", domain), *region]:
-        if "unknown" in entry:
-            warnings.append(
-                _not_known("limit_unknown", f"service limit {entry['name']}", entry["unknown"], LIMITS_POLICY)
-            )
-    if "limits" in room and not _entries(room, "limits", domain):
-        warnings.append(
-            Fault("limit_unknown", "service limit", "which one counts the GPUs of this shape is not known", "", "")
-        )
-    report = (room.get("capacity") or {}).get(domain) or {}
-    if "unknown" in report:
-        where = f"capacity report of {short_domain(domain)}"
-        warnings.append(_not_known("capacity_unknown", where, report["unknown"], CAPACITY_POLICY))
-    return warnings
-
-
-def _not_known(code: str, where: str, why: str, policy: str) -> Fault:
-    """A 404 may say that the service keeps no count, or that the caller may not see it."""
-    remedy = "the node pool is asked for all the same"
-    if why.startswith("HTTP 4"):
-        remedy += f"; the policy statement that may be missing: {policy}"
-    return Fault(code, where, f"not known ({why})", "", remedy)
-
-
-def _moved(cloud: Cloud, placement: Mapping[str, Any]) -> Cloud:
-    """The cloud with another placement than the one that was found first, and its security groups."""
-    values = {**cloud.values, "placement_configs": placement["placement_configs"]}
-    changed: dict[str, Any] = {"placement_configs": f"all nodes fit there; {placement['why']}"}
-    if "nsg_ids" in placement:
-        values["nsg_ids"] = placement["nsg_ids"]
-        changed["nsg_ids"] = "as other pools of the subnet have"
-    choices: list[Mapping[str, Any]] = [choice for choice in cloud.choices if choice["field"] not in changed]
-    choices += [{"field": name, "value": values[name], "why": why} for name, why in changed.items() if values[name]]
-    return replace(cloud, values=values, choices=choices)
+def _gpu_image(image: Mapping[str, str]) -> re.Match[str] | None:
+    match = IMAGE_NAME.match(image["name"])
+    return match if match and "-GPU-" in match["platform"] else None

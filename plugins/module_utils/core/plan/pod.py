@@ -10,7 +10,7 @@ from typing import Any
 
 from ..catalog.images import LEAST_RAY, default_image, full_image_name, image_line
 from ..catalog.shapes import Shape
-from ..fault import Fault
+from ..fault import Findings
 from ..names import NODE_LABEL
 from ..recipe.inputs import Inputs
 from ..recipe.model_source import model_source
@@ -25,7 +25,7 @@ SHARED_MEMORY_MIB = 16 * 1024
 
 
 def pod_of(
-    inputs: Inputs, choices: Choices, shape: Shape | None, exports: Sequence[Mapping[str, Any]], faults: list[Fault]
+    inputs: Inputs, choices: Choices, shape: Shape | None, exports: Sequence[Mapping[str, Any]], findings: Findings
 ) -> dict[str, Any]:
     """Return the pod, the same on every node; `exports` as for `storage_of`."""
     recipe, settings = inputs.recipe, inputs.settings
@@ -40,10 +40,10 @@ def pod_of(
     else:
         newest = own.ray if own else None
         ray_version = choices.choose("ray_version", settings["ray_version"], newest, "the image is not known")
-        _check_ray_version(ray_version, faults)
+        _check_ray_version(ray_version, findings)
     memory = params["head_node_cpu_mem_in_gbs"]
     shared = recipe["recipe_shared_memory_volume_size_limit_in_mb"]
-    volumes, cache = storage_of(inputs, choices, shape, exports, faults)
+    volumes, cache = storage_of(inputs, choices, shape, exports, findings)
     return {
         "image": full_image_name(image, settings["image_registry"]),
         "pull_secret": recipe["recipe_container_secret_name"],
@@ -83,17 +83,15 @@ def pod_of(
     }
 
 
-def _check_ray_version(given: str, faults: list[Fault]) -> None:
+def _check_ray_version(given: str, findings: Findings) -> None:
     """KubeRay reads it, and a Ray without token authentication would serve its job API to anybody."""
     match = re.fullmatch(r"(\d+)\.(\d+)\.\d+", given)
     if not match or (int(match[1]), int(match[2])) < LEAST_RAY:
         least = f"{LEAST_RAY[0]}.{LEAST_RAY[1]}.0"
-        faults.append(
-            Fault(
-                "ray_version",
-                "ray_version",
-                shown(given),
-                f"a version such as {least}, or newer: with it came Ray's token authentication",
-                "give the version in the image; take an image with a newer Ray where it is older",
-            )
+        findings.fault(
+            "ray_version",
+            "ray_version",
+            shown(given),
+            f"a version such as {least}, or newer: with it came Ray's token authentication",
+            "give the version in the image; take an image with a newer Ray where it is older",
         )

@@ -10,120 +10,113 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..catalog.kubernetes_rights import missing_rights
-from ..fault import Fault
+from ..catalog.kubernetes_rights import report_missing
+from ..fault import Findings, fault_of
 
 # How many nodes that do not fit are named.
 _NAMED = 8
 _UNITS = (("gpus", "GPUs"), ("cpu", "vCPU"), ("memory_gib", "GiB of memory"), ("ephemeral_gib", "GiB of disk"))
 
 
-def judge_surroundings(found: Mapping[str, Any], pod: Mapping[str, Any], nodes: int) -> tuple[list[Fault], list[Fault]]:
-    """Return faults and warnings.
+def check_prerequisites(found: Mapping[str, Any], pod: Mapping[str, Any], nodes: int, findings: Findings) -> None:
+    """Add what stands against a deployment, and what it has to do without.
 
     found  `cluster` of `kubernetes_info`; empty without a cluster
     pod    of the plan; nodes: how many of such pods, each on a node of its own
     """
     if not found:
-        return [], []
-    faults = [Fault(**entry) for entry in found["operator_faults"]]
-    faults += [*missing_rights(found["missing_rights"]), *_system_node(found), *_dns(found), *_classes(found, pod)]
-    warnings: list[Fault] = []
-    _advertisers(found, faults, warnings)
+        return
+    findings.faults += map(fault_of, found["operator_faults"])
+    report_missing(found["missing_rights"], findings)
+    _check_system_node(found, findings)
+    _check_dns(found, findings)
+    _check_storage_classes(found, pod, findings)
+    _check_advertisers(found, findings)
     if found["policy_engines"] == []:
-        warnings.append(
-            Fault(
-                "network_policy_not_enforced",
-                "cluster",
-                "nothing that enforces NetworkPolicies was found",
-                "Calico or another that does",
-                "the group's ports, Ray's among them, are open to every pod of the cluster: install Calico (OKE, "
-                '"Installing Calico")',
-            )
+        findings.warn(
+            "network_policy_not_enforced",
+            "cluster",
+            "nothing that enforces NetworkPolicies was found",
+            "Calico or another that does",
+            "the group's ports, Ray's among them, are open to every pod of the cluster: install Calico (OKE, "
+            '"Installing Calico")',
         )
     if found["gpu_nodes"] is not None and nodes:
-        faults += _gpu_nodes(found["gpu_nodes"], pod, nodes)
-    return faults, warnings
+        _check_gpu_nodes(found["gpu_nodes"], pod, nodes, findings)
 
 
-def _system_node(found: Mapping[str, Any]) -> list[Fault]:
+def _check_system_node(found: Mapping[str, Any], findings: Findings) -> None:
     """The operator and CoreDNS tolerate no taint; nodes with GPUs have one."""
     if found["system_nodes"] is None or found["system_nodes"] or (found["operator_available"] and _dns_ready(found)):
-        return []
-    return [
-        Fault(
-            "system_node_missing",
-            "cluster",
-            f"none of its {found['nodes']} nodes is Ready, schedulable and without a taint",
-            "such a node for CoreDNS and the KubeRay operator",
-            "make a node pool without GPUs; one node of 2 OCPUs will do",
-        )
-    ]
+        return
+    findings.fault(
+        "system_node_missing",
+        "cluster",
+        f"none of its {found['nodes']} nodes is Ready, schedulable and without a taint",
+        "such a node for CoreDNS and the KubeRay operator",
+        "create a node pool without GPUs; one node of 2 OCPUs will do",
+    )
 
 
 def _dns_ready(found: Mapping[str, Any]) -> bool:
     return any(entry["ready"] > 0 for entry in found["dns"] or [])
 
 
-def _dns(found: Mapping[str, Any]) -> list[Fault]:
+def _check_dns(found: Mapping[str, Any], findings: Findings) -> None:
     if found["dns"] is None or _dns_ready(found):
-        return []
+        return
     names = ", ".join(f"{entry['name']} with 0 of {entry['wanted']} pods ready" for entry in found["dns"])
-    return [
-        Fault(
-            "dns_not_ready",
-            "cluster",
-            names or "no CoreDNS in namespace kube-system",
-            "CoreDNS with a pod that is ready",
-            "pods find each other by name: see why its pods do not run" if names else "enable OKE's add-on CoreDNS",
-        )
-    ]
+    findings.fault(
+        "dns_not_ready",
+        "cluster",
+        names or "no CoreDNS in namespace kube-system",
+        "CoreDNS with a pod that is ready",
+        "pods find each other by name: see why its pods do not run" if names else "enable OKE's add-on CoreDNS",
+    )
 
 
-def _classes(found: Mapping[str, Any], pod: Mapping[str, Any]) -> list[Fault]:
+def _check_storage_classes(found: Mapping[str, Any], pod: Mapping[str, Any], findings: Findings) -> None:
     known = found["storage_classes"]
+    if known is None:
+        return
     wanted = {volume["storage_class"] for volume in pod["volumes"] if volume.get("storage_class")}
-    return [
-        Fault(
+    for name in sorted(wanted - set(known)):
+        findings.fault(
             "storage_class_missing",
             "model_storage_class",
             name,
             f"one of {', '.join(sorted(known))}" if known else "a StorageClass of the cluster, which has none",
-            "name another, or make it",
+            "name another, or create it",
         )
-        for name in sorted(wanted - set(known if known is not None else wanted))
-    ]
 
 
-def _advertisers(found: Mapping[str, Any], faults: list[Fault], warnings: list[Fault]) -> None:
+def _check_advertisers(found: Mapping[str, Any], findings: Findings) -> None:
     """Two device plugins fight over the kubelet's one socket; without any, no node has GPUs to Kubernetes."""
     advertisers = found["advertisers"]
     if advertisers is None:
         return
     if len(advertisers) > 1:
-        faults.append(
-            Fault(
-                "gpus_advertised_twice",
-                "cluster",
-                " and ".join(sorted(advertisers)),
-                "one device plugin for NVIDIA GPUs",
-                "disable OKE's add-on NvidiaGpuPlugin, or the GPU operator's plugin (devicePlugin.enabled=false)",
-            )
+        findings.fault(
+            "gpus_advertised_twice",
+            "cluster",
+            " and ".join(sorted(advertisers)),
+            "one device plugin for NVIDIA GPUs",
+            "disable OKE's add-on NvidiaGpuPlugin, or the GPU operator's plugin (devicePlugin.enabled=false)",
         )
     elif not advertisers and not any(node["allocatable"]["gpus"] for node in found["gpu_nodes"] or []):
-        warnings.append(
-            Fault(
-                "gpus_not_advertised",
-                "cluster",
-                "no device plugin for NVIDIA GPUs was found",
-                "one, else nodes have no GPUs to Kubernetes",
-                "enable OKE's add-on NvidiaGpuPlugin, or install NVIDIA's GPU operator",
-            )
+        findings.warn(
+            "gpus_not_advertised",
+            "cluster",
+            "no device plugin for NVIDIA GPUs was found",
+            "one, else nodes have no GPUs to Kubernetes",
+            "enable OKE's add-on NvidiaGpuPlugin, or install NVIDIA's GPU operator",
         )
 
 
-def _gpu_nodes(nodes: Sequence[Mapping[str, Any]], pod: Mapping[str, Any], wanted: int) -> list[Fault]:
-    """Return a fault where fewer of the nodes that are there can take a pod than the group has."""
+def _check_gpu_nodes(
+    nodes: Sequence[Mapping[str, Any]], pod: Mapping[str, Any], wanted: int, findings: Findings
+) -> None:
+    """As many of the nodes that exist have to take a pod as the group has."""
     needed = {
         "gpus": pod["gpus"],
         "cpu": pod["cpu"],
@@ -136,20 +129,18 @@ def _gpu_nodes(nodes: Sequence[Mapping[str, Any]], pod: Mapping[str, Any], wante
     against = {node["name"]: _against(node, needed, pod["tolerations"]) for node in matching}
     fitting = sum(not reasons for reasons in against.values())
     if fitting >= wanted:
-        return []
+        return
     unfit = [f"{name}: {', '.join(reasons)}" for name, reasons in sorted(against.items()) if reasons]
     if len(unfit) > _NAMED:
         unfit = [*unfit[:_NAMED], f"and {len(unfit) - _NAMED} more"]
     selector = ",".join(f"{key}={value}" for key, value in pod["node_selector"].items())
-    return [
-        Fault(
-            "gpu_nodes_too_few",
-            f"nodes with {selector}",
-            f"{fitting} of {len(matching)} can take a pod" + ("; " + "; ".join(unfit) if unfit else ""),
-            f"{wanted}, each with " + ", ".join(f"{needed[key]:g} {unit}" for key, unit in _UNITS) + " free",
-            "free them, lower what a pod asks for, or let deploy make a node pool (node_provisioner: oke)",
-        )
-    ]
+    findings.fault(
+        "gpu_nodes_too_few",
+        f"nodes with {selector}",
+        f"{fitting} of {len(matching)} can take a pod" + ("; " + "; ".join(unfit) if unfit else ""),
+        f"{wanted}, each with " + ", ".join(f"{needed[key]:g} {unit}" for key, unit in _UNITS) + " free",
+        "free them, lower what a pod asks for, or let deploy create a node pool (node_provisioner: oke)",
+    )
 
 
 def _against(

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..catalog.shapes import Shape
-from ..fault import Fault
+from ..fault import Findings
 from ..recipe.inputs import Inputs
 from .placement import short_domain
 
@@ -73,12 +73,10 @@ def network_variables(inputs: Inputs, shape: Shape | None) -> dict[str, str]:
     return {**interfaces, **_ROCE, **further, "NCCL_IB_HCA": devices}
 
 
-def check_rdma(
-    inputs: Inputs, shape: Shape | None, found_cluster: Mapping[str, Any], faults: list[Fault], warnings: list[Fault]
-) -> None:
+def check_rdma(inputs: Inputs, shape: Shape | None, found_cluster: Mapping[str, Any], findings: Findings) -> None:
     """What RDMA takes of shape, image and place, and what it gives up.
 
-    found_cluster: the compute cluster as Oracle Cloud has it; empty where it was not asked.
+    found_cluster: {name, availability_domain, lifecycle_state} of the compute cluster; empty where it was not read
 
     On the host's network the recipe's ports are the node's: those of kubelet and kube-proxy (10248 to 10256) are among the
     ports that are Ray's own, and refused for any recipe.
@@ -87,7 +85,7 @@ def check_rdma(
     cluster = settings["compute_cluster_id"]
     ours = settings["node_provisioner"] == "oke"
     if cluster:
-        _check_compute_cluster(cluster, ours, recipe, found_cluster, faults)
+        _check_compute_cluster(cluster, ours, recipe, found_cluster, findings)
     if mode_of(settings) == NONE:
         return
     if shape is not None and shape.name not in _OF_SHAPE:
@@ -96,53 +94,47 @@ def check_rdma(
             if re.search(r"\.GB\d", shape.name)
             else "has no RDMA that is known"
         )
-        faults.append(Fault("no_rdma", "rdma", found, f"one of {', '.join(_OF_SHAPE)}", "give rdma: none"))
+        findings.fault("no_rdma", "rdma", found, f"one of {', '.join(_OF_SHAPE)}", "give rdma: none")
     if ours and not recipe["recipe_node_image_ocid"]:
-        faults.append(
-            Fault(
-                "rdma_image",
-                "recipe_node_image_ocid",
-                "not given, and OKE's own images are not made for RDMA",
-                "an image with the RDMA drivers and agent plugins, such as those of oci-hpc-oke",
-                "import one and give its OCID, or give rdma: none",
-            )
+        findings.fault(
+            "rdma_image",
+            "recipe_node_image_ocid",
+            "not given, and OKE's own images are not made for RDMA",
+            "an image with the RDMA drivers and agent plugins, such as those of oci-hpc-oke",
+            "import one and give its OCID, or give rdma: none",
         )
-    warnings.append(
-        Fault(
-            "host_network",
-            "rdma",
-            "the pods are in the nodes' network, as root and privileged: NetworkPolicies do not hold there",
-            "",
-            "close the nodes' subnet to others by its security groups (recipe_worker_subnet_nsg_ocid)",
-        )
+    findings.warn(
+        "host_network",
+        "rdma",
+        "the pods are in the nodes' network, as root and privileged: NetworkPolicies do not hold there",
+        "",
+        "close the nodes' subnet to others by its security groups (recipe_worker_subnet_nsg_ocid)",
     )
 
 
 def _check_compute_cluster(
-    cluster: str, ours: bool, recipe: Mapping[str, Any], found_cluster: Mapping[str, Any], faults: list[Fault]
+    cluster: str, ours: bool, recipe: Mapping[str, Any], found_cluster: Mapping[str, Any], findings: Findings
 ) -> None:
     place = "compute_cluster_id"
     if not re.fullmatch(r"ocid1\.computecluster\.[a-z0-9._-]+", cluster):
-        faults.append(Fault("ocid", place, "a text that is none", "an OCID, ocid1.computecluster...", "correct it"))
+        findings.fault("ocid", place, "a text that is none", "an OCID, ocid1.computecluster...", "correct it")
     if not ours:
         found = "given beside node_provisioner none"
-        faults.append(Fault("compute_cluster", place, found, "a node pool that can be made in it", "take it out"))
+        findings.fault("compute_cluster", place, found, "a node pool that can be made in it", "take it out")
     elif not recipe["recipe_availability_domain"]:
-        faults.append(
-            Fault(
-                "compute_cluster_domain",
-                "recipe_availability_domain",
-                "not given, and a compute cluster lies in one availability domain",
-                "that domain",
-                "give the availability domain of the compute cluster",
-            )
+        findings.fault(
+            "compute_cluster_domain",
+            "recipe_availability_domain",
+            "not given, and a compute cluster lies in one availability domain",
+            "that domain",
+            "give the availability domain of the compute cluster",
         )
     elif found_cluster:
         given, lies_in = recipe["recipe_availability_domain"], found_cluster["availability_domain"]
         if given not in (lies_in, short_domain(lies_in)):
             found = f"{given}, and the compute cluster {found_cluster['name']} lies in {lies_in}"
             way_out = "give that domain, or another compute cluster"
-            faults.append(Fault("compute_cluster_domain", "recipe_availability_domain", found, lies_in, way_out))
+            findings.fault("compute_cluster_domain", "recipe_availability_domain", found, lies_in, way_out)
     if found_cluster and found_cluster["lifecycle_state"] != "ACTIVE":
         found = f"{found_cluster['name']} is {found_cluster['lifecycle_state']}"
-        faults.append(Fault("compute_cluster", place, found, "ACTIVE", "give the OCID of another one"))
+        findings.fault("compute_cluster", place, found, "ACTIVE", "give the OCID of another one")

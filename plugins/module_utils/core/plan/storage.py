@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..catalog.shapes import Shape, allocatable
-from ..fault import Fault
+from ..fault import Findings
 from ..names import short_hash
 from ..recipe.inputs import Inputs
 from ..recipe.model_source import model_source
@@ -24,7 +24,7 @@ _USABLE_SHARE = 0.95
 
 
 def storage_of(
-    inputs: Inputs, choices: Choices, shape: Shape | None, exports: Sequence[Mapping[str, Any]], faults: list[Fault]
+    inputs: Inputs, choices: Choices, shape: Shape | None, exports: Sequence[Mapping[str, Any]], findings: Findings
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the pods' volumes, and the one that holds the model as {kind, outlives, path, size_gib}.
 
@@ -35,7 +35,7 @@ def storage_of(
     source = model_source(recipe)
     mount = source["mount_location"].rstrip("/")
     volumes = [
-        *_file_systems(inputs, exports, faults),
+        *_file_systems(inputs, exports, findings),
         *(
             {
                 "name": f"folder-{number}",
@@ -84,9 +84,7 @@ def _folder(inputs: Inputs, choices: Choices, shape: Shape | None) -> str:
     return f"{folder.rstrip('/')}/{settings['namespace'] or inputs.name}/{inputs.name}"
 
 
-def _file_systems(
-    inputs: Inputs, exports: Sequence[Mapping[str, Any]], faults: list[Fault]
-) -> Iterable[dict[str, Any]]:
+def _file_systems(inputs: Inputs, exports: Sequence[Mapping[str, Any]], findings: Findings) -> Iterable[dict[str, Any]]:
     """Volumes of OCI File Storage; what the recipe does not say of the mount target was looked up."""
     for number, entry in enumerate(inputs.recipe["input_file_system"] or ()):
         found: Mapping[str, Any] = next(
@@ -101,14 +99,12 @@ def _file_systems(
         address = entry["mount_target_ip"] or found.get("ip")
         path = entry["export_path"] or found.get("export_path")
         if not address or not path:
-            faults.append(
-                Fault(
-                    "export_unknown",
-                    f"input_file_system[{number}]",
-                    "no address of its mount target, or no export of the file system there",
-                    "a mount target that exports the file system",
-                    "make the export, or give mount_target_ip and export_path",
-                )
+            findings.fault(
+                "export_unknown",
+                f"input_file_system[{number}]",
+                "no address of its mount target, or no export of the file system there",
+                "a mount target that exports the file system",
+                "make the export, or give mount_target_ip and export_path",
             )
             continue
         # <file system>:<address of the mount target>:<export path> (Oracle, "Provisioning a PVC on an Existing File System").
@@ -138,7 +134,7 @@ def on_local_drives(path: str | None, settings: Mapping[str, Any], shape: Shape 
 
 
 def check_storage(
-    inputs: Inputs, cache: Mapping[str, Any], model: Mapping[str, Any], shape: Shape | None, faults: list[Fault]
+    inputs: Inputs, cache: Mapping[str, Any], model: Mapping[str, Any], shape: Shape | None, findings: Findings
 ) -> None:
     """What holds the model has to hold it whole: with an unknown stage order any node may need any file.
 
@@ -150,46 +146,40 @@ def check_storage(
     if cache["kind"] == "volume":
         if needed > cache["size_gib"] * _USABLE_SHARE:
             place = model_source(inputs.recipe)["place"]
-            faults.append(
-                Fault(
-                    "volume_too_small",
-                    f"{place}.volume_size_in_gbs",
-                    str(cache["size_gib"]),
-                    f"at least {needed / _USABLE_SHARE:.0f} for {amount}",
-                    "raise it",
-                )
+            findings.fault(
+                "volume_too_small",
+                f"{place}.volume_size_in_gbs",
+                str(cache["size_gib"]),
+                f"at least {needed / _USABLE_SHARE:.0f} for {amount}",
+                "raise it",
             )
     elif cache["kind"] == "node" and shape is not None and inputs.settings["node_provisioner"] == "oke":
-        _check_folder(inputs, cache, needed, amount, shape, faults)
+        _check_folder(inputs, cache, needed, amount, shape, findings)
 
 
 def _check_folder(
-    inputs: Inputs, cache: Mapping[str, Any], needed: float, amount: str, shape: Shape, faults: list[Fault]
+    inputs: Inputs, cache: Mapping[str, Any], needed: float, amount: str, shape: Shape, findings: Findings
 ) -> None:
     recipe = inputs.recipe
     if on_local_drives(cache["path"], inputs.settings, shape):
         room = shape.nvme_gb * 1e9 / 2**30 * _USABLE_SHARE
         if needed > room:
             found = f"{cache['path']} on {shape.name}, whose local drives hold {shape.nvme_gb} GB"
-            faults.append(
-                Fault(
-                    "drives_too_small",
-                    "recipe_node_shape",
-                    found,
-                    f"room for {amount}",
-                    "choose another folder or shape",
-                )
+            findings.fault(
+                "drives_too_small",
+                "recipe_node_shape",
+                found,
+                f"room for {amount}",
+                "choose another folder or shape",
             )
         return
     boot, pod = recipe["recipe_node_boot_volume_size_in_gbs"], recipe["recipe_ephemeral_storage_size"]
     room = allocatable(shape, boot).ephemeral_gib
     if needed + pod > room:
-        faults.append(
-            Fault(
-                "boot_volume_too_small",
-                "recipe_node_boot_volume_size_in_gbs",
-                f"{boot}, of which {room:.0f} can be used",
-                f"room for {amount} beside recipe_ephemeral_storage_size ({pod})",
-                f"raise it by {needed + pod - room:.0f} / 0.9, or lower recipe_ephemeral_storage_size",
-            )
+        findings.fault(
+            "boot_volume_too_small",
+            "recipe_node_boot_volume_size_in_gbs",
+            f"{boot}, of which {room:.0f} can be used",
+            f"room for {amount} beside recipe_ephemeral_storage_size ({pod})",
+            f"raise it by {needed + pod - room:.0f} / 0.9, or lower recipe_ephemeral_storage_size",
         )

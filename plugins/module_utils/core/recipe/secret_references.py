@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..fault import Fault
+from ..fault import Findings
 from .model_source import model_source
 
 # What a Secret to pull images with holds (Kubernetes, type kubernetes.io/dockerconfigjson).
@@ -20,21 +20,21 @@ def named_secrets(recipe: Mapping[str, Any]) -> list[str]:
 
 
 def check_secrets(
-    recipe: Mapping[str, Any], namespace: str, found: Mapping[str, Sequence[str] | None] | None, faults: list[Fault]
+    recipe: Mapping[str, Any], namespace: str, found: Mapping[str, Sequence[str] | None] | None, findings: Findings
 ) -> None:
     """Add a fault for each Secret that is missing, or lacks the key that is named.
 
     found: the keys of each Secret of the namespace, None for one that is not there; None where nobody looked
     """
     if found is not None:
-        check_references(_references(recipe), namespace, found, faults)
+        check_references(_references(recipe), namespace, found, findings)
 
 
 def check_references(
     references: Iterable[tuple[str, str, str]],
     namespace: str,
     found: Mapping[str, Sequence[str] | None],
-    faults: list[Fault],
+    findings: Findings,
 ) -> None:
     """The same for references of the caller's: place, name and key of each."""
     missing = set()
@@ -43,21 +43,19 @@ def check_references(
         if keys is None:
             if name not in missing:
                 make = "docker-registry" if key == PULL_KEY else "generic"
-                faults.append(
-                    Fault(
-                        "secret_missing",
-                        place,
-                        f"{name}, which the namespace {namespace} has not",
-                        "a Secret that is there",
-                        f"kubectl create namespace {namespace} (if there is none), then "
-                        f"kubectl create secret {make} {name} --namespace {namespace} ...",
-                    )
+                findings.fault(
+                    "secret_missing",
+                    place,
+                    f"{name}, which the namespace {namespace} has not",
+                    "a Secret that is there",
+                    f"kubectl create namespace {namespace} (if there is none), then "
+                    f"kubectl create secret {make} {name} --namespace {namespace} ...",
                 )
             missing.add(name)
         elif key not in keys:
             held = ", ".join(sorted(keys)) or "nothing"
-            faults.append(
-                Fault("secret_key_missing", place, f"{name}, which holds {held}", f"the key {key}", "name another key")
+            findings.fault(
+                "secret_key_missing", place, f"{name}, which holds {held}", f"the key {key}", "name another key"
             )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..catalog.shapes import PRICE_DATE, Shape
-from ..fault import Fault
+from ..fault import Findings
 
 HOURS_OF_A_MONTH = 730
 # Block volumes are sold in whole steps from here on (OCI Block Volume).
@@ -39,7 +39,7 @@ class Prices:
     date: str = PRICE_DATE
 
 
-def prices_of(shape: Shape, given: Mapping[str, str] | None, faults: list[Fault], preemptible: bool = False) -> Prices:
+def prices_of(shape: Shape, given: Mapping[str, str] | None, findings: Findings, preemptible: bool = False) -> Prices:
     """Return the list prices with those of the setting `prices` in their place."""
     own: dict[str, Any] = {}
     known = ("gpu_hour", "volume_gb_month", "volume_vpu_month", "load_balancer_hour")
@@ -49,9 +49,9 @@ def prices_of(shape: Shape, given: Mapping[str, str] | None, faults: list[Fault]
         except ValueError:
             value = -1.0
         if name not in known:
-            faults.append(Fault("unknown_key", f"prices.{name}", "a key that is not known", ", ".join(known)))
+            findings.fault("unknown_key", f"prices.{name}", "a key that is not known", ", ".join(known))
         elif not 0 <= value < 1e9:
-            faults.append(Fault("type", f"prices.{name}", repr(text), "US dollars, a number", f"correct prices.{name}"))
+            findings.fault("type", f"prices.{name}", repr(text), "US dollars, a number", f"correct prices.{name}")
         else:
             own[name] = value
     listed = shape.usd_per_gpu_hour

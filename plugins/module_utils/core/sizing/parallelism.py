@@ -5,10 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ..catalog.shapes import Shape
-from ..fault import Fault, Refused
+from ..fault import Fault, Findings, Refused
 from ..model.checkpoint import BESIDE, EMBEDDING, FINAL, HEAD, OTHER, places
 from ..model.model import ModelFacts
 from ..model.quantization import LEAST_CAPABILITY, UNSUPPORTED
@@ -23,14 +22,6 @@ _CONFIG = "config.json"
 _GPUS = "recipe_nvidia_gpu_count"
 _SHAPE = "recipe_node_shape"
 _NODES = "recipe_node_pool_size"
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What a check found: faults forbid the plan, warnings accompany it."""
-
-    faults: tuple[Fault, ...] = ()
-    warnings: tuple[Fault, ...] = ()
 
 
 def layers_per_stage(layers: int, stages: int) -> list[int]:
@@ -62,26 +53,23 @@ def check_parallelism(model: ModelFacts, shape: Shape, tensor: int, pipeline: in
 
     dtype is vLLM's --dtype where it is given.
     """
-    faults: list[Fault] = []
-    warnings: list[Fault] = []
-    _check_tensor(model, tensor, faults, warnings)
-    _check_pipeline(model, pipeline, faults, warnings)
-    _check_gpu(model, shape, dtype, faults, warnings)
-    _check_groups(model, tensor, faults, warnings)
-    return Findings(tuple(faults), tuple(warnings))
+    findings = Findings()
+    _check_tensor(model, tensor, findings)
+    _check_pipeline(model, pipeline, findings)
+    _check_gpu(model, shape, dtype, findings)
+    _check_groups(model, tensor, findings)
+    return findings
 
 
-def _check_tensor(model: ModelFacts, tensor: int, faults: list[Fault], warnings: list[Fault]) -> None:
+def _check_tensor(model: ModelFacts, tensor: int, findings: Findings) -> None:
     def divisible(count: int, what: str, code: str) -> None:
         if count and count % tensor:
-            faults.append(
-                Fault(
-                    code,
-                    _GPUS,
-                    f"{tensor} GPUs for {count} {what}",
-                    f"a divisor of {count}",
-                    "choose a shape with such a number of GPUs",
-                )
+            findings.fault(
+                code,
+                _GPUS,
+                f"{tensor} GPUs for {count} {what}",
+                f"a divisor of {count}",
+                "choose a shape with such a number of GPUs",
             )
 
     divisible(model.heads, "attention heads", "heads_not_divisible")
@@ -94,56 +82,48 @@ def _check_tensor(model: ModelFacts, tensor: int, faults: list[Fault], warnings:
     for layer_kv in sorted({layer.kv_heads for layer in model.layers if layer.attention != "mla" and layer.kv_heads}):
         larger, smaller = max(layer_kv, tensor), min(layer_kv, tensor)
         if larger % smaller:
-            faults.append(
-                Fault(
-                    "kv_heads_not_divisible",
-                    _GPUS,
-                    f"{tensor} GPUs for {layer_kv} key/value heads",
-                    f"a divisor or a multiple of {layer_kv}",
-                    "choose a shape with such a number of GPUs",
-                )
+            findings.fault(
+                "kv_heads_not_divisible",
+                _GPUS,
+                f"{tensor} GPUs for {layer_kv} key/value heads",
+                f"a divisor or a multiple of {layer_kv}",
+                "choose a shape with such a number of GPUs",
             )
     if model.mamba_groups > 1:
         divisible(model.mamba_groups, "groups of the mamba layers", "mamba_groups_not_divisible")
     for heads in sorted({count for layer in model.layers for count in layer.state_heads}):
         divisible(heads, "heads of the linear layers", "linear_heads_not_divisible")
     if model.mla and tensor > 1:
-        warnings.append(
-            Fault(
-                "mla_repeated",
-                _GPUS,
-                f"the latent KV cache of this model lies on each of the {tensor} GPUs of a node as a whole",
-                "",
-                "more nodes give more cache, more GPUs a node do not",
-            )
+        findings.warn(
+            "mla_repeated",
+            _GPUS,
+            f"the latent KV cache of this model lies on each of the {tensor} GPUs of a node as a whole",
+            "",
+            "more nodes give more cache, more GPUs a node do not",
         )
 
 
-def _check_pipeline(model: ModelFacts, pipeline: int, faults: list[Fault], warnings: list[Fault]) -> None:
+def _check_pipeline(model: ModelFacts, pipeline: int, findings: Findings) -> None:
     if not 1 <= pipeline <= len(model.layers):
-        faults.append(_too_many_stages(len(model.layers), pipeline))
+        findings.faults.append(_too_many_stages(len(model.layers), pipeline))
     if pipeline == 1:
         return
     name = model.architecture or "a model without architectures"
     if model.supports_pipeline is False:
-        faults.append(
-            Fault(
-                "pipeline_not_supported",
-                f"{_CONFIG} architectures",
-                f"{name}, which vLLM does not run with pipeline parallelism",
-                "a class that supports it",
-                "use one node whose GPUs hold the model",
-            )
+        findings.fault(
+            "pipeline_not_supported",
+            f"{_CONFIG} architectures",
+            f"{name}, which vLLM does not run with pipeline parallelism",
+            "a class that supports it",
+            "use one node whose GPUs hold the model",
         )
     elif model.supports_pipeline is None:
-        warnings.append(
-            Fault(
-                "pipeline_unknown",
-                f"{_CONFIG} architectures",
-                f"{name}, of which the planner does not know whether vLLM divides it over nodes",
-                "",
-                "vLLM says at its start if it does not",
-            )
+        findings.warn(
+            "pipeline_unknown",
+            f"{_CONFIG} architectures",
+            f"{name}, of which the planner does not know whether vLLM divides it over nodes",
+            "",
+            "vLLM says at its start if it does not",
         )
 
 
@@ -151,69 +131,59 @@ def _capability(value: tuple[int, int]) -> str:
     return f"{value[0]}.{value[1]}"
 
 
-def _check_gpu(model: ModelFacts, shape: Shape, dtype: str, faults: list[Fault], warnings: list[Fault]) -> None:
+def _check_gpu(model: ModelFacts, shape: Shape, dtype: str, findings: Findings) -> None:
     has = shape.compute_capability
     quantization = model.quantization
     if quantization is not None and quantization.method in UNSUPPORTED:
-        faults.append(
-            Fault(
-                "quantization_not_supported",
-                f"{_CONFIG} quantization_config",
-                f"{quantization.method}, which vLLM has no more",
-                "one of " + ", ".join(sorted(LEAST_CAPABILITY)),
-                "take the model in another form",
-            )
+        findings.fault(
+            "quantization_not_supported",
+            f"{_CONFIG} quantization_config",
+            f"{quantization.method}, which vLLM has no more",
+            "one of " + ", ".join(sorted(LEAST_CAPABILITY)),
+            "take the model in another form",
         )
     if has is None:
         return
     if has < _LEAST_CAPABILITY:
-        faults.append(
-            Fault(
-                "gpu_too_old",
-                _SHAPE,
-                f"{shape.gpu}, compute capability {_capability(has)}",
-                f"at least {_capability(_LEAST_CAPABILITY)}",
-                "choose a shape with newer GPUs",
-            )
+        findings.fault(
+            "gpu_too_old",
+            _SHAPE,
+            f"{shape.gpu}, compute capability {_capability(has)}",
+            f"at least {_capability(_LEAST_CAPABILITY)}",
+            "choose a shape with newer GPUs",
         )
         return
     served = {"half": "float16", "auto": model.dtype}.get(dtype, dtype)
     if served == "bfloat16" and has < _BFLOAT16_CAPABILITY:
-        faults.append(
-            Fault(
-                "bfloat16_not_supported",
-                _SHAPE,
-                f"{shape.gpu}, compute capability {_capability(has)}, for a model in bfloat16",
-                f"at least {_capability(_BFLOAT16_CAPABILITY)}",
-                "choose a shape with newer GPUs, or give vLLM --dtype half",
-            )
+        findings.fault(
+            "bfloat16_not_supported",
+            _SHAPE,
+            f"{shape.gpu}, compute capability {_capability(has)}, for a model in bfloat16",
+            f"at least {_capability(_BFLOAT16_CAPABILITY)}",
+            "choose a shape with newer GPUs, or give vLLM --dtype half",
         )
     if quantization is None:
         return
     least = LEAST_CAPABILITY.get(quantization.method)
     if least is not None and has < least:
-        faults.append(
-            Fault(
-                "quantization_needs_newer_gpu",
-                _SHAPE,
-                f"{shape.gpu}, compute capability {_capability(has)}, for {quantization.method} weights",
-                f"at least {_capability(least)}",
-                "choose a shape with newer GPUs, or the model in another form",
-            )
+        findings.fault(
+            "quantization_needs_newer_gpu",
+            _SHAPE,
+            f"{shape.gpu}, compute capability {_capability(has)}, for {quantization.method} weights",
+            f"at least {_capability(least)}",
+            "choose a shape with newer GPUs, or the model in another form",
         )
     elif has < quantization.native:
-        warnings.append(
-            Fault(
-                "quantization_not_native",
-                _SHAPE,
-                f"{shape.gpu} has no arithmetic for {quantization.method}: the weights are unpacked at each use",
-                "",
-                f"GPUs of compute capability {_capability(quantization.native)} compute in it and are faster",
-            )
+        findings.warn(
+            "quantization_not_native",
+            _SHAPE,
+            f"{shape.gpu} has no arithmetic for {quantization.method}: the weights are unpacked at each use",
+            "",
+            f"GPUs of compute capability {_capability(quantization.native)} compute in it and are faster",
         )
 
 
-def _check_groups(model: ModelFacts, tensor: int, faults: list[Fault], warnings: list[Fault]) -> None:
+def _check_groups(model: ModelFacts, tensor: int, findings: Findings) -> None:
     """Check that what shares a scale is not cut: "... is not divisible by group_size" (quantization/*.py)."""
     quantization = model.quantization
     if quantization is None or not quantization.weight_bits:
@@ -223,24 +193,20 @@ def _check_groups(model: ModelFacts, tensor: int, faults: list[Fault], warnings:
         return
     dense, expert = model.intermediate_size, model.expert_intermediate_size
     if dense and dense % tensor == 0 and (dense // tensor) % unit:
-        faults.append(
-            Fault(
-                "group_cut",
-                _GPUS,
-                f"{dense // tensor} columns of the feed-forward for each of {tensor} GPUs",
-                f"a multiple of {unit}, the {quantization.method} group",
-                "use fewer GPUs a node and more nodes, or the model in another form",
-            )
+        findings.fault(
+            "group_cut",
+            _GPUS,
+            f"{dense // tensor} columns of the feed-forward for each of {tensor} GPUs",
+            f"a multiple of {unit}, the {quantization.method} group",
+            "use fewer GPUs a node and more nodes, or the model in another form",
         )
     if expert and expert % tensor == 0 and (expert // tensor) % unit:
-        warnings.append(
-            Fault(
-                "expert_group_cut",
-                _GPUS,
-                f"{expert // tensor} columns of an expert for each of {tensor} GPUs",
-                f"a multiple of {unit}, the {quantization.method} block",
-                "older vLLM refuses this; give vLLM --enable-expert-parallel, or use fewer GPUs a node",
-            )
+        findings.warn(
+            "expert_group_cut",
+            _GPUS,
+            f"{expert // tensor} columns of an expert for each of {tensor} GPUs",
+            f"a multiple of {unit}, the {quantization.method} block",
+            "older vLLM refuses this; give vLLM --enable-expert-parallel, or use fewer GPUs a node",
         )
 
 

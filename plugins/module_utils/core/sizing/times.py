@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..catalog.shapes import Shape
-from ..fault import Fault
+from ..fault import Findings
 from .costs import BALANCED_VPUS
 
 # Minutes until a node has joined and shows its GPUs. Of bare metal up to 30 are reported.
@@ -105,14 +105,14 @@ def minutes_of(
     return {name: round(value, 1) for name, value in (phases | later).items()}
 
 
-def slow_volume(
-    shape: Shape, bytes_per_node: Sequence[int], cache: Mapping[str, Any], rate: float, place: str
-) -> list[Fault]:
-    """Return a warning where what holds the model makes staging much longer than the network would."""
+def warn_of_slow_volume(
+    shape: Shape, bytes_per_node: Sequence[int], cache: Mapping[str, Any], rate: float, place: str, findings: Findings
+) -> None:
+    """Warn where what holds the model makes staging much longer than the network would."""
     most, network = max(bytes_per_node, default=0), source_rate(shape)
     lost = (most / rate - most / network) / 60
     if lost < _SLOW_MINUTES:
-        return []
+        return
     size = cache["size_gib"]
     where, found, remedy = {
         "volume": (
@@ -131,12 +131,10 @@ def slow_volume(
             "a mount target of high throughput is faster; local drives are faster still",
         ),
     }[cache["kind"]]
-    return [
-        Fault(
-            "volume_slow",
-            where,
-            f"{found} writes {rate / 1e6:.0f} MB/s, which makes staging {lost:.0f} minutes longer",
-            "",
-            remedy,
-        )
-    ]
+    findings.warn(
+        "volume_slow",
+        where,
+        f"{found} writes {rate / 1e6:.0f} MB/s, which makes staging {lost:.0f} minutes longer",
+        "",
+        remedy,
+    )

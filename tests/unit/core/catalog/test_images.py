@@ -17,7 +17,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.catalog.i
     operator_values,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.core.catalog.shapes import SHAPES, find_shape
-from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Findings, Refused
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
 
 from ..plans import facts, plan
@@ -55,15 +55,18 @@ def test_a_line_says_what_the_image_holds() -> None:
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if (shape.compute_capability or (0, 0)) >= (7, 0)])
 def test_the_default_runs_on_every_gpu_that_is_served(shape) -> None:  # type: ignore[no-untyped-def]
     image = default_image(shape)
-    faults = [fault.code for fault in check_image(image, shape)[0]]
+    findings = Findings()
+    check_image(image, shape, findings)
+    faults = [fault.code for fault in findings.faults]
     # Ray's images for Arm have names of their own, and none with vLLM is known.
     assert faults == (["image_architecture"] if shape.architecture == "arm64" else [])
     assert image.endswith("2.53.0-py311-cu128") == (shape.gpu == "V100")
 
 
 def test_a_cuda_without_kernels_for_the_gpu_is_refused() -> None:
-    faults, _warnings = check_image(f"{RAY_LLM}:2.58.0-py312-cu130", find_shape("VM.GPU3.4"))
-    (fault,) = faults
+    findings = Findings()
+    check_image(f"{RAY_LLM}:2.58.0-py312-cu130", find_shape("VM.GPU3.4"), findings)
+    (fault,) = findings.faults
     assert fault.line() == (
         "recipe_image_uri: docker.io/rayproject/ray-llm:2.58.0-py312-cu130, which has no kernels for V100 "
         "(compute capability 7.0), expected an image for 7.0, such as docker.io/rayproject/ray-llm:2.53.0-py311-cu128; "

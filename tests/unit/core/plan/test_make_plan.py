@@ -83,7 +83,7 @@ def test_what_a_deployment_was_made_with_is_kept_and_todays_choice_said() -> Non
 
 
 def test_without_a_provisioner_no_pool_is_planned() -> None:
-    made = plan(facts(cloud=None), node_provisioner="none", oke_cluster_id=None)
+    made = plan(facts(cluster=None), node_provisioner="none", oke_cluster_id=None)
     assert made["node_pool"] is None
     assert made["pod"]["node_selector"] == {"node.kubernetes.io/instance-type": "VM.GPU.A10.2"}
 
@@ -109,7 +109,7 @@ def test_a_volume_that_cannot_hold_the_model_is_refused() -> None:
     found = facts()
     big = {**found.model, "files": [{"name": "model.safetensors", "size": 600 * 2**30}]}
     with pytest.raises(Refused) as refused:
-        plan(Facts(model=big, cloud=found.cloud))
+        plan(Facts(model=big, cluster=found.cluster))
     (fault,) = [fault for fault in refused.value.faults if fault.code == "volume_too_small"]
     assert fault.line() == (
         "input_object_storage[0].volume_size_in_gbs: 500, expected at least 632 for the model's 644.2 GB; raise it"

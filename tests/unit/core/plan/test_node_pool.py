@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import base64
 import subprocess
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,14 +12,11 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.catalog.s
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.objects import render
 from ansible_collections.multinode.inference.plugins.module_utils.core.names import HASH_TAG
-from ansible_collections.multinode.inference.plugins.module_utils.core.plan.make_plan import make_plan
 from ansible_collections.multinode.inference.plugins.module_utils.core.plan.node_pool import moved, prepared_folder
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
 
-from ..plans import facts, plan
+from ..plans import DOMAINS, cluster, facts, plan
 from ..recipes import recipe
-
-OTHER = [{"availability_domain": "x:IAD-AD-2", "subnet_id": "ocid1.subnet.oc1.iad.aaaa"}]
 
 
 def script(**options: Any) -> str:
@@ -120,27 +116,19 @@ def test_preemptible_bare_metal_is_refused() -> None:
 
 
 def test_a_pool_that_moved_is_what_a_plan_made_there_has() -> None:
-    here = facts()
-    assert here.cloud is not None
-
-    def chosen(place: Any) -> list[dict[str, Any]]:
-        return [{"field": "placement_configs", "value": place, "why": "the shape is offered there"}]
-
-    cloud = replace(here.cloud, others=[OTHER], choices=chosen(here.cloud.values["placement_configs"]))
-    values = {**here.cloud.values, "placement_configs": OTHER}
-    there = facts(cloud=replace(here.cloud, values=values, choices=chosen(OTHER)))
     changes = {"node_pool_tags": {"cost-center": "7"}, "node_pool_fault_domains": ["FAULT-DOMAIN-1"]}
-    made = make_plan(read_inputs(recipe(**changes)), facts(cloud=cloud))
-    made_there = make_plan(read_inputs(recipe(**changes)), there)
+    offers = {name: {} for name in DOMAINS[:2]}
+    full = {DOMAINS[0]: {"status": "OUT_OF_HOST_CAPACITY", "count": 0}}
+    made = plan(facts(cluster=cluster(shapes=offers)), **changes)
+    made_there = plan(facts(cluster=cluster(shapes=offers, room={"capacity": full})), **changes)
     (elsewhere,) = made["other_placements"]
+    assert elsewhere[0]["availability_domain"] == DOMAINS[1]
     assert moved(made["node_pool"], elsewhere) == made_there["node_pool"]
     assert made["node_pool"]["freeform_tags"] != made_there["node_pool"]["freeform_tags"]
     assert render(made, {}) == render(made_there, {}), "the objects in Kubernetes stay as they are"
 
 
 def test_a_capacity_reservation_is_of_one_domain() -> None:
-    here = facts()
-    assert here.cloud is not None
-    found = facts(cloud=replace(here.cloud, others=[OTHER]))
-    assert plan(found)["other_placements"] == [OTHER]
+    found = facts(cluster=cluster(shapes={name: {} for name in DOMAINS[:2]}))
+    assert plan(found)["other_placements"]
     assert not plan(found, node_pool_capacity_reservation_id="ocid1.capacityreservation.oc1.a")["other_placements"]

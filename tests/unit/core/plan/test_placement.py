@@ -1,185 +1,244 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where all nodes fit, and what is said where they do not."""
-
 from __future__ import annotations
 
-from dataclasses import replace
+import copy
 from typing import Any
 
 import pytest
 
-from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
-from ansible_collections.multinode.inference.plugins.module_utils.core.plan.facts import Cloud
-from ansible_collections.multinode.inference.plugins.module_utils.core.plan.placement import Need, place
+from ansible_collections.multinode.inference.plugins.module_utils.core.catalog.shapes import find_shape
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Findings
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.placement import (
+    Placement,
+    choose_placement,
+    newest_image,
+    short_domain,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
 
-from ..plans import facts, plan
+from ..recipes import recipe
 
-DOMAINS = [f"Uocm:IAD-AD-{number}" for number in (1, 2, 3)]
-NEED = Need(shape="VM.GPU.A10.2", nodes=4, gpus=2, volumes_gb=1300)
+AD = [f"Uocm:IAD-AD-{number}" for number in (1, 2, 3)]
+CLUSTER, COMPARTMENT = "ocid1.cluster.oc1.iad.aaaa", "ocid1.compartment.oc1..aaaa"
+IMAGES = [
+    "Oracle-Linux-8.10-Gen2-GPU-2026.06.30-0-OKE-1.34.1-1500",
+    "Oracle-Linux-8.10-Gen2-GPU-2026.08.14-0-OKE-1.34.1-999",
+    "Oracle-Linux-8.10-Gen2-GPU-2026.08.14-0-OKE-1.34.1-1699",
+    "Oracle-Linux-8.10-Gen2-GPU-2026.08.14-0-OKE-1.34.10-1800",
+    "Oracle-Linux-9.8-2026.09.14-0-OKE-1.34.1-2000",
+    "Oracle-Linux-9.8-aarch64-2026.09.14-0-OKE-1.34.1-2000",
+    "Oracle-Linux-9.8-Gen2-GPU-aarch64-2026.07.01-0-OKE-1.34.1-1600",
+    "Oracle-Linux-8.10-Gen2-GPU-2026.09.30-0",
+    "somebody's own",
+]
 
 
-def limit(available: int | None = None, quota: int | None = None) -> list[dict[str, Any]]:
-    entry = {"unknown": "HTTP 404 NotFound"} if available is None else {"available": available, "quota": quota}
-    return [{"name": "gpu-a10-count", **entry}]
+def images(*names: str) -> list[dict[str, str]]:
+    return [{"name": name, "image_id": f"id of {name}"} for name in names]
 
 
-def room(limits: Any = (8, 8, 8), hosts: Any = (4, 4, 4), storage: Any = (9000, 9000, 9000), **more: Any) -> Any:
-    """What the three domains have left; a host count of 0 is a report of no host, None one that could not be made."""
-    reports = [
-        {"unknown": "HTTP 404 NotAuthorizedOrNotFound"}
-        if count is None
-        else {"status": "AVAILABLE" if count else "OUT_OF_HOST_CAPACITY", "count": count}
-        for count in hosts
-    ]
+def pool(name: str, domain: int = 1, subnet: str = "workers", **more: Any) -> dict[str, Any]:
     return {
-        "limits": dict(zip(DOMAINS, map(limit, limits), strict=True)),
-        "volumes": {
-            name: [{"name": "total-storage-gb", "available": left}] for name, left in zip(DOMAINS, storage, strict=True)
-        },
-        "capacity": dict(zip(DOMAINS, reports, strict=True)),
+        "id": f"ocid1.nodepool.oc1.iad.{name}",
+        "name": name,
+        "lifecycle_state": "ACTIVE",
+        "compartment_id": COMPARTMENT,
+        "kubernetes_version": "v1.34.1",
+        "placements": [{"availability_domain": AD[domain - 1], "subnet_id": subnet}],
+        "nsg_ids": [],
+        "pod_network": {"cni_type": "FLANNEL_OVERLAY"},
         **more,
     }
 
 
-def cloud(found: Any, size: int = 0, **changes: Any) -> Cloud:
-    placements = [
-        {
-            "placement_configs": [{"availability_domain": name, "subnet_id": "workers"}],
-            "nsg_ids": [f"group {number}"],
-            "why": "offered there",
-        }
-        for number, name in enumerate(DOMAINS, 1)
+def own_pool(**more: Any) -> dict[str, Any]:
+    return pool("llama", node_source_details={"source_type": "IMAGE", "image_id": "the old image"}, **more)
+
+
+def judged(cluster: dict[str, Any], **wishes: Any) -> tuple[Placement, list[str]]:
+    """What is chosen for the deployment `llama` with `wishes` of its recipe and settings, and codes of what was found wrong."""
+    inputs, findings = read_inputs(recipe()), Findings()
+    for name, value in wishes.items():
+        (inputs.recipe if name in inputs.recipe else inputs.settings)[name] = value
+    own = next((pool for pool in cluster["node_pools"] if pool["name"] == "llama"), None)
+    placement = choose_placement(inputs, cluster, own, find_shape("VM.GPU.A10.2"), findings)
+    return placement, [fault.code for fault in findings.faults]
+
+
+def chosen(cluster: dict[str, Any], **wishes: Any) -> Placement:
+    placement, faults = judged(cluster, **wishes)
+    assert faults == []
+    return placement
+
+
+@pytest.fixture
+def cluster() -> dict[str, Any]:
+    return {
+        "id": CLUSTER,
+        "region": "us-ashburn-1",
+        "compartment_id": COMPARTMENT,
+        "kubernetes_version": "v1.34.1",
+        "cni_type": "FLANNEL_OVERLAY",
+        "availability_domains": [{"name": name, "id": name} for name in AD],
+        "shapes": {name: {"shape": "VM.GPU.A10.2"} for name in AD[1:]},
+        "node_images": images(*IMAGES),
+        "node_pools": [pool("system", 1), pool("other", 2, "second")],
+    }
+
+
+def why(found: Any, field: str) -> str:
+    (choice,) = [choice for choice in found.choices if choice["field"] == field]
+    assert choice["value"] == found.values[field]
+    return choice["why"]
+
+
+def test_newest_image() -> None:
+    def newest(version: str, architecture: str = "x86_64") -> str | None:
+        found = newest_image(images(*IMAGES), version, architecture)
+        return found and found["name"]
+
+    assert newest("v1.34.1") == IMAGES[2]
+    assert newest("1.34.10") == IMAGES[3]
+    assert newest("v1.34.1", "aarch64") == IMAGES[6]
+    assert newest("v1.35.0") is None
+
+
+def test_from_the_cluster_alone(cluster: dict[str, Any]) -> None:
+    found = chosen(cluster)
+    assert not found.drift
+    assert found.values == {
+        "compartment_id": COMPARTMENT,
+        "kubernetes_version": "v1.34.1",
+        "image_id": f"id of {IMAGES[2]}",
+        "placement_configs": [{"availability_domain": AD[1], "subnet_id": "second"}],
+        "node_pool_pod_network_option_details": {"cni_type": "FLANNEL_OVERLAY"},
+    }
+    assert IMAGES[2] in why(found, "image_id")
+    assert "offered there" in why(found, "placement_configs")
+
+
+def test_order_of_lists_changes_nothing(cluster: dict[str, Any]) -> None:
+    turned = copy.deepcopy(cluster)
+    for key in ("node_images", "node_pools"):
+        turned[key].reverse()
+    assert chosen(turned) == chosen(cluster)
+
+
+def test_subnet_of_another_domain_is_said(cluster: dict[str, Any]) -> None:
+    cluster["node_pools"] = [pool("system", 1)]
+    found = chosen(cluster)
+    assert found.values["placement_configs"] == [{"availability_domain": AD[1], "subnet_id": "workers"}]
+    assert "taken to be regional" in why(found, "placement_configs")
+
+
+def test_own_pool_stays_as_it_is(cluster: dict[str, Any]) -> None:
+    cluster["node_pools"].append(own_pool(nsg_ids=["group"], kubernetes_version="v1.33.1"))
+    found = chosen(cluster)
+    assert found.values["image_id"] == "the old image"
+    assert found.values["kubernetes_version"] == "v1.33.1"
+    assert found.values["placement_configs"] == [{"availability_domain": AD[0], "subnet_id": "workers"}]
+    assert found.values["nsg_ids"] == ["group"]
+    assert {drift["field"] for drift in found.drift} == {"kubernetes_version"}, "no image of 1.33.1 is newer"
+    adopted = chosen(cluster, adopt_defaults=True)
+    assert adopted.values["image_id"] == f"id of {IMAGES[2]}"
+    assert not adopted.drift
+
+
+def test_newer_image_is_drift(cluster: dict[str, Any]) -> None:
+    cluster["node_pools"].append(own_pool())
+    found = chosen(cluster)
+    assert [(item["field"], item["value"], item["today"]) for item in found.drift] == [
+        ("image_id", "the old image", f"id of {IMAGES[2]}")
     ]
-    values = {"placement_configs": placements[0]["placement_configs"], "nsg_ids": ["group 1"]}
-    return Cloud(values=values, placements=placements, room=found, size=size, **changes)
 
 
-def domain_of(settled: Cloud) -> str:
-    return settled.values["placement_configs"][0]["availability_domain"]
+def test_given_wins(cluster: dict[str, Any]) -> None:
+    cluster["node_pools"].append(own_pool())
+    found = chosen(
+        cluster,
+        recipe_node_image_ocid="given",
+        node_pool_availability_domains=["IAD-AD-3", AD[1]],
+        recipe_worker_subnet_nsg_ocid="n",
+        compartment_id="c",
+    )
+    assert found.values["image_id"] == "given" and found.values["compartment_id"] == "c"
+    assert found.values["placement_configs"] == [{"availability_domain": AD[2], "subnet_id": "workers"}]
+    assert why(found, "nsg_ids") == "given"
+    assert not found.drift
 
 
-def codes(faults: Any) -> list[str]:
-    return [fault.code for fault in faults]
+def test_own_pool_stays_in_an_allowed_domain(cluster: dict[str, Any]) -> None:
+    """It may lie in the second domain because the first had no hosts; a re-run leaves it there."""
+    cluster["node_pools"].append(own_pool())
+    found = chosen(cluster, node_pool_availability_domains=["IAD-AD-2", "IAD-AD-1"])
+    assert found.values["placement_configs"] == [{"availability_domain": AD[0], "subnet_id": "workers"}]
 
 
-def test_a_pool_that_somebody_gave_several_domains_is_not_grown_over_them() -> None:
-    found = cloud(room(), size=2)
-    both = [{"availability_domain": name, "subnet_id": "workers"} for name in DOMAINS[:2]]
-    found.placements = [{**found.placements[0], "placement_configs": both}, *found.placements[2:]]
-    (fault,) = place(found, NEED)[1]
-    assert fault.code == "node_pool_split" and "IAD-AD-1, IAD-AD-2" in fault.found
-    assert place(found, replace(NEED, nodes=0))[1] == [], "nodes that are there serve"
-    elsewhere = cloud(room(), size=2, domains=[DOMAINS[1]])
-    assert codes(place(elsewhere, NEED)[1]) == ["node_pool_split"]
-    assert place(cloud(room(), domains=[DOMAINS[1]]), NEED)[1] == [], "a pool without nodes goes anywhere"
-    assert place(cloud(room(), size=2, domains=DOMAINS[:2]), NEED)[1] == [], "the one of its domains that was named"
-    subnets = [{"availability_domain": DOMAINS[0], "subnet_id": name} for name in ("workers", "more")]
-    found.placements = [{**found.placements[0], "placement_configs": subnets}]
-    assert place(found, NEED)[1] == []
+def test_where_else_the_pool_may_go(cluster: dict[str, Any]) -> None:
+    def others(*domains: str) -> list[tuple[str, str]]:
+        found = chosen(cluster, node_pool_availability_domains=list(domains))
+        places = [place["placement_configs"] for place in found.places]
+        return [(entry["availability_domain"], entry["subnet_id"]) for (entry,) in places[1:]]
+
+    assert others() == [(AD[2], "second")], "the first lies where a pool is; AD-1 does not offer the shape"
+    assert others("IAD-AD-3", AD[1]) == [(AD[1], "second")]
+    assert others("IAD-AD-3") == []
+    cluster["shapes"][AD[0]] = {"shape": "VM.GPU.A10.2"}
+    cluster["node_pools"].append(own_pool())
+    assert others("IAD-AD-3", "IAD-AD-1", "IAD-AD-2") == [(AD[2], "workers"), (AD[1], "second")]
+
+
+def test_groups_follow_the_subnet(cluster: dict[str, Any]) -> None:
+    cluster["node_pools"] += [pool("more", 2, "second", nsg_ids=["b"]), pool("far", 3, "third", nsg_ids=["c"])]
+    assert chosen(cluster).values["nsg_ids"] == ["b"]
+
+
+def test_native_pod_network(cluster: dict[str, Any]) -> None:
+    cluster["cni_type"] = "OCI_VCN_IP_NATIVE"
+    assert judged(cluster)[1] == ["pod_subnet_missing"]
+    cluster["node_pools"][0]["pod_network"] = {
+        "cni_type": "OCI_VCN_IP_NATIVE",
+        "pod_subnet_ids": ["pods"],
+        "pod_nsg_ids": ["p"],
+        "max_pods_per_node": 31,
+    }
+    network = chosen(cluster).values["node_pool_pod_network_option_details"]
+    assert network == cluster["node_pools"][0]["pod_network"]
+    given = chosen(cluster, recipe_pod_subnet_ocid="mine", recipe_pod_subnet_nsg_ocid="q", recipe_max_pods_per_node=20)
+    assert given.values["node_pool_pod_network_option_details"] == {
+        "cni_type": "OCI_VCN_IP_NATIVE",
+        "pod_subnet_ids": ["mine"],
+        "pod_nsg_ids": ["q"],
+        "max_pods_per_node": 20,
+    }
 
 
 @pytest.mark.parametrize(
-    ("found", "domain"),
+    ("change", "wishes", "code"),
     [
-        (room(), 1),
-        (room(hosts=(0, 4, 4)), 2),
-        (room(hosts=(3, 0, 4)), 3),
-        (room(limits=(7, 8, 8)), 2),
-        (room(storage=(5199, 5200, 0)), 2),
-        (room(limits=(None, 8, 8)), 2),
-        (room(limits=(None, None, None)), 1),
-        (room(hosts=(None, 4, 4)), 2),
-        ({}, 1),
+        ({"shapes": {}}, {}, "shape_not_offered"),
+        ({"node_images": images(IMAGES[4])}, {}, "node_image_missing"),
+        ({"node_pools": []}, {}, "worker_subnet_missing"),
+        ({}, {"recipe_availability_domain": "IAD-AD-1"}, "availability_domain_unusable"),
+        ({}, {"node_pool_availability_domains": ["PHX-AD-1"]}, "availability_domain_unusable"),
     ],
 )
-def test_the_pool_goes_where_all_nodes_fit(found: Any, domain: int) -> None:
-    settled, faults, _warnings = place(cloud(found), NEED)
-    assert not faults
-    assert domain_of(settled) == DOMAINS[domain - 1]
-    assert settled.values["nsg_ids"] == [f"group {domain}"], "groups go with the subnet"
+def test_faults(cluster: dict[str, Any], change: dict[str, Any], wishes: dict[str, Any], code: str) -> None:
+    assert judged({**cluster, **change}, **wishes)[1] == [code]
 
 
-def test_the_choice_is_said_and_the_other_places_kept() -> None:
-    settled, _faults, _warnings = place(cloud(room(hosts=(0, 4, 4))), NEED)
-    (choice,) = [choice for choice in settled.choices if choice["field"] == "placement_configs"]
-    assert choice["value"] == settled.values["placement_configs"] and "all nodes fit" in choice["why"]
-    assert [other[0]["availability_domain"] for other in settled.others] == [DOMAINS[2]]
+def test_short_domain() -> None:
+    assert short_domain("Uocm:IAD-AD-1") == "IAD-AD-1"
+    assert short_domain("IAD-AD-1") == "IAD-AD-1"
 
 
-def test_a_limit_that_is_too_low_is_one_fault_with_what_is_needed_and_left() -> None:
-    _settled, faults, _warnings = place(cloud(room(limits=(7, 2, 0))), NEED)
-    (fault,) = faults
-    assert fault.code == "gpu_limit" and "gpu-a10-count" in fault.where
-    assert "7 GPUs in IAD-AD-1" in fault.found and "0 GPUs in IAD-AD-3" in fault.found
-    assert "8 GPUs" in fault.expected and "4 more nodes" in fault.expected
-    assert "skip_quota_validation" in fault.remedy
+def test_a_pool_that_has_nodes_is_not_moved_by_adopted_defaults(cluster: dict[str, Any]) -> None:
+    cluster["node_pools"].append(own_pool(size=2))
+    adopted = chosen(cluster, adopt_defaults=True)
+    assert adopted.values["placement_configs"] == [{"availability_domain": AD[0], "subnet_id": "workers"}]
 
 
-def test_a_quota_is_named() -> None:
-    found = room()
-    found["limits"] = {name: limit(2, quota=2) for name in DOMAINS}
-    (fault,) = place(cloud(found), NEED)[1]
-    assert "the compartment's quota is 2" in fault.found
-
-
-def test_each_thing_that_is_short_has_its_line() -> None:
-    _settled, faults, _warnings = place(
-        cloud(room((8, 2, 8), (0, 4, 4), (9000, 9000, 1), load_balancers={"name": "lb", "available": 0})), NEED
-    )
-    assert codes(faults) == ["gpu_limit", "volume_limit", "host_capacity", "load_balancer_limit"]
-
-
-def test_hosts_that_are_missing_in_every_domain() -> None:
-    (fault,) = place(cloud(room(hosts=(3, 0, 0))), NEED)[1]
-    assert fault.code == "host_capacity"
-    assert fault.found == "3 hosts free in IAD-AD-1, no host free in IAD-AD-2, no host free in IAD-AD-3"
-
-
-def test_what_is_not_known_is_a_warning_that_names_the_policy() -> None:
-    _settled, faults, warnings = place(cloud(room(limits=(None,) * 3, hosts=(None,) * 3)), NEED)
-    assert not faults
-    assert codes(warnings) == ["limit_unknown", "capacity_unknown"]
-    assert all("Allow group" in warning.remedy for warning in warnings)
-
-
-def test_a_pool_that_has_its_nodes_asks_for_nothing() -> None:
-    settled, faults, warnings = place(cloud(room((0, 0, 0), (0, 0, 0)), size=4), Need("VM.GPU.A10.2", 0, 2, 1300))
-    assert not faults and not warnings and domain_of(settled) == DOMAINS[0]
-
-
-def test_a_pool_grows_where_it_lies_and_asks_for_the_difference() -> None:
-    more = Need("VM.GPU.A10.2", 1, 2, 1300)
-    settled, faults, _warnings = place(cloud(room((2, 8, 8), (1, 9, 9)), size=3), more)
-    assert not faults and domain_of(settled) == DOMAINS[0]
-    settled, faults, _warnings = place(cloud(room((1, 8, 8)), size=3), more)
-    assert codes(faults) == ["gpu_limit"] and domain_of(settled) == DOMAINS[0]
-    assert "IAD-AD-2" not in faults[0].found, "nodes of a group are in one domain"
-
-
-def test_a_subnet_that_is_too_small() -> None:
-    found = room(addresses={"workers": {"name": "w", "free": 3}})
-    (fault,) = place(cloud(found), NEED)[1]
-    assert fault.code == "subnet_full" and fault.found == "3 addresses left" and fault.expected.startswith("4 ")
-    found = room(addresses={"workers": {"unknown": "HTTP 404 NotAuthorizedOrNotFound"}})
-    settled, faults, warnings = place(cloud(found), NEED)
-    assert not faults and codes(warnings) == ["addresses_unknown"]
-
-
-@pytest.mark.parametrize(
-    ("most", "vnics", "needed"), [(31, 24, 4 * 31), (32, 24, 4 * 62), (0, 24, 4 * 124), (0, 2, 124)]
-)
-def test_pods_with_addresses_of_the_network(most: int, vnics: int, needed: int) -> None:
-    network = {"cni_type": "OCI_VCN_IP_NATIVE", "pod_subnet_ids": ["pods"], "max_pods_per_node": most}
-    for free, expected in ((needed, []), (needed - 1, ["subnet_full"])):
-        found = cloud(room(addresses={"pods": {"name": "p", "free": free}}), shape={"max_vnic_attachments": vnics})
-        found.values = {**found.values, "node_pool_pod_network_option_details": network}
-        assert codes(place(found, NEED)[1]) == expected
-
-
-def test_the_plan_is_refused_before_the_pool_is_asked_for() -> None:
-    with pytest.raises(Refused) as refused:
-        plan(facts(cloud=cloud(room(limits=(6, 6, 6)))))
-    assert codes(refused.value.faults) == ["gpu_limit"]
-    made = plan(facts(cloud=cloud(room(hosts=(0, 4, 0)))))
-    (placement,) = made["node_pool"]["node_config_details"]["placement_configs"]
-    assert placement["availability_domain"] == DOMAINS[1]
+def test_groups_that_other_pools_get_later_are_not_taken(cluster: dict[str, Any]) -> None:
+    cluster["node_pools"].append(own_pool())
+    cluster["node_pools"][0]["nsg_ids"] = ["later"]
+    assert "nsg_ids" not in chosen(cluster).values

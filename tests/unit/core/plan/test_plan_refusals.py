@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
-from ansible_collections.multinode.inference.plugins.module_utils.core.plan.make_plan import Cloud, Facts
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.facts import Facts
 
-from ..plans import LLAMA_70B, LLAMA_405B, PARAMS, RAY_LLM, facts, of, on, plan
+from ..plans import DOMAINS, LLAMA_70B, LLAMA_405B, PARAMS, RAY_LLM, cluster, facts, of, on, plan
 
 REFUSED: list[tuple[Facts | None, dict[str, Any], str]] = [
     (
@@ -168,8 +168,8 @@ REFUSED: list[tuple[Facts | None, dict[str, Any], str]] = [
         of(architectures=["BaichuanForCausalLM"]),
         {},
         (
-            f"recipe_image_uri: {RAY_LLM}:2.58.0-py312-cu130 with vLLM 0.26.0, which has BaichuanForCausalLM no more, expected "
-            "an image with vLLM 0.23.0 or older; name one, or take another model"
+            f"recipe_image_uri: {RAY_LLM}:2.58.0-py312-cu130 with vLLM 0.26.0, which no longer has BaichuanForCausalLM, expected "
+            "an image with vLLM 0.23.0 or older; name one, or use another model"
         ),
     ),
     (
@@ -224,9 +224,7 @@ def test_a_shape_that_is_not_in_the_table_is_taken_as_the_service_lists_it() -> 
         "memory_in_gbs": 512,
         "processor_description": "2.0 GHz Intel Xeon",
     }
-    cloud = facts().cloud
-    assert cloud is not None
-    found = facts(cloud=Cloud(cloud.values, cloud.choices, shape=listed))
+    found = facts(cluster=cluster(shapes={DOMAINS[0]: listed}))
     made = plan(found, **on("VM.GPU.L40S.2", 2, 2, 50, 400))
     assert "shape_unknown" not in [warning["code"] for warning in made["warnings"]]
     assert made["memory"]["kv_tokens"] and made["expected"]["usd_per_hour"] is None

@@ -24,8 +24,8 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
         None,
         {},
         (
-            "recipe_node_pool_size: 4 stages: each token of a request passes 3 borders between nodes, one by one; it takes 4 "
-            "requests at once and more to keep all GPUs at work"
+            "recipe_node_pool_size: 4 stages: each token of a request crosses 3 node boundaries, one after the other; "
+            "it takes at least 4 concurrent requests to keep all GPUs busy"
         ),
     ),
     (
@@ -60,7 +60,7 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
         None,
         {"recipe_image_uri": "docker.io/vllm/vllm-openai:v0.26.0"},
         (
-            "recipe_image_uri: docker.io/vllm/vllm-openai:v0.26.0, which comes without Ray since 0.18; a group needs it: take "
+            "recipe_image_uri: docker.io/vllm/vllm-openai:v0.26.0, which comes without Ray since 0.18; a group needs Ray: use "
             f"{RAY_LLM}:2.58.0-py312-cu130, or add Ray to the image"
         ),
     ),
@@ -69,8 +69,8 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
         None,
         {"recipe_image_uri": "docker.io/me/vllm:1"},
         (
-            "recipe_image_uri: docker.io/me/vllm:1, of which Ray, vLLM and CUDA are not known; the pods look what it holds before "
-            "anything is staged"
+            "recipe_image_uri: docker.io/me/vllm:1, whose Ray, vLLM and CUDA are not known; the pods check what it holds before "
+            "they stage anything"
         ),
     ),
     (
@@ -171,8 +171,8 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
         None,
         on("BM.GPU.X9.2", 2, 4),
         (
-            "recipe_node_shape: BM.GPU.X9.2, whose CPUs and memory are not known; whether the pods fit on such nodes cannot be "
-            "said; those that do not stay Pending"
+            "recipe_node_shape: BM.GPU.X9.2, whose CPUs and memory are not known; whether the pods fit on such nodes is not known "
+            "either; those that do not stay Pending"
         ),
     ),
     (

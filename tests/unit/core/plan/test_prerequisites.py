@@ -9,11 +9,12 @@ import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.catalog.kubernetes_rights import (
     Right,
-    missing_rights,
+    report_missing,
     rights,
 )
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Findings
 from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.objects import render, secret
-from ansible_collections.multinode.inference.plugins.module_utils.core.plan.prerequisites import judge_surroundings
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.prerequisites import check_prerequisites
 from ansible_collections.multinode.inference.plugins.module_utils.kube.removal import _KINDS
 
 from ..plans import facts, plan
@@ -59,14 +60,20 @@ def node(name: str = "10.0.0.9", **changes: Any) -> dict[str, Any]:
     }
 
 
+def checked(cluster: dict[str, Any], nodes: int = 2) -> Findings:
+    findings = Findings()
+    check_prerequisites(cluster, POD, nodes, findings)
+    return findings
+
+
 def judged(nodes: int = 2, **changes: Any) -> tuple[list[str], list[str]]:
-    faults, warnings = judge_surroundings(found(**changes), POD, nodes)
-    return [fault.code for fault in faults], [warning.code for warning in warnings]
+    findings = checked(found(**changes), nodes)
+    return [fault.code for fault in findings.faults], [warning.code for warning in findings.warnings]
 
 
 def test_a_cluster_in_order_and_none() -> None:
     assert judged() == ([], [])
-    assert judge_surroundings({}, POD, 2) == ([], [])
+    assert not checked({}).faults and not checked({}).warnings
 
 
 @pytest.mark.parametrize(
@@ -90,7 +97,7 @@ def test_what_is_wrong_and_what_is_only_said(changes: dict[str, Any], faults: li
 
 def test_everything_wrong_is_said_at_once() -> None:
     wrong = found(dns=[], storage_classes=[], missing_rights=[Right("list", "", "nodes").as_dict()])
-    codes = [fault.code for fault in judge_surroundings(wrong, POD, 2)[0]]
+    codes = [fault.code for fault in checked(wrong).faults]
     assert codes == ["right_missing", "dns_not_ready", "storage_class_missing"]
 
 
@@ -108,14 +115,14 @@ def test_everything_wrong_is_said_at_once() -> None:
 )
 def test_each_node_that_does_not_fit_is_named_with_the_reason(changes: dict[str, Any], words: str) -> None:
     nodes = [node("10.0.0.8"), node("10.0.0.9", **changes), node("other", labels={})]
-    (fault,) = judge_surroundings(found(gpu_nodes=nodes), POD, 2)[0]
+    (fault,) = checked(found(gpu_nodes=nodes)).faults
     assert fault.code == "gpu_nodes_too_few"
     assert fault.found == f"1 of 2 can take a pod; 10.0.0.9: {words}"
     assert judged(1, gpu_nodes=nodes) == ([], [])
 
 
 def test_no_node_of_the_shape() -> None:
-    (fault,) = judge_surroundings(found(gpu_nodes=[]), POD, 2)[0]
+    (fault,) = checked(found(gpu_nodes=[])).faults
     assert fault.found == "0 of 0 can take a pod" and "2, each with 2 GPUs, 52 vCPU" in fault.expected
 
 
@@ -125,7 +132,9 @@ def test_rights_are_told_kind_by_kind() -> None:
         Right("patch", "ray.io", "rayclusters", "llama").as_dict(),
         Right("get", "", "pods", "llama", "log").as_dict(),
     ]
-    lines = [fault.found for fault in missing_rights(entries)]
+    findings = Findings()
+    report_missing(entries, findings)
+    lines = [fault.found for fault in findings.faults]
     assert lines == [
         "may not create, patch rayclusters.ray.io in namespace llama",
         "may not get pods/log in namespace llama",

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.objects import render
 
-from ..plans import facts, plan
+from ..plans import cluster, facts, plan
 from .test_storage import H100
 
 IMAGE = "ocid1.image.oc1.iad.rdma"
@@ -104,9 +104,8 @@ def test_a_compute_cluster_means_rdma_in_its_own_domain() -> None:
 )
 def test_the_compute_cluster_is_as_oracle_cloud_has_it(domain: str, state: str, faults: list[tuple[str, str]]) -> None:
     given = {**H100, "recipe_node_image_ocid": IMAGE, "compute_cluster_id": CLUSTER}
-    found = facts()
-    assert found.cloud is not None
-    found.cloud.compute_cluster = {"name": "rdma", "availability_domain": domain, "lifecycle_state": state}
+    compute_cluster = {"name": "rdma", "availability_domain": domain, "lifecycle_state": state}
+    found = facts(cluster=cluster(compute_cluster=compute_cluster))
     if not faults:
         plan(found, **given, recipe_availability_domain="IAD-AD-1")
         return

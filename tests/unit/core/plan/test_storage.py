@@ -12,7 +12,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.fault imp
 from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.objects import render
 from ansible_collections.multinode.inference.plugins.module_utils.core.plan.presentation.text import describe
 
-from ..plans import facts, plan
+from ..plans import cluster, facts, plan
 
 FILE_SYSTEM = {
     "file_system_ocid": "ocid1.filesystem.oc1.iad.aaaa",
@@ -157,7 +157,7 @@ class TestFileSystem:
             "export_path": "/models",
             "gbps": 40,
         }
-        made = plan(facts(exports=[export]), input_file_system=[FILE_SYSTEM])
+        made = plan(facts(cluster=cluster(exports=[export])), input_file_system=[FILE_SYSTEM])
         assert made["pod"]["volumes"][0]["handle"].endswith(":10.0.2.9:/models")
         # A mount target of high throughput.
         at_default = plan(input_file_system=[FILE_SYSTEM | GIVEN])["expected"]["minutes"]["staging"]

@@ -15,6 +15,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.catalog.s
     allocatable,
     find_shape,
 )
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Findings
 from ansible_collections.multinode.inference.plugins.module_utils.core.model.model import read_model
 from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.costs import cost_of, prices_of
 from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.memory import (
@@ -124,11 +125,11 @@ def test_images() -> None:
 def test_the_price_of_the_sample() -> None:
     text = section("Price")
     a10 = shape("VM.GPU.A10.2")
-    cost = cost_of(a10, 4, 800, 500, 10, False, prices_of(a10, None, []))
+    cost = cost_of(a10, 4, 800, 500, 10, False, prices_of(a10, None, Findings()))
     assert cost["nodes"] == 4 * 2 * 2.00
     assert cost["total"] == pytest.approx(16 + 4 * 1300 * 0.0425 / 730, abs=1e-3)
     assert f"{cost['total']:.2f} together" in text
-    assert cost_of(a10, 4, 800, 500, 10, True, prices_of(a10, None, []))["load_balancer"] == 0.0113
+    assert cost_of(a10, 4, 800, 500, 10, True, prices_of(a10, None, Findings()))["load_balancer"] == 0.0113
 
 
 def test_minutes() -> None:

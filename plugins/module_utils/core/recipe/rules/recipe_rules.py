@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...fault import Fault
+from ...fault import Fault, Findings
 from ..node_checks import check_room, checked_shape
 from ..parameter_objects import RAY_PORTS, STATUS_PORT, WORKER_PORTS
 from ..values import shown
@@ -120,11 +120,13 @@ def _shape(recipe: dict[str, Any], params: dict[str, Any], settings: dict[str, A
     """What can be said of the shape without a cloud is said together with the rest."""
     if not recipe.get("recipe_node_shape") or recipe.get("recipe_nvidia_gpu_count") is None:
         return
-    shape = checked_shape(recipe, faults)
+    findings = Findings()
+    shape = checked_shape(recipe, findings)
     sizes = [recipe.get(name) for name in _OF_A_NODE] + [params.get(name) for name in _OF_A_POD]
     kept = [settings.get(name) for name in ("node_pods_vcpus", "node_pods_memory_gb")]
     if shape and None not in (*sizes, *kept):
-        check_room(recipe, settings, shape, faults)
+        check_room(recipe, settings, shape, findings)
+    faults += findings.faults
 
 
 def _ports(recipe: dict[str, Any], params: dict[str, Any], faults: list[Fault]) -> None:
