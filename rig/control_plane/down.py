@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rig.configuration import RigError, rig_name
+from rig.configuration import RigError, rig_name, shared_memory_folder
 from rig.control_plane import network
 from rig.processes import end, members, recorded
 
@@ -54,6 +54,7 @@ def tear_down(directory: Path, say: Callable[[str], None], keep_logs: bool = Fal
     something |= bool(network.leftovers(name))
     network.remove_network(name)
     network.remove_mounts(directory)
+    shutil.rmtree(shared_memory_folder(name), ignore_errors=True)
     _check_nothing_left(directory, name)
     if claimed:
         _empty(directory, keep={"logs", CLAIM} if keep_logs else set())

@@ -2,8 +2,10 @@
 """What an image name means on process nodes: the folders `rig/images/<folder>` with their `image.json`.
 
 image.json: names (patterns of full names), user, group, home (and work directory), path (folders of programs, relative to this one),
-environment ("{image}" in a value is this folder, "{python}" the rig's interpreter), entrypoint, alone. A pod's PATH is RIG_POD_PATH, the
-image's own folders, the interpreter's environment unless the image is to be `alone` (that has Ray), the system's.
+environment, entrypoint, alone, one_shared_memory. In a value "{image}" is this folder, "{python}" the rig's interpreter,
+"{real_vllm}" the environment of `make real-vllm`. A pod's PATH is RIG_POD_PATH, the image's own folders, the interpreter's
+environment unless the image is to be `alone` (that has Ray), the system's. With `one_shared_memory` all pods of the image have one
+/dev/shm: vLLM's CPU build passes tensors between ranks through it.
 
 Facts imitated:
 - only full names (registry/repository:tag): CRI-O on OKE refuses short ones from Kubernetes 1.34 on
@@ -20,7 +22,7 @@ import os
 import sys
 from pathlib import Path
 
-from rig.configuration import REPOSITORY
+from rig.configuration import REPOSITORY, real_vllm_folder
 
 FOLDER = REPOSITORY / "rig" / "images"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -41,6 +43,7 @@ class Image:
     home: str
     environment: dict[str, str]
     entrypoint: tuple[str, ...]
+    one_shared_memory: bool = False
 
     @property
     def identifier(self) -> str:
@@ -69,7 +72,10 @@ def find(name: str, folder: Path = FOLDER) -> Image:
 
 
 def _image(name: str, folder: Path, fields: dict) -> Image:
-    folders = [os.environ.get("RIG_POD_PATH", ""), *(str(folder / entry) for entry in fields.get("path", []))]
+    folders = [
+        os.environ.get("RIG_POD_PATH", ""),
+        *(str(folder / _filled(entry, folder)) for entry in fields.get("path", [])),
+    ]
     folders += [SYSTEM_PATH] if fields.get("alone") else [str(Path(sys.prefix) / "bin"), SYSTEM_PATH]
     return Image(
         name=name,
@@ -83,8 +89,13 @@ def _image(name: str, folder: Path, fields: dict) -> Image:
             **{key: _filled(value, folder) for key, value in fields.get("environment", {}).items()},
         },
         entrypoint=tuple(fields.get("entrypoint", [])),
+        one_shared_memory=bool(fields.get("one_shared_memory")),
     )
 
 
 def _filled(value: str, folder: Path) -> str:
-    return value.replace("{image}", str(folder)).replace("{python}", sys.executable)
+    return (
+        value.replace("{image}", str(folder))
+        .replace("{python}", sys.executable)
+        .replace("{real_vllm}", str(real_vllm_folder()))
+    )

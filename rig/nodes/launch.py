@@ -74,10 +74,12 @@ async def prepare(pod: Pod, spec: Object, image: Image, number: int) -> Launch:
     own = [_mount(temporary, "/tmp")]
     if image.home != "/":
         own.append(_mount(home, image.home))
-    targets = {mount["mountPath"].rstrip("/") for mount in spec.get("volumeMounts") or []}
-    if "/dev/shm" not in targets:
-        own.append(_mount(pod.shared_memory, "/dev/shm"))
     mounts = [await _volume(pod, mount, variables) for mount in spec.get("volumeMounts") or []]
+    if image.one_shared_memory:
+        mounts = [mount for mount in mounts if mount["target"] != "/dev/shm"]
+        own.append(_mount(pod.kubelet.rig.shared_memory, "/dev/shm"))
+    elif all(mount["target"] != "/dev/shm" for mount in mounts):
+        own.append(_mount(pod.shared_memory, "/dev/shm"))
     mounts.append(_mount(message_file, spec.get("terminationMessagePath", MESSAGE_PATH)))
     specification = {
         "sandbox": pod.sandbox.pid,

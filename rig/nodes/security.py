@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rig.configuration import REPOSITORY
+from rig.configuration import REPOSITORY, real_vllm_folder
 from rig.nodes.environment import ConfigError
 from rig.nodes.images import Image
 
@@ -118,8 +118,10 @@ def passwd(text: str, image: Image) -> str:
 
 
 def needed_folders() -> list[Path]:
-    """The folders of this machine that every pod needs: interpreter, its environment, repository, RIG_POD_PATH."""
+    """The folders of this machine that pods need: interpreter, its environment, repository, RIG_POD_PATH, real vLLM."""
     given = [sys.prefix, sys.base_prefix, str(REPOSITORY), *os.environ.get("RIG_POD_PATH", "").split(":")]
+    if real_vllm_folder().exists():
+        given.append(str(real_vllm_folder()))
     found: dict[Path, None] = {}
     for text in filter(None, given):
         path = Path(text).absolute()

@@ -92,12 +92,16 @@ class ServedGroup:
 
     # --- the API --------------------------------------------------------------------------------------------------
 
-    def ask(self, path: str, body: Object | None = None, seconds: float = 30) -> tuple[int, str]:
-        """Status and text of the engine's answer; status 0 where the connection is refused."""
+    def key(self) -> str:
+        """The deployment's API key."""
         if self._key is None:
             secret = json.loads(self.kubectl("get", "secret", f"{self.name}-api-key", "-o", "json"))
             self._key = base64.b64decode(secret["data"]["default"]).decode()
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"}
+        return self._key
+
+    def ask(self, path: str, body: Object | None = None, seconds: float = 30) -> tuple[int, str]:
+        """Status and text of the engine's answer; status 0 where the connection is refused."""
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key()}"}
         data = None if body is None else json.dumps(body).encode()
         try:
             url = f"http://{address(self.head())}:{API_PORT}{path}"

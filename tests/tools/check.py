@@ -51,14 +51,16 @@ PARTS: dict[str, tuple[str, ...]] = {
     "properties": ("env", "HYPOTHESIS_PROFILE=soak", *PYTEST, *TWO_PROCESSES, "-q", "-m", "hypothesis", "tests/unit"),
     "long": (
         *(*PYTEST, *TWO_PROCESSES, "--no-loadscope-reorder", "-v", "--durations=10"),
-        *("-m", "soak", "tests/e2e", "tests/unit", "rig/tests"),
+        *("-m", "soak and not real_vllm", "tests/e2e", "tests/unit", "rig/tests"),
     ),
+    "real-vllm": (sys.executable, "-m", "tests.tools.real_vllm"),
+    "e2e-real": (*PYTEST, "-v", "-s", "--durations=10", "-m", "real_vllm", "tests/e2e/test_real_vllm.py"),
 }
 
 GROUPS = {
     "all": ("lint", "unit", "rig-up", "packaging", "molecule", "e2e", "rig-down"),
     "quick": ("style", "unit-quick"),
-    "soak": ("properties", "rig-up", "long", "rig-down"),
+    "soak": ("properties", "real-vllm", "rig-up", "long", "e2e-real", "rig-down"),
 }
 
 # "==== 12 passed, 1 skipped in 3.45s ====" and the same without the rules
