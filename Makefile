@@ -1,10 +1,11 @@
 # Everything works in a fresh clone: a target installs what it lacks (tests/tools/setup.py). Python 3.11, make and git are needed, nothing else.
 #   make test          all checks, as CI runs them        make test-quick   unit tests, types, style
 #   make demo          a recipe, all the way to a token   make e2e T=name   the end-to-end tests whose name matches
+#   make vllm-tables   what each vLLM knows, from its package
 #   make rig-up        a cloud on this machine            make rig-down     ends it, leaving nothing
 SHELL := /bin/bash
 .DEFAULT_GOAL := test-quick
-.PHONY: setup lock demo test test-quick e2e e2e-real real-vllm soak lint bench rig-up rig-down build clean
+.PHONY: setup lock demo test test-quick e2e e2e-real real-vllm soak lint bench vllm-tables rig-up rig-down build clean
 
 # The first Python 3.11 that runs and can make environments: one on PATH may be a pyenv shim that does not.
 CANDIDATES = python3.11 /usr/bin/python3.11 /usr/local/bin/python3.11 python3 $(wildcard $(HOME)/.pyenv/versions/3.11.*/bin/python3.11)
@@ -49,6 +50,9 @@ real-vllm: setup
 
 e2e-real: real-vllm
 	@$(RUN).check e2e-real
+
+vllm-tables: setup
+	@$(RUN).vllm_tables
 
 bench: setup
 	@.venv/bin/python -m benchmarks $(B)

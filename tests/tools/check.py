@@ -29,7 +29,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "lint": (sys.executable, "-m", "tests.tools.lint"),
     "rig-up": (sys.executable, "-m", "rig", "up"),
     "rig-down": (sys.executable, "-m", "rig", "down"),
-    "unit": (*PYTEST, *SHARED_OUT, "-q", "tests/unit", "rig/tests/unit"),
+    "unit": (*PYTEST, *SHARED_OUT, "-q", "-m", "not soak", "tests/unit", "rig/tests/unit"),
     "unit-quick": (
         *PYTEST,
         *TWO_PROCESSES,
@@ -37,7 +37,7 @@ PARTS: dict[str, tuple[str, ...]] = {
         "worksteal",
         "-q",
         "-m",
-        "not processes",
+        "not processes and not soak",
         "tests/unit",
         "rig/tests/unit",
     ),

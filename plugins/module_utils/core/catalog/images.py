@@ -25,7 +25,7 @@ DEFAULT_TAG = "2.58.0-py312-cu130"
 OLDER_TAG = "2.53.0-py311-cu128"
 # The vLLM of rayproject/ray-llm by Ray's line: the requirement of `ray[llm]` in the package's metadata. Up to 2.55 it
 # is a lower bound.
-_VLLM_OF_RAY = {
+VLLM_OF_RAY = {
     "2.53": "0.12.0",
     "2.54": "0.15.0",
     "2.55": "0.18.0",
@@ -106,7 +106,7 @@ def image_line(image: str) -> ImageLine | None:
     if not name.endswith("rayproject/ray-llm"):
         return None
     match = _RAY_LLM_TAG.match(tag)
-    vllm = _VLLM_OF_RAY.get(".".join(match["ray"].split(".")[:2])) if match else None
+    vllm = VLLM_OF_RAY.get(".".join(match["ray"].split(".")[:2])) if match else None
     if match is None or vllm is None:
         return None
     cuda = f"{match['cuda']}.{match['point']}"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.catalog.images import (
-    _VLLM_OF_RAY,
     LEAST_RAY,
+    VLLM_OF_RAY,
     check_image,
     default_image,
     full_image_name,
@@ -99,7 +99,7 @@ def test_a_ray_without_token_authentication_is_refused(version: str) -> None:
 
 
 def test_every_image_of_the_table_has_token_authentication() -> None:
-    assert min(tuple(map(int, line.split("."))) for line in _VLLM_OF_RAY) >= LEAST_RAY
+    assert min(tuple(map(int, line.split("."))) for line in VLLM_OF_RAY) >= LEAST_RAY
 
 
 def test_a_ray_version_that_is_given_takes_the_place_of_the_one_before() -> None:
