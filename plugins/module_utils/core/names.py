@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 # KubeRay takes RayCluster names of at most 53 characters and builds longer names from them; 40 leaves room for ours.
@@ -102,3 +103,10 @@ def freeform_tags(name: str, cluster_id: str, plan_hash: str) -> dict[str, str]:
 def short_hash(value: Any) -> str:
     """Return 12 hexadecimal digits that stand for `value` (JSON data), whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
+
+
+def without_none(value: Any) -> Any:
+    """Return JSON data without the keys whose value is None: a key that is absent means the same."""
+    if isinstance(value, Mapping):
+        return {key: without_none(inner) for key, inner in value.items() if inner is not None}
+    return [without_none(inner) for inner in value] if isinstance(value, list) else value

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..names import short_hash
+from ..names import short_hash, without_none
 
 LIVE, RESTART, NEW_POOL = "live", "restart", "new_pool"
 
@@ -62,6 +62,8 @@ SAID = (
     "warnings",
     "existing",
 )
+# The node pool has a hash of its own: it may be in another place without a change of the objects in Kubernetes.
+_UNHASHED = (*SAID, "node_pool", "change_class")
 # The wait may put the pool in another place after the objects were applied; the pool itself knows where it is.
 _OF_THE_PLACE = ("node_pool.node_config_details.placement_configs", "node_pool.freeform_tags")
 # Of these a part has a class of its own.
@@ -99,12 +101,21 @@ def fields(plan: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
                 yield name, held
 
 
+def plan_hash(plan: Mapping[str, Any]) -> str:
+    """Return the hash of what the objects in Kubernetes follow from. A key without a value counts as absent."""
+    named = {key: value for key, value in plan["deployment"].items() if key not in ("hash", "given")}
+    return short_hash(without_none({key: plan[key] for key in plan if key not in _UNHASHED} | {"deployment": named}))
+
+
 def field_hashes(plan: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a later run compares the fields with that the objects follow from."""
+    """Return what a later run compares the fields with that the objects follow from.
+
+    A field without a value is left out: a record that a version wrote which did not know the field means the same.
+    """
     return {
-        field: short_hash(value)[:8]
+        field: short_hash(without_none(value))[:8]
         for field, value in fields(plan)
-        if field.partition(".")[0] not in SAID and field not in _OF_THE_PLACE
+        if value is not None and field.partition(".")[0] not in SAID and field not in _OF_THE_PLACE
     }
 
 

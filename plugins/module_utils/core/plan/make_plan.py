@@ -16,7 +16,6 @@ from ..catalog.limits import limit_of
 from ..catalog.shapes import Shape
 from ..fault import Findings, Refused
 from ..model.model import ModelFacts, read_model
-from ..names import short_hash
 from ..recipe.inputs import Inputs
 from ..recipe.model_source import model_source
 from ..recipe.node_checks import check_room, checked_shape, warn_of_unknown_room
@@ -27,7 +26,7 @@ from ..sizing.parallelism import check_parallelism, layers_per_stage
 from ..sizing.times import cache_rate, minutes_of, warn_of_slow_volume
 from .arguments import EngineArguments, read_arguments
 from .capacity import Need, listed_shape, settle
-from .changes import change_classes
+from .changes import change_classes, plan_hash
 from .endpoint import endpoint_of
 from .engine import engine_of, staging_of
 from .facts import ADOPT, Choices, Facts, commit_choice
@@ -42,9 +41,6 @@ from .storage import check_storage, on_local_drives, throughput
 SCHEMA = 1
 # From so many stages on a single request mostly waits.
 _DEEP = 4
-# What stands in the plan for a reader, and the node pool with a hash of its own: it may be in another place without
-# a change of the deployment's objects.
-_SAID = ("schema", "expected", "limit", "memory", "image", "node_pool", "other_placements")
 
 
 def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
@@ -134,7 +130,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
         "limit": limit_of(shape, pipeline),
         "restart": {"limit": settings["restart_limit"], "window_minutes": settings["restart_window_minutes"]},
     }
-    plan["deployment"]["hash"] = short_hash({key: value for key, value in plan.items() if key not in _SAID})
+    plan["deployment"]["hash"] = plan_hash(plan)
     plan["deployment"]["given"] = inputs.given
     plan["choices"] = choices.made
     plan["existing"] = existing = effect_on(

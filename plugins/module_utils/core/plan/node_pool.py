@@ -9,7 +9,7 @@ from typing import Any
 
 from ..catalog.cloud_init import user_data
 from ..catalog.shapes import Shape
-from ..names import HASH_TAG, NAME_TAG, NODE_LABEL, freeform_tags, short_hash
+from ..names import HASH_TAG, NAME_TAG, NODE_LABEL, freeform_tags, short_hash, without_none
 from ..recipe.inputs import Inputs
 from .placement import Placement
 from .storage import on_local_drives
@@ -115,7 +115,7 @@ def prepared_folder(inputs: Inputs, shape: Shape | None, cache_folder: str | Non
 
 def _tagged(pool: dict[str, Any], name: str, cluster_id: str, further: Mapping[str, str]) -> dict[str, Any]:
     """Return the pool with its tags. Instances bear the same but for the hash: a change of it must not touch a node."""
-    tags = {**further, **freeform_tags(name, cluster_id, short_hash(pool))}
+    tags = {**further, **freeform_tags(name, cluster_id, short_hash(without_none(pool)))}
     on_instances = {key: value for key, value in tags.items() if key != HASH_TAG}
     config = {**pool["node_config_details"], "freeform_tags": on_instances}
     return {**pool, "node_config_details": config, "freeform_tags": tags}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..fault import Fault, Refused
-from ..names import dns_name, dns_name_problem, short_hash
+from ..names import dns_name, dns_name_problem, short_hash, without_none
 from .dialects import Change, convert, is_foreign_key
 from .parameters import RECIPE
 from .rules.recipe_rules import broken_rules
@@ -117,16 +117,10 @@ def _bearing_on_pods(
     of_settings = [entry.name for entry in OF_PODS if not is_unset(variables.get(entry.name))]
     return short_hash(
         [
-            {key: _without_none(recipe[key]) for key in of_recipe},
+            {key: without_none(recipe[key]) for key in of_recipe},
             {key: settings[key] for key in of_settings},
         ]
     )
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
-    return [_without_none(inner) for inner in value] if isinstance(value, list) else value
 
 
 _DEPLOYMENT_NAME = next(parameter for parameter in RECIPE if parameter.name == "deployment_name")

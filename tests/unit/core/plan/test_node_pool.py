@@ -132,3 +132,10 @@ def test_a_capacity_reservation_is_of_one_domain() -> None:
     found = facts(cluster=cluster(shapes={name: {} for name in DOMAINS[:2]}))
     assert plan(found)["other_placements"]
     assert not plan(found, node_pool_capacity_reservation_id="ocid1.capacityreservation.oc1.a")["other_placements"]
+
+
+def test_a_field_without_a_value_is_not_in_the_hash_of_the_pool() -> None:
+    pool = plan()["node_pool"]
+    configs = pool["node_config_details"]["placement_configs"]
+    later = {**pool, "later": None, "node_source_details": {**pool["node_source_details"], "later": None}}
+    assert moved(later, configs)["freeform_tags"] == pool["freeform_tags"]

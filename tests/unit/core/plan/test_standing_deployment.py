@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -26,7 +27,9 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.plan.chan
     RESTART,
     change_classes,
     class_of,
+    field_hashes,
     fields,
+    plan_hash,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.core.plan.presentation.page import page
 from ansible_collections.multinode.inference.plugins.module_utils.core.plan.presentation.text import (
@@ -175,6 +178,38 @@ def test_a_run_that_changes_nothing_says_so() -> None:
     assert not [line for line in describe(plan()) if line.startswith("Changes")]
     assert again()["existing"] == {"keep_pods": True, "changes": [], "kept": [], "by_delete": False, "failed": False}
     assert "Changes      none: the deployment stands as it is" in describe_shortly(again())
+
+
+def without(made: dict[str, Any], *path: str | int) -> dict[str, Any]:
+    """The plan as a version that did not know the key would have made it."""
+    earlier = copy.deepcopy(made)
+    target: Any = earlier
+    for key in path[:-1]:
+        target = target[key]
+    assert target.pop(path[-1]) is None, "only a key without a value may be absent"
+    return earlier
+
+
+@pytest.mark.parametrize(
+    "path", [("pod", "pull_secret"), ("pod", "model_cache", "path"), ("staging", "files", 0, "sha256")]
+)
+def test_a_key_that_the_record_does_not_have_means_none(path: tuple[str | int, ...]) -> None:
+    """A later version may add an optional parameter: deployments that stand do not change, and nothing is warned of."""
+    made = plan()
+    earlier = without(made, *path)
+    record = {**stands(made), "fields": field_hashes(earlier)}
+    now = plan(facts(deployment=record))
+    assert now["existing"] == {"keep_pods": True, "changes": [], "kept": [], "by_delete": False, "failed": False}
+    assert now["deployment"]["hash"] == plan_hash(earlier)
+    assert "newer_choice" not in [warning["code"] for warning in now["warnings"]]
+
+
+def test_a_value_for_a_key_that_the_record_does_not_have_is_a_change() -> None:
+    record = {**stands(plan()), "fields": field_hashes(without(plan(), "pod", "pull_secret"))}
+    given = plan(facts(deployment=record), recipe_container_secret_name="registry")
+    assert {"field": "pod.pull_secret", "class": RESTART} in given["existing"]["changes"]
+    record = stands(given)
+    assert {"field": "pod.pull_secret", "class": RESTART} in plan(facts(deployment=record))["existing"]["changes"]
 
 
 def test_a_person_reads_what_a_change_means() -> None:
