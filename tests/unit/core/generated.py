@@ -90,7 +90,7 @@ def _optional(chance: random.Random) -> dict[str, Any]:
         "endpoint_exposure": chance.choice(["none", "load_balancer"]),
         "service_annotations": {"oci.oraclecloud.com/load-balancer-type": "nlb", "example.com/text": "a: {b}"},
         "node_provisioner": "none",
-        "local_filesystem": [{"node_directory_path": "/srv/x", "mount_location": "/x"}],
+        "local_filesystem": [{"node_directory_path": "/mnt/x", "mount_location": "/x"}],
         **chance.choice(
             [
                 {"model_cache": "node"},

@@ -4,12 +4,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ..fault import Findings
 from ..recipe.inputs import Inputs
-from ..recipe.values import shown
 
 # external-dns makes the records of the names that it finds in it (external-dns, annotations).
 HOSTNAME_ANNOTATION = "external-dns.alpha.kubernetes.io/hostname"
@@ -32,14 +30,9 @@ def endpoint_of(inputs: Inputs, findings: Findings) -> dict[str, Any]:
         name = f"{inputs.name}.{domain.lower().strip('.')}"
         hosts = {"api": name, "dashboard": f"dashboard.{name}"}
         annotations.setdefault(HOSTNAME_ANNOTATION, ",".join(hosts.values()))
-    namespaces = list(inputs.settings["metrics_namespaces"] or ())
-    for number, namespace in enumerate(namespaces):
-        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", namespace):
-            place = f"metrics_namespaces[{number}]"
-            findings.fault("namespace", place, shown(namespace), "the name of a namespace", "correct it")
     return {
         "exposure": exposure,
         "annotations": annotations,
         "hosts": hosts,
-        "metrics_namespaces": namespaces,
+        "metrics_namespaces": list(inputs.settings["metrics_namespaces"] or ()),
     }

@@ -85,7 +85,7 @@ def check_rdma(inputs: Inputs, shape: Shape | None, found_cluster: Mapping[str, 
     cluster = settings["compute_cluster_id"]
     ours = settings["node_provisioner"] == "oke"
     if cluster:
-        _check_compute_cluster(cluster, ours, recipe, found_cluster, findings)
+        _check_compute_cluster(ours, recipe, found_cluster, findings)
     if mode_of(settings) == NONE:
         return
     if shape is not None and shape.name not in _OF_SHAPE:
@@ -113,11 +113,9 @@ def check_rdma(inputs: Inputs, shape: Shape | None, found_cluster: Mapping[str, 
 
 
 def _check_compute_cluster(
-    cluster: str, ours: bool, recipe: Mapping[str, Any], found_cluster: Mapping[str, Any], findings: Findings
+    ours: bool, recipe: Mapping[str, Any], found_cluster: Mapping[str, Any], findings: Findings
 ) -> None:
     place = "compute_cluster_id"
-    if not re.fullmatch(r"ocid1\.computecluster\.[a-z0-9._-]+", cluster):
-        findings.fault("ocid", place, "a text that is none", "an OCID, ocid1.computecluster...", "correct it")
     if not ours:
         found = "given beside node_provisioner none"
         findings.fault("compute_cluster", place, found, "a node pool that can be made in it", "take it out")

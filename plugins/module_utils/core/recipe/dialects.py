@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..catalog.shapes import Shape, allocatable, find_shape
-from ..fault import Fault
+from ..fault import Findings
 from .parameters import RECIPE
 from .values import shown
 from .vllm_arguments import options
@@ -63,20 +63,20 @@ class Change:
         return asdict(self)
 
 
-def convert(given: Mapping[str, Any], faults: list[Fault]) -> tuple[dict[str, Any], list[Change]]:
+def convert(given: Mapping[str, Any], findings: Findings) -> tuple[dict[str, Any], list[Change]]:
     """Return the recipe in today's spelling, and what changed; a recipe that is in it already comes back as it is.
 
     given: the recipe's keys as they were written. Nothing is typed yet: what is odd is left for the rules to find.
     """
     changes: list[Change] = []
-    recipe = _renamed(given, faults, changes)
+    recipe = _renamed(given, findings, changes)
     mode = recipe.get("recipe_mode")
     nodes = recipe.get(NODES)
     if mode == "service" and nodes not in (None, ""):
-        return _from_leader_and_workers(recipe, faults, changes), changes
+        return _from_leader_and_workers(recipe, findings, changes), changes
     if isinstance(mode, str) and mode in _OTHER_MODES:
         # Said here with its reason; the table would only say that it is another.
-        faults.append(Fault("mode", "recipe_mode", mode, "raycluster", _OTHER_MODES[mode]))
+        findings.fault("mode", "recipe_mode", mode, "raycluster", _OTHER_MODES[mode])
         recipe["recipe_mode"] = "raycluster"
     return recipe, changes
 
@@ -86,7 +86,7 @@ def is_foreign_key(key: str) -> bool:
     return key.startswith((BLUEPRINT, "multinode_num_nodes", "multinode_rdma"))
 
 
-def _renamed(given: Mapping[str, Any], faults: list[Fault], changes: list[Change]) -> dict[str, Any]:
+def _renamed(given: Mapping[str, Any], findings: Findings, changes: list[Change]) -> dict[str, Any]:
     """Take `blueprint_x` for `recipe_x`."""
     known = {parameter.name for parameter in RECIPE} | set(_LEFT_OUT)
     recipe: dict[str, Any] = {}
@@ -94,7 +94,7 @@ def _renamed(given: Mapping[str, Any], faults: list[Fault], changes: list[Change
         name = OURS + key.removeprefix(BLUEPRINT) if isinstance(key, str) and key.startswith(BLUEPRINT) else key
         if name != key and name in known:
             if name in given:
-                faults.append(Fault("twice", key, f"given beside {name}", "one of the two", f"take {key} out"))
+                findings.fault("twice", key, f"given beside {name}", "one of the two", f"take {key} out")
                 continue
             changes.append(Change(key, name, "its name today"))
             recipe[name] = value
@@ -103,7 +103,7 @@ def _renamed(given: Mapping[str, Any], faults: list[Fault], changes: list[Change
     return recipe
 
 
-def _from_leader_and_workers(recipe: dict[str, Any], faults: list[Fault], changes: list[Change]) -> dict[str, Any]:
+def _from_leader_and_workers(recipe: dict[str, Any], findings: Findings, changes: list[Change]) -> dict[str, Any]:
     result = {key: copy.deepcopy(value) for key, value in recipe.items() if key not in _LEFT_OUT and key != NODES}
     for key, why in _LEFT_OUT.items():
         if key in recipe:
@@ -123,8 +123,8 @@ def _from_leader_and_workers(recipe: dict[str, Any], faults: list[Fault], change
     for name in _PROBES:
         _probe(f"recipe_{name}_probe_params", result, changes)
     params: dict[str, Any] = {"num_worker_nodes": _less_one(nodes)}
-    _arguments(result, params, faults, changes)
-    _sizes(result, params, faults, changes)
+    _arguments(result, params, findings, changes)
+    _sizes(result, params, findings, changes)
     result[_PARAMS] = params
     return result
 
@@ -146,7 +146,7 @@ def _probe(name: str, result: dict[str, Any], changes: list[Change]) -> None:
         changes.append(Change(name, "its times only", "the group's own check asks the engine for a token"))
 
 
-def _arguments(result: dict[str, Any], params: dict[str, Any], faults: list[Fault], changes: list[Change]) -> None:
+def _arguments(result: dict[str, Any], params: dict[str, Any], findings: Findings, changes: list[Change]) -> None:
     """Take vLLM's arguments apart: some have a parameter of their own, some follow from the recipe."""
     given = result.pop(_ARGUMENTS, None)
     words = [str(word) for word in given] if isinstance(given, list) else []
@@ -167,14 +167,12 @@ def _arguments(result: dict[str, Any], params: dict[str, Any], faults: list[Faul
         elif option.name in same:
             wanted = result.get(same[option.name])
             if wanted is not None and str(wanted) != option.value:
-                faults.append(
-                    Fault(
-                        "derived_argument",
-                        f"{_ARGUMENTS} {option.name}",
-                        shown(option.value),
-                        f"{wanted}, as {same[option.name]} says",
-                        "correct one of the two",
-                    )
+                findings.fault(
+                    "derived_argument",
+                    f"{_ARGUMENTS} {option.name}",
+                    shown(option.value),
+                    f"{wanted}, as {same[option.name]} says",
+                    "correct one of the two",
                 )
             changes.append(Change(f"{_ARGUMENTS} {option.name}", "left out", f"{same[option.name]} says it"))
         elif option.name in ("--port", "--host", "--distributed-executor-backend"):
@@ -207,7 +205,7 @@ def _model(model: str | None, result: dict[str, Any], params: dict[str, Any], ch
     )
 
 
-def _sizes(result: dict[str, Any], params: dict[str, Any], faults: list[Fault], changes: list[Change]) -> None:
+def _sizes(result: dict[str, Any], params: dict[str, Any], findings: Findings, changes: list[Change]) -> None:
     """Give the pods what a node of the shape has: leader and workers took it without saying."""
     name = result.get("recipe_node_shape")
     shape: Shape | None = find_shape(name) if isinstance(name, str) else None
@@ -223,9 +221,7 @@ def _sizes(result: dict[str, Any], params: dict[str, Any], faults: list[Fault], 
                 )
             )
     if shape is None:
-        faults.append(
-            Fault("shape", "recipe_node_shape", shown(name), "an OCI shape with GPUs that is known", "give one")
-        )
+        findings.fault("shape", "recipe_node_shape", shown(name), "an OCI shape with GPUs that is known", "give one")
         return
     room = allocatable(shape, 1000)
     for role in ("head", "worker"):

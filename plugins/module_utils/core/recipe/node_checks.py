@@ -10,6 +10,7 @@ from typing import Any
 
 from ..catalog.shapes import Shape, allocatable, find_shape, shape_from_listing
 from ..fault import Findings
+from .formats import SHAPE
 
 
 def checked_shape(
@@ -19,7 +20,7 @@ def checked_shape(
     name, place = recipe["recipe_node_shape"], "recipe_node_shape"
     shape = shape_from_listing(listing) if listing else find_shape(name)
     if shape is None:
-        findings.fault("shape", place, name, "an OCI shape with GPUs, such as BM.GPU.H100.8", "choose another shape")
+        findings.fault("shape", place, name, SHAPE.expected, SHAPE.remedy)
         return None
     if shape.vendor not in ("nvidia", ""):
         findings.fault("vendor", place, f"{name} has {shape.gpu} GPUs", "NVIDIA GPUs", "AMD is not served yet")

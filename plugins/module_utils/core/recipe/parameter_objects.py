@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
+from . import formats
 from .parameter import Parameter
 
-# The images' user is not root, and may not take a lower one.
+# The images' user is not root, and may not listen on a lower one.
 LEAST_PORT = 1024
-# Where each pod tells the others how far it is.
+# Where each pod tells the others its progress.
 STATUS_PORT = 8081
-# Ray's own in each pod, below those that the kernel gives to connections (32768 to 60999): its worker processes take theirs from
-# the first, as by its own default, and its other processes have one each (`ray start`).
+# Ray's own in each pod, below the kernel's ephemeral ports (32768 to 60999): the range is for its worker processes, as by
+# Ray's default, and its other processes have one each (`ray start`).
 WORKER_PORTS = range(10002, 19990)
 RAY_PORTS = {
     "node-manager-port": 19990,
@@ -29,23 +30,27 @@ def _port(name: str, default: int, description: str, wire: str) -> Parameter:
 _MOUNT = Parameter(
     "mount_location",
     "string",
-    "Folder in the container below which the objects lie.",
+    "Folder in the container that the model's files are staged to.",
     "mountPath of the model volume",
     required=True,
+    format=formats.FOLDER,
 )
 # A block volume of OCI holds at least 50 GB and at most 32 TB (OCI Block Volume).
 _VOLUME_SIZE = Parameter(
     "volume_size_in_gbs",
     "integer",
-    "Size of the model volume of each node.",
+    "Size of each node's model volume.",
     "storage request of the model volume in Gi (OCI block volumes hold at least 50)",
     required=True,
     minimum=50,
     maximum=32768,
 )
-_SELECTION = (
-    Parameter("include", "list", "Prefixes of object names to take.", "which objects are staged"),
-    Parameter("exclude", "list", "Prefixes of object names to leave out.", "which objects are staged"),
+_SELECTION = tuple(
+    Parameter(name, "list", description, "which files are staged", format=formats.OBJECT_PATTERN)
+    for name, description in (
+        ("include", "Files, folders or shell patterns to stage; without it, everything that vLLM reads."),
+        ("exclude", "Files, folders or shell patterns to leave out."),
+    )
 )
 
 OBJECT_STORAGE = (
@@ -54,13 +59,15 @@ OBJECT_STORAGE = (
         "string",
         "URL of a pre-authenticated request that may list and read the model's objects; else `bucket_name`.",
         "Secret <deployment>-source, read by the pods when they stage",
+        format=formats.PAR,
         secret=True,
     ),
     Parameter(
         "bucket_name",
         "string",
-        "Bucket that holds the model's objects, in place of `par`; of the caller's own tenancy, in the cluster's region.",
-        "a pre-authenticated request for the model's folder, made for the deployment",
+        "Bucket with the model's objects, instead of `par`: in the caller's tenancy and the cluster's region.",
+        "a pre-authenticated request for the model's folder, created by deploy",
+        format=formats.BUCKET,
     ),
     _MOUNT,
     _VOLUME_SIZE,
@@ -68,17 +75,22 @@ OBJECT_STORAGE = (
 )
 
 HUGGING_FACE = (
-    Parameter("repository", "string", "Repository, as organization/name.", "what is staged", required=True),
-    Parameter("revision", "string", "Branch, tag or commit.", "what is staged", default="main"),
+    Parameter("repository", "string", "Repository of the model.", "staging", required=True, format=formats.REPOSITORY),
+    Parameter("revision", "string", "Branch, tag or commit.", "staging", default="main", format=formats.REVISION),
     Parameter(
         "token_secret_name",
         "string",
-        "Secret of the deployment's namespace that holds a token, for a private or gated repository; deploy itself "
-        "takes one from HF_TOKEN.",
+        "Secret with a token for a private or gated repository. deploy itself reads HF_TOKEN from its environment.",
         "mounted into the pods as a file; never read by the controller",
+        format=formats.SECRET_NAME,
     ),
     Parameter(
-        "token_secret_key", "string", "Key of the token in that Secret.", "see token_secret_name", default="token"
+        "token_secret_key",
+        "string",
+        "Key of the token in that Secret.",
+        "see token_secret_name",
+        default="token",
+        format=formats.SECRET_KEY,
     ),
     _MOUNT,
     _VOLUME_SIZE,
@@ -86,47 +98,97 @@ HUGGING_FACE = (
 )
 
 FILE_SYSTEM = (
-    Parameter("file_system_ocid", "string", "OCID of the file system.", "volumeHandle", required=True),
-    Parameter("mount_target_ocid", "string", "OCID of the mount target.", "volumeHandle", required=True),
-    Parameter("mount_target_ip", "string", "Its address; without it, looked up.", "volumeHandle"),
-    Parameter("export_path", "string", "Path of the export; without it, looked up.", "volumeHandle"),
-    Parameter("mount_location", "string", "Folder in the container.", "mountPath", required=True),
+    Parameter(
+        "file_system_ocid",
+        "string",
+        "OCID of the file system.",
+        "volumeHandle",
+        required=True,
+        format=formats.FILE_SYSTEM_OCID,
+    ),
+    Parameter(
+        "mount_target_ocid",
+        "string",
+        "OCID of the mount target.",
+        "volumeHandle",
+        required=True,
+        format=formats.MOUNT_TARGET_OCID,
+    ),
+    Parameter(
+        "mount_target_ip", "string", "Its address; looked up if not given.", "volumeHandle", format=formats.ADDRESS
+    ),
+    Parameter(
+        "export_path",
+        "string",
+        "Path of the export; looked up if not given.",
+        "volumeHandle",
+        format=formats.EXPORT_PATH,
+    ),
+    Parameter(
+        "mount_location", "string", "Folder in the container.", "mountPath", required=True, format=formats.FOLDER
+    ),
     Parameter(
         "volume_size_in_gbs",
         "integer",
-        "Size that is asked for; File Storage does not hold to it.",
+        "Size of the claim; File Storage does not enforce it.",
         "storage of the PersistentVolume in Gi",
         required=True,
         minimum=1,
+        maximum=10**9,
     ),
 )
 
 LOCAL_FILESYSTEM = (
     Parameter(
-        "node_directory_path", "string", "Folder of the node, such as /mnt/nvme/models.", "hostPath", required=True
+        "node_directory_path",
+        "string",
+        "Folder of the node, in one of the folders that the setting local_filesystem_folders allows.",
+        "hostPath",
+        required=True,
+        format=formats.FOLDER,
     ),
-    Parameter("mount_location", "string", "Folder in the container.", "mountPath", required=True),
+    Parameter(
+        "mount_location", "string", "Folder in the container.", "mountPath", required=True, format=formats.FOLDER
+    ),
 )
 
 ENVIRONMENT = (
-    Parameter("key", "string", "Name of the variable.", "env[].name", required=True),
-    Parameter("value", "string", "Its value.", "env[].value", required=True),
+    Parameter("key", "string", "Name of the variable.", "env[].name", required=True, format=formats.VARIABLE),
+    Parameter("value", "string", "Its value.", "env[].value", required=True, format=formats.TEXT),
 )
 
 ENVIRONMENT_SECRETS = (
-    Parameter("envvar_name", "string", "Name of the variable.", "env[].name", required=True),
-    Parameter("secret_name", "string", "Secret of the deployment's namespace.", "secretKeyRef.name", required=True),
-    Parameter("secret_key", "string", "Key in that Secret.", "secretKeyRef.key", required=True),
+    Parameter("envvar_name", "string", "Name of the variable.", "env[].name", required=True, format=formats.VARIABLE),
+    Parameter(
+        "secret_name",
+        "string",
+        "Secret in the deployment's namespace.",
+        "secretKeyRef.name",
+        required=True,
+        format=formats.SECRET_NAME,
+    ),
+    Parameter(
+        "secret_key",
+        "string",
+        "Key in that Secret.",
+        "secretKeyRef.key",
+        required=True,
+        format=formats.SECRET_KEY,
+    ),
 )
 
-_PROBE_ASKS = "each probe runs the group's own check, which asks the engine for a token; only its times can be set"
-# A look that is cut off leaves nothing of what it found; longer than the checks wait for an answer (ready.py, live.py).
+_PROBE_ASKS = "each probe runs the group's own check, which asks the engine for a token; only its timing can be set"
+# A check that is cut off reports nothing; longer than the checks wait for an answer (ready.py, live.py).
 LEAST_PROBE_SECONDS = {"startup": 20, "liveness": 20, "readiness": 60}
+# Kubernetes keeps them as 32-bit numbers.
+_MOST_SECONDS = 2**31 - 1
 
 
 def probe(field: str) -> tuple[Parameter, ...]:
     """The parameters of the probe `field` of the head container."""
     least = LEAST_PROBE_SECONDS[field.removesuffix("Probe")]
+    # Kubernetes takes nothing but 1 for liveness and startup.
+    most_good = _MOST_SECONDS if field == "readinessProbe" else 1
     return (
         Parameter("endpoint_path", "string", "Path of an HTTP probe.", "", not_served=_PROBE_ASKS),
         Parameter("port", "integer", "Port of an HTTP probe.", "", not_served=_PROBE_ASKS),
@@ -134,21 +196,18 @@ def probe(field: str) -> tuple[Parameter, ...]:
         *(
             Parameter(name, "integer", text, f"{field}.{wire}", minimum=minimum, maximum=maximum)
             for name, text, wire, minimum, maximum in (
-                ("initial_delay_seconds", "Seconds before the first look.", "initialDelaySeconds", 0, None),
-                ("period_seconds", "Seconds from look to look.", "periodSeconds", 1, None),
-                ("timeout_seconds", f"Seconds that a look may take, {least} at least.", "timeoutSeconds", 1, None),
-                # Kubernetes takes nothing but 1 for liveness and startup.
-                (
-                    "success_threshold",
-                    "Good looks in a row that count.",
-                    "successThreshold",
-                    1,
-                    None if field == "readinessProbe" else 1,
-                ),
-                ("failure_threshold", "Bad looks in a row that count.", "failureThreshold", 1, None),
+                ("initial_delay_seconds", "Seconds before the first check.", "initialDelaySeconds", 0, _MOST_SECONDS),
+                ("period_seconds", "Seconds between checks.", "periodSeconds", 1, _MOST_SECONDS),
+                ("timeout_seconds", f"Seconds a check may take, at least {least}.", "timeoutSeconds", 1, _MOST_SECONDS),
+                ("success_threshold", "Consecutive successes that count.", "successThreshold", 1, most_good),
+                ("failure_threshold", "Consecutive failures that count.", "failureThreshold", 1, _MOST_SECONDS),
             )
         ),
     )
+
+
+# More than any node has; a number beyond it is a slip.
+_MOST_OF_A_NODE = 65536
 
 
 def _node_parameters(role: str) -> tuple[Parameter, ...]:
@@ -160,6 +219,7 @@ def _node_parameters(role: str) -> tuple[Parameter, ...]:
             "CPU request: 2 per OCPU on x86, 1 on Arm",
             required=True,
             minimum=1,
+            maximum=_MOST_OF_A_NODE,
         ),
         Parameter(
             f"{role}_node_num_gpus",
@@ -168,6 +228,7 @@ def _node_parameters(role: str) -> tuple[Parameter, ...]:
             "nvidia.com/gpu request and limit",
             required=True,
             minimum=1,
+            maximum=_MOST_OF_A_NODE,
         ),
         Parameter(
             f"{role}_node_cpu_mem_in_gbs",
@@ -176,6 +237,7 @@ def _node_parameters(role: str) -> tuple[Parameter, ...]:
             "memory request and limit in Gi",
             required=True,
             minimum=1,
+            maximum=_MOST_OF_A_NODE,
         ),
     )
 
@@ -184,17 +246,19 @@ RAYCLUSTER_PARAMS = (
     Parameter(
         "model_path_in_container",
         "string",
-        "Folder of the model in the container, below a mount_location.",
+        "Folder of the model in the container: the source's mount_location or below it.",
         "the model argument of vllm serve",
         required=True,
+        format=formats.MODEL_PATH,
     ),
     *_node_parameters("head"),
     Parameter(
         "num_worker_nodes",
         "integer",
-        "Worker nodes: one less than recipe_node_pool_size. Required, unless that is `auto`.",
+        "Worker nodes: recipe_node_pool_size minus one. Required, unless that is `auto`.",
         "replicas of the worker group",
         minimum=0,
+        maximum=999,
     ),
     *_node_parameters("worker"),
     _port("redis_port", 6379, "Port of Ray's global control service inside the cluster.", "ray start --port"),
@@ -203,7 +267,7 @@ RAYCLUSTER_PARAMS = (
     _port(
         "rayclient_server_port",
         10001,
-        "Port of the Ray client server, reached by port-forward only.",
+        "Port of the Ray client server, reachable by port-forward only.",
         "ray start --ray-client-server-port",
     ),
 )

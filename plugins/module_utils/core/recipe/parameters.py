@@ -7,6 +7,7 @@ From it come validation, the JSON Schema for editors, the documentation's table 
 
 from __future__ import annotations
 
+from . import formats
 from .parameter import Parameter
 from .parameter_objects import (
     ENVIRONMENT,
@@ -23,9 +24,17 @@ from .parameter_objects import (
 __all__ = ["RECIPE", "Parameter"]
 
 _REQUIRED = (
-    Parameter("recipe_mode", "string", "Always raycluster.", required=True, choices=("raycluster",)),
     Parameter(
-        "deployment_name", "string", "Name of the deployment.", "names of all objects, as a DNS name", required=True
+        "recipe_mode", "string", "Always raycluster.", required=True, choices=("raycluster",), reaches_pods=False
+    ),
+    Parameter(
+        "deployment_name",
+        "string",
+        "Name of the deployment.",
+        "names of all objects, as a DNS name of at most 40 characters",
+        required=True,
+        format=formats.DEPLOYMENT_NAME,
+        reaches_pods=False,
     ),
     Parameter(
         "recipe_node_shape",
@@ -33,11 +42,12 @@ _REQUIRED = (
         "OCI shape of every node, with NVIDIA GPUs.",
         "nodeShape of the pool",
         required=True,
+        format=formats.SHAPE,
     ),
     Parameter(
         "recipe_node_pool_size",
         "integer",
-        "Nodes to launch: the head and the workers. `auto`: the fewest that serve the model.",
+        "Nodes of the group, head and workers. `auto`: the fewest that serve the model.",
         "size of the node pool; --pipeline-parallel-size",
         required=True,
         minimum=1,
@@ -48,10 +58,11 @@ _REQUIRED = (
     Parameter(
         "recipe_nvidia_gpu_count",
         "integer",
-        "GPUs of each node, as many as the shape has.",
+        "GPUs of each node: all that the shape has.",
         "--tensor-parallel-size",
         required=True,
         minimum=1,
+        maximum=1024,
     ),
     Parameter(
         "recipe_node_boot_volume_size_in_gbs",
@@ -61,14 +72,16 @@ _REQUIRED = (
         required=True,
         minimum=50,
         maximum=32768,
+        reaches_pods=False,
     ),
     Parameter(
         "recipe_ephemeral_storage_size",
         "integer",
-        "Disk of the node that the Ray container may fill, in Gi.",
+        "Disk of the node that the Ray container may use, in Gi.",
         "ephemeral-storage request and limit of the Ray container",
         required=True,
         minimum=1,
+        maximum=32768,
     ),
     Parameter(
         "recipe_container_port",
@@ -82,7 +95,7 @@ _REQUIRED = (
     Parameter(
         "recipe_raycluster_params",
         "object",
-        "Sizes of the pods and Ray's ports.",
+        "Pod sizes and Ray's ports.",
         "RayCluster",
         required=True,
         properties=RAYCLUSTER_PARAMS,
@@ -93,66 +106,70 @@ _MODEL = (
     Parameter(
         "input_object_storage",
         "objects",
-        "Where the model's files are. One of this and `input_hugging_face` is required.",
+        "Bucket with the model's files. Either this or `input_hugging_face` is required.",
         "staging",
         properties=OBJECT_STORAGE,
     ),
     Parameter(
         "input_hugging_face",
         "object",
-        "A Hugging Face repository that has the model's files, in place of `input_object_storage`.",
+        "Hugging Face repository with the model's files, instead of `input_object_storage`.",
         "staging",
         properties=HUGGING_FACE,
     ),
     Parameter(
         "input_file_system",
         "objects",
-        "OCI file systems to mount into every pod; one at the model's mount_location holds the model, once for all nodes.",
+        "OCI file systems to mount into every pod. One mounted at the source's mount_location holds the model for all nodes.",
         "PersistentVolume of the driver fss.csi.oraclecloud.com",
         properties=FILE_SYSTEM,
     ),
     Parameter(
         "local_filesystem",
         "objects",
-        "Folders of the nodes (NVMe) to mount into every pod; one at the model's mount_location holds the model.",
+        "Folders of the nodes (NVMe) to mount into every pod. One mounted at the source's mount_location holds the model.",
         "hostPath volumes",
         properties=LOCAL_FILESYSTEM,
     ),
     Parameter(
         "recipe_max_model_length",
         "integer",
-        "Longest context in tokens; without it, the model's own or what fits.",
+        "Longest context in tokens; default: the model's own, or what fits.",
         "--max-model-len",
         minimum=1,
+        maximum=10**9,
     ),
     Parameter(
         "recipe_served_model_name",
         "string",
-        "Name that clients give; without it, the last part of the path. The path is served as a name too.",
+        "Model name for clients; default: the last part of the path. The path itself is served as a name too.",
         "--served-model-name",
+        format=formats.SERVED_NAME,
     ),
     Parameter(
         "recipe_trust_remote_code",
         "boolean",
-        "Run Python code that comes with the model.",
+        "Run the Python code that comes with the model.",
         "--trust-remote-code",
         default=False,
     ),
 )
 
 _CONTAINER = (
-    Parameter("recipe_id", "string", "Name of the recipe.", "annotation on the RayCluster"),
+    Parameter("recipe_id", "string", "Name of the recipe.", "annotation on the RayCluster", reaches_pods=False),
     Parameter(
         "recipe_image_uri",
         "string",
-        "Container image with Ray and vLLM, by full name.",
+        "Container image with Ray and vLLM.",
         "image of head and workers",
+        format=formats.IMAGE,
     ),
     Parameter(
         "recipe_container_secret_name",
         "string",
-        "Secret of the deployment's namespace to pull the image with.",
+        "Image pull Secret in the deployment's namespace.",
         "imagePullSecrets",
+        format=formats.SECRET_NAME,
     ),
     Parameter(
         "recipe_container_env",
@@ -171,8 +188,9 @@ _CONTAINER = (
     Parameter(
         "recipe_container_command_args",
         "list",
-        "Further arguments of vLLM; those that follow from the recipe are refused or override it with a warning.",
+        "Extra arguments for vLLM. Those that the recipe sets itself are refused.",
         "further arguments of vllm serve",
+        format=formats.ARGUMENT,
     ),
     Parameter(
         "recipe_shared_memory_volume_size_limit_in_mb",
@@ -180,12 +198,13 @@ _CONTAINER = (
         "Size of /dev/shm, inside the pod's memory.",
         "sizeLimit of the memory volume at /dev/shm",
         minimum=64,
+        maximum=64 * 2**20,
     ),
     *(
         Parameter(
             f"recipe_{name}_probe_params",
             "object",
-            f"Times of the {name} probe of the head.",
+            f"Timing of the head's {name} probe.",
             f"{name}Probe of the head container",
             properties=probe(f"{name}Probe"),
         )
@@ -194,17 +213,20 @@ _CONTAINER = (
     Parameter(
         "recipe_replica_count",
         "integer",
-        "Copies of the engine; one is served.",
+        "Engines of the deployment; only 1 is supported.",
         "one RayCluster",
         default=1,
         minimum=1,
         maximum=1,
+        reaches_pods=False,
     ),
     Parameter(
         "service_endpoint_domain",
         "string",
-        "Domain below which the endpoints get their names.",
+        "Domain for the endpoint's host names.",
         "hosts <deployment>.<domain> and dashboard.<deployment>.<domain>; annotation for external-dns on the Service",
+        format=formats.DOMAIN,
+        reaches_pods=False,
     ),
 )
 
@@ -212,68 +234,83 @@ _NODES = (
     Parameter(
         "recipe_use_shared_node_pool",
         "boolean",
-        "Use GPU nodes that the cluster has; the same as node_provisioner: none.",
-        "no node pool is made",
+        "Use the cluster's own GPU nodes; same as node_provisioner: none.",
+        "no node pool is created",
         default=False,
     ),
     Parameter(
         "recipe_node_image_ocid",
         "string",
-        "Image of the nodes; without it the newest OKE GPU image that fits is taken.",
+        "Image of the nodes; default: the newest OKE GPU image that fits.",
         "imageId of the pool",
+        format=formats.IMAGE_OCID,
+        reaches_pods=False,
     ),
     Parameter(
         "recipe_availability_domain",
         "string",
-        "Availability domain of the nodes; without it the one of the cluster's other pools that has the shape.",
+        "Availability domain of the nodes; default: one that offers the shape, those of the cluster's other pools first.",
         "availabilityDomain of the pool's placement",
+        format=formats.AVAILABILITY_DOMAIN,
+        reaches_pods=False,
     ),
     Parameter(
         "recipe_max_pods_per_node",
         "integer",
-        "Pods that a node may hold, on clusters with VCN-native pod networking.",
+        "Pods per node, on clusters with VCN-native pod networking.",
         "maxPodsPerNode of the pool's pod network",
         minimum=1,
         # OCI Container Engine, service limits.
         maximum=110,
+        reaches_pods=False,
     ),
     Parameter(
         "recipe_worker_subnet_nsg_ocid",
         "string",
         "Network security group of the nodes.",
         "nsgIds of the pool",
+        format=formats.NSG_OCID,
+        reaches_pods=False,
     ),
     Parameter(
         "recipe_pod_subnet_ocid",
         "string",
         "Subnet of the pods, on clusters with VCN-native pod networking.",
         "podSubnetIds of the pool's pod network",
+        format=formats.SUBNET_OCID,
+        reaches_pods=False,
     ),
     Parameter(
         "recipe_pod_subnet_nsg_ocid",
         "string",
         "Network security group of the pods, on clusters with VCN-native pod networking.",
         "podNsgIds of the pool's pod network",
+        format=formats.NSG_OCID,
+        reaches_pods=False,
     ),
     Parameter(
         "recipe_public_ssh_key",
         "string",
-        "Public key that may sign in to the nodes.",
+        "SSH public key for access to the nodes.",
         "sshPublicKey of the pool",
+        format=formats.SSH_KEY,
+        reaches_pods=False,
     ),
     Parameter(
         "skip_capacity_validation",
         "boolean",
-        "Ask for the node pool without a look at the capacity report.",
-        "no capacity report",
+        "Skip the capacity report.",
+        "the node pool is requested even if capacity is reported as missing",
         default=False,
+        reaches_pods=False,
     ),
     Parameter(
         "skip_quota_validation",
         "boolean",
-        "Ask for the node pool without a look at the service limit.",
-        "no look at the limit",
+        "Skip the check of service limits.",
+        "the node pool is requested even if a limit is exceeded",
         default=False,
+        reaches_pods=False,
     ),
 )
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .formats import Format
 from .parameters import RECIPE, Parameter
 from .settings import SETTINGS
 from .values import expected_of
 
 # What counts as a number or a truth value when it is written as text; an empty text is not given.
 _DIGITS = r"^\s*(-?[0-9]{1,18})?\s*$"
-_NUMBER = r"^\s*(-?[0-9]+(\.[0-9]+)?)?\s*$"
 _TRUTH = r"^\s*([Tt]rue|TRUE|[Ff]alse|FALSE|[Yy]es|YES|[Nn]o|NO|[Oo]n|ON|[Oo]ff|OFF|0|1)?\s*$"
-_STRUCTURED = ("object", "objects", "list", "mapping")
+_STRUCTURED = ("object", "objects", "list")
 # Settings that a survey asks for beside the recipe.
 _ASKED = ("oke_cluster_id",)
 _SURVEY_TEXT = 4096
@@ -88,22 +88,30 @@ def _value(parameter: Parameter) -> dict[str, Any]:
     if kind == "objects":
         return {"type": "array", "items": _object(parameter.properties)}
     if kind == "list":
-        return {"type": "array", "items": {"type": ["string", "integer"]}}
-    if kind == "mapping":
-        return {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
+        return {"type": "array", "items": _text(parameter.format)}
     if kind == "string":
-        return {"type": ["string", "integer"]}
+        return _text(parameter.format)
     if kind == "boolean":
         return {"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": _TRUTH}]}
-    number: dict[str, Any] = {"type": kind}
+    number: dict[str, Any] = {"type": "integer"}
     if parameter.minimum is not None:
         number["minimum"] = parameter.minimum
     if parameter.maximum is not None:
         number["maximum"] = parameter.maximum
-    choices: list[dict[str, Any]] = [number, {"type": "string", "pattern": _DIGITS if kind == "integer" else _NUMBER}]
+    choices: list[dict[str, Any]] = [number, {"type": "string", "pattern": _DIGITS}]
     if parameter.words:
         choices.append({"enum": list(parameter.words)})
     return {"anyOf": choices}
+
+
+def _text(form: Format) -> dict[str, Any]:
+    """A text of that form, with blanks around it or empty (not given); a number where its digits have the form."""
+    schema: dict[str, Any] = {
+        "type": ["string", "integer"] if form.takes("12") else "string",
+        "pattern": rf"^\s*({form.pattern})?\s*$",
+        "maxLength": form.longest,
+    }
+    return schema if form.hidden else {**schema, "examples": [form.example]}
 
 
 def _question(parameter: Parameter) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The platform settings: what a person gives beside the recipe, and every default of the product.
 
-Whatever names something outside this collection (a chart repository, an image, a version) is a setting here and
-nowhere else.
+Whatever names something outside this collection (a chart repository, an image, a version) is a setting, and stands here only.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+from . import formats
 from .parameter import Parameter
 
 AUTHENTICATION_TYPES = ("api_key", "security_token", "instance_principal", "resource_principal", "workload_identity")
@@ -15,8 +17,16 @@ AUTHENTICATION_TYPES = ("api_key", "security_token", "instance_principal", "reso
 # The settings that are, by the same names, options of every module that signs in to Oracle Cloud.
 SIGN_IN = ("auth_type", "config_file_location", "config_profile_name", "region", "oci_service_endpoint")
 
+
+def _of_no_pod(name: str, kind: str, description: str, **more: Any) -> Parameter:
+    """A setting of the node pool alone, of how the cluster is reached, or of what is only calculated or printed."""
+    return Parameter(name, kind, description, reaches_pods=False, **more)
+
+
 CLOUD = (
-    Parameter("oke_cluster_id", "string", "OCID of the OKE cluster; it names the region too."),
+    _of_no_pod(
+        "oke_cluster_id", "string", "OCID of the OKE cluster; it names the region too.", format=formats.CLUSTER_OCID
+    ),
     Parameter(
         "node_provisioner",
         "string",
@@ -24,26 +34,34 @@ CLOUD = (
         default="oke",
         choices=("oke", "none"),
     ),
-    Parameter(
+    _of_no_pod(
         "adopt_defaults",
         "boolean",
         "Take what would be chosen for a new deployment today in place of what this one was made with.",
         default=False,
     ),
-    Parameter("region", "string", "OCI region; without it, that of the cluster's OCID."),
-    Parameter("compartment_id", "string", "Compartment of the node pool; without it, that of the cluster."),
-    Parameter(
+    _of_no_pod("region", "string", "OCI region; without it, that of the cluster's OCID.", format=formats.REGION),
+    _of_no_pod(
+        "compartment_id",
+        "string",
+        "Compartment of the node pool; without it, that of the cluster.",
+        format=formats.COMPARTMENT_OCID,
+    ),
+    _of_no_pod(
         "auth_type",
         "string",
         "How to sign in to OCI; without it OCI_ANSIBLE_AUTH_TYPE or api_key.",
         choices=AUTHENTICATION_TYPES,
     ),
-    Parameter("config_file_location", "string", "OCI configuration file; without it OCI_CONFIG_FILE or ~/.oci/config."),
-    Parameter("config_profile_name", "string", "Profile in that file; without it OCI_CONFIG_PROFILE or DEFAULT."),
-    Parameter(
+    _of_no_pod(
+        "config_file_location", "string", "OCI configuration file; without it OCI_CONFIG_FILE or ~/.oci/config."
+    ),
+    _of_no_pod("config_profile_name", "string", "Profile in that file; without it OCI_CONFIG_PROFILE or DEFAULT."),
+    _of_no_pod(
         "oci_service_endpoint",
         "endpoint",
         "URL of the OCI services (private endpoints, other realms): one for all, or a mapping of service to URL.",
+        format=formats.URL,
     ),
 )
 
@@ -51,21 +69,24 @@ CLOUD = (
 JOIN_MINUTES, JOIN_MINUTES_BARE_METAL = 15, 45
 
 NODES = (
-    Parameter(
+    _of_no_pod(
         "node_pool_availability_domains",
         "list",
         "Availability domains that the nodes may be in, best first; a group is in one of them. Without it, any that "
         "offers the shape; recipe_availability_domain wins.",
+        format=formats.AVAILABILITY_DOMAIN,
     ),
-    Parameter(
+    _of_no_pod(
         "node_pool_fault_domains",
         "list",
         "Fault domains that the nodes may be in, such as FAULT-DOMAIN-1; without it, any.",
+        format=formats.FAULT_DOMAIN,
     ),
-    Parameter(
+    _of_no_pod(
         "node_pool_capacity_reservation_id",
         "string",
         "OCID of a capacity reservation to take the nodes from; it is of one availability domain.",
+        format=formats.CAPACITY_RESERVATION_OCID,
     ),
     Parameter(
         "node_pool_preemptible",
@@ -77,24 +98,38 @@ NODES = (
         "node_pool_taints",
         "list",
         "Taints of the nodes, key=value:NoSchedule and so on; the deployment's pods tolerate them.",
+        format=formats.TAINT,
     ),
-    Parameter("node_pool_labels", "mapping", "Further labels of the nodes."),
-    Parameter("node_pool_tags", "mapping", "Further freeform tags of the node pool and of its instances."),
+    _of_no_pod(
+        "node_pool_labels",
+        "mapping",
+        "Further labels of the nodes.",
+        format=formats.LABEL_VALUE,
+        key_format=formats.LABEL_KEY,
+    ),
+    _of_no_pod(
+        "node_pool_tags",
+        "mapping",
+        "Further freeform tags of the node pool and of its instances.",
+        format=formats.TAG_VALUE,
+        key_format=formats.TAG_KEY,
+    ),
     Parameter(
         "nvme_folder",
         "string",
         "Folder of the nodes where their local NVMe drives are mounted, as one file system, if the recipe uses a "
         "folder in it.",
         default="/mnt/nvme",
+        format=formats.FOLDER,
     ),
-    Parameter(
+    _of_no_pod(
         "node_pods_vcpus",
         "integer",
         "vCPUs of each node that are left to its own pods (network, storage, device plugin, monitoring).",
         default=1,
         minimum=0,
     ),
-    Parameter(
+    _of_no_pod(
         "node_pods_memory_gb",
         "integer",
         "Memory of each node that is left to its own pods, in GiB.",
@@ -105,6 +140,7 @@ NODES = (
         "compute_cluster_id",
         "string",
         "OCID of a compute cluster to make the node pool in, for RDMA; it is of one availability domain, and a pool keeps it.",
+        format=formats.COMPUTE_CLUSTER_OCID,
     ),
     Parameter(
         "rdma",
@@ -118,8 +154,9 @@ NODES = (
         "string",
         "With rdma: host_network, the nodes' interface for what does not go over RDMA; images name it differently.",
         default="eth0",
+        format=formats.INTERFACE,
     ),
-    Parameter(
+    _of_no_pod(
         "on_shortfall",
         "string",
         "When fewer nodes can be had than the group needs, and no other availability domain is left. keep: hold what "
@@ -128,22 +165,22 @@ NODES = (
         default="keep",
         choices=("keep", "release"),
     ),
-    Parameter("shortfall_keep_minutes", "integer", "See on_shortfall.", default=30, minimum=1),
-    Parameter(
+    _of_no_pod("shortfall_keep_minutes", "integer", "See on_shortfall.", default=30, minimum=1),
+    _of_no_pod(
         "node_repair_limit",
         "integer",
         "Nodes that one run of deploy replaces because they failed, did not join, or have no GPUs or too small a disk.",
         default=2,
         minimum=0,
     ),
-    Parameter(
+    _of_no_pod(
         "node_join_minutes",
         "integer",
         "How long a node that is ACTIVE may take to be Ready in Kubernetes before it is replaced; without it "
         f"{JOIN_MINUTES}, and {JOIN_MINUTES_BARE_METAL} for bare metal.",
         minimum=1,
     ),
-    Parameter(
+    _of_no_pod(
         "node_gpu_minutes",
         "integer",
         "How long a node that is Ready may take to show its GPUs before it is replaced.",
@@ -153,32 +190,48 @@ NODES = (
 )
 
 KUBERNETES = (
-    Parameter(
+    _of_no_pod(
         "kubeconfig",
         "string",
         "Path of a kubeconfig that reaches the cluster; without it K8S_AUTH_KUBECONFIG or KUBECONFIG, else the OCI sign-in.",
     ),
-    Parameter("kubeconfig_context", "string", "Context in that file; without it its current one."),
-    Parameter(
+    _of_no_pod("kubeconfig_context", "string", "Context in that file; without it its current one."),
+    _of_no_pod(
         "kubernetes_endpoint",
         "string",
         "Endpoint of the cluster that the OCI sign-in reaches; auto: the public one where there is one.",
         default="auto",
         choices=("auto", "public", "private"),
     ),
-    Parameter("namespace", "string", "Namespace of the deployment; without it one of its own, named like it."),
     Parameter(
-        "image_registry", "string", "Registry that mirrors all images, the operator's too, put in place of their own."
+        "namespace",
+        "string",
+        "Namespace of the deployment; without it one of its own, named like it.",
+        format=formats.DEPLOYMENT_NAMESPACE,
+    ),
+    Parameter(
+        "image_registry",
+        "string",
+        "Registry that mirrors all images, the operator's too, put in place of their own.",
+        format=formats.REGISTRY,
     ),
     Parameter(
         "default_image",
         "string",
         "Image with Ray and vLLM when the recipe names none; without it, the collection's own for the shape's GPUs.",
+        format=formats.IMAGE,
     ),
     Parameter(
         "ray_version",
         "string",
         "Version of Ray in an image that the collection does not know; without it, that of the collection's own image.",
+    ),
+    _of_no_pod(
+        "local_filesystem_folders",
+        "list",
+        "Folders of the nodes that a recipe's local_filesystem may use, with everything below them.",
+        default=["/mnt"],
+        format=formats.FOLDER,
     ),
     Parameter(
         "model_cache",
@@ -193,14 +246,16 @@ KUBERNETES = (
         "string",
         "That folder; without it, on the local drives (below /mnt/nvme) of a node pool whose shape has them, else on "
         "the boot volume.",
+        format=formats.FOLDER,
     ),
     Parameter(
         "model_storage_class",
         "string",
         "StorageClass of the volumes that hold the model.",
         default="oci-bv",
+        format=formats.OBJECT_NAME,
     ),
-    Parameter(
+    _of_no_pod(
         "model_volume_vpus_per_gb",
         "integer",
         "Performance units per GB of that StorageClass; the plan's minutes and price follow from it.",
@@ -216,8 +271,9 @@ SOURCES = (
         "string",
         "URL that repositories are read from, by deploy and by the pods: the Hub, or a mirror that speaks as it does.",
         default="https://huggingface.co",
+        format=formats.URL,
     ),
-    Parameter(
+    _of_no_pod(
         "source_request_days",
         "integer",
         "Days that the pre-authenticated request for a bucket_name holds; deploy renews it in time.",
@@ -228,47 +284,60 @@ SOURCES = (
 )
 
 KUBERAY = (
-    Parameter(
+    _of_no_pod(
         "kuberay_chart_ref",
         "string",
         "Chart of the KubeRay operator: a name in kuberay_chart_repository, a folder or a file.",
         default="kuberay-operator",
     ),
-    Parameter(
+    _of_no_pod(
         "kuberay_chart_repository",
         "string",
         "Helm repository of the chart, when kuberay_chart_ref is a name.",
         default="https://ray-project.github.io/kuberay-helm",
     ),
-    Parameter("kuberay_chart_version", "string", "Version of the chart that is installed.", default="1.7.0"),
-    Parameter(
+    _of_no_pod("kuberay_chart_version", "string", "Version of the chart that is installed.", default="1.7.0"),
+    _of_no_pod(
         "kuberay_image",
         "string",
         "Image of the operator, without its tag; without it the chart's own, from image_registry where that is given.",
+        format=formats.REPOSITORY_OF_IMAGE,
     ),
-    Parameter(
-        "kuberay_image_pull_secret", "string", "Secret of the operator's namespace to pull its image with, made before."
+    _of_no_pod(
+        "kuberay_image_pull_secret",
+        "string",
+        "Secret of the operator's namespace to pull its image with, made before.",
+        format=formats.SECRET_NAME,
     ),
-    Parameter("kuberay_namespace", "string", "Namespace of the operator.", default="kuberay-system"),
-    Parameter("helm_binary", "string", "Path of Helm 3; without it, helm on PATH."),
+    _of_no_pod(
+        "kuberay_namespace", "string", "Namespace of the operator.", default="kuberay-system", format=formats.NAMESPACE
+    ),
+    _of_no_pod("helm_binary", "string", "Path of Helm 3; without it, helm on PATH."),
 )
 
 ENDPOINT = (
-    Parameter(
+    _of_no_pod(
         "endpoint_exposure",
         "string",
         "none: reachable inside the cluster only. load_balancer: a load balancer for the API and the dashboard.",
         default="none",
         choices=("none", "load_balancer"),
     ),
-    Parameter("service_annotations", "mapping", "Annotations of the load balancer's Service."),
-    Parameter(
+    _of_no_pod(
+        "service_annotations",
+        "mapping",
+        "Annotations of the load balancer's Service.",
+        format=formats.TEXT,
+        key_format=formats.ANNOTATION_KEY,
+    ),
+    _of_no_pod(
         "metrics_namespaces",
         "list",
         "Namespaces whose pods may read Ray's metrics from each pod of the group (metrics_export_port), such as that of "
         "Prometheus.",
+        format=formats.NAMESPACE,
     ),
-    Parameter(
+    _of_no_pod(
         "wait_timeout_minutes",
         "integer",
         "How long deploy waits for the first token.",
@@ -301,45 +370,36 @@ ENGINE = (
 )
 
 OUTPUT = (
-    Parameter(
+    _of_no_pod(
         "prices",
         "mapping",
         "Your own US dollars in place of the list's: gpu_hour, volume_gb_month, volume_vpu_month, load_balancer_hour.",
     ),
-    Parameter(
+    _of_no_pod(
         "convert_to",
         "string",
         "File that the recipe is written to in today's spelling, its secrets too; only its owner may read it.",
     ),
-    Parameter("html_file", "string", "File that the plan is written to as a page of HTML."),
-    Parameter(
+    _of_no_pod("html_file", "string", "File that the plan is written to as a page of HTML."),
+    _of_no_pod(
         "model_facts_file",
         "string",
         "File of the model's facts: plan reads it where it is there (no source is asked then); else it is written.",
     ),
-    Parameter("result_file", "string", "File that the playbook writes its result to, as JSON."),
-    Parameter(
+    _of_no_pod("result_file", "string", "File that the playbook writes its result to, as JSON."),
+    _of_no_pod(
         "logs_component",
         "string",
         "What the logs playbook shows.",
         default="head",
         choices=("head", "worker", "operator"),
     ),
-    Parameter("logs_worker", "integer", "Which worker, from 1.", default=1, minimum=1),
-    Parameter("logs_lines", "integer", "How many lines, from the end.", default=200, minimum=1),
-    Parameter("logs_previous", "boolean", "Show the container's former run.", default=False),
+    _of_no_pod("logs_worker", "integer", "Which worker, from 1.", default=1, minimum=1),
+    _of_no_pod("logs_lines", "integer", "How many lines, from the end.", default=200, minimum=1),
+    _of_no_pod("logs_previous", "boolean", "Show the container's former run.", default=False),
 )
 
 SETTINGS = (*CLOUD, *NODES, *KUBERNETES, *SOURCES, *KUBERAY, *ENDPOINT, *ENGINE, *OUTPUT)
-
-# Of no pod: of the node pool alone, of how the cluster is reached, of what is only reckoned.
-_NOT_OF_PODS = (
-    *("node_pool_availability_domains", "node_pool_fault_domains", "node_pool_capacity_reservation_id"),
-    *("node_pool_labels", "node_pool_tags", "node_pods_vcpus", "node_pods_memory_gb"),
-    *("on_shortfall", "shortfall_keep_minutes", "node_repair_limit", "node_join_minutes", "node_gpu_minutes"),
-    *("kubeconfig", "kubeconfig_context", "kubernetes_endpoint", "model_volume_vpus_per_gb", "source_request_days"),
-    *(parameter.name for parameter in (*CLOUD, *KUBERAY, *ENDPOINT, *OUTPUT) if parameter.name != "node_provisioner"),
-)
-# Settings of which the pods may be made: where one is given otherwise, the pods are rendered as they are today. What is
-# not named above is one of them: a wish that is not followed is worse than a restart together with another version.
-OF_PODS = tuple(parameter for parameter in SETTINGS if parameter.name not in _NOT_OF_PODS)
+# Where one of these is given otherwise, the pods are rendered as they are today. A setting is one of them unless its row says
+# that it reaches no pod: a wish that is not followed is worse than a restart together with another version.
+OF_PODS = tuple(setting for setting in SETTINGS if setting.reaches_pods)

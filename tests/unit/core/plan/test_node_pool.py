@@ -101,7 +101,7 @@ def test_pods_tolerate_what_the_settings_put_on_the_nodes() -> None:
         ),
         ({"node_pool_tags": {HASH_TAG: "c"}}, f"node_pool_tags.{HASH_TAG}", "tag"),
         ({"node_pool_tags": {"a": "c" * 257}}, "node_pool_tags.a", "tag"),
-        ({"node_pool_fault_domains": ["1"]}, "node_pool_fault_domains", "fault_domain"),
+        ({"node_pool_fault_domains": ["1"]}, "node_pool_fault_domains[0]", "fault_domain"),
         ({"node_pool_capacity_reservation_id": "mine"}, "node_pool_capacity_reservation_id", "ocid"),
         ({"nvme_folder": "mnt"}, "nvme_folder", "path"),
     ],

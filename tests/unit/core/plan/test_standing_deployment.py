@@ -94,7 +94,7 @@ def applied(made: dict[str, Any], programs: dict[str, str]) -> dict[str, dict[st
         {"model_volume_vpus_per_gb": 20},
         {"wait_timeout_minutes": 7},
         {"metrics_namespaces": ["monitoring"]},
-        {"kuberay_image": "mirror.example.com/kuberay:1"},
+        {"kuberay_image": "mirror.example.com/kuberay"},
         {"node_pool_labels": {"team": "a"}},
         {"shortfall_keep_minutes": 5},
         {"recipe_id": "another"},

@@ -118,7 +118,7 @@ class TestNode:
         assert pod(made)["initContainers"]
 
     def test_a_folder_elsewhere_is_mounted_beside(self) -> None:
-        made = plan(local_filesystem=[{"node_directory_path": "/srv/prompts", "mount_location": "/prompts"}])
+        made = plan(local_filesystem=[{"node_directory_path": "/mnt/prompts", "mount_location": "/prompts"}])
         assert made["pod"]["model_cache"]["kind"] == "volume"
         mounts = {entry["name"]: entry["mountPath"] for entry in pod(made)["containers"][0]["volumeMounts"]}
         assert (mounts["model"], mounts["folder-0"]) == ("/models", "/prompts")
@@ -177,7 +177,7 @@ class TestFileSystem:
         (
             {
                 "input_file_system": [FILE_SYSTEM | GIVEN],
-                "local_filesystem": [{"node_directory_path": "/a", "mount_location": "/models"}],
+                "local_filesystem": [{"node_directory_path": "/mnt/a", "mount_location": "/models"}],
             },
             "mount",
             "local_filesystem[0].mount_location",

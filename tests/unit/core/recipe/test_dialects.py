@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Findings, Refused
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.dialects import convert
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import (
     converted_recipe,
@@ -80,9 +80,9 @@ def test_an_unknown_blueprint_key_is_a_fault() -> None:
 
 
 def test_leader_and_workers_become_head_and_workers() -> None:
-    faults: list[Fault] = []
-    converted, changes = convert(leader_and_workers(), faults)
-    assert not faults
+    findings = Findings()
+    converted, changes = convert(leader_and_workers(), findings)
+    assert not findings.faults
     assert converted["recipe_mode"] == "raycluster"
     assert converted["recipe_node_pool_size"] == 2
     assert converted["recipe_node_boot_volume_size_in_gbs"] == 350
@@ -104,7 +104,7 @@ def test_leader_and_workers_become_head_and_workers() -> None:
     }
     assert faults_of(leader_and_workers()) == []
     # Converting is done once.
-    assert convert(converted, faults) == (converted, [])
+    assert convert(converted, findings) == (converted, [])
     assert converted_recipe({**leader_and_workers(), "kubeconfig": "x"}) == converted
 
 
@@ -119,7 +119,7 @@ def test_arguments_that_contradict_the_recipe_are_refused() -> None:
 def test_a_model_by_name_is_a_repository() -> None:
     given_ = leader_and_workers(recipe_container_command_args=["--model", "org/model", "--max-model-len=4096"])
     del given_["input_object_storage"]
-    converted = convert(given_, [])[0]
+    converted = convert(given_, Findings())[0]
     assert converted["input_hugging_face"] == {"repository": "org/model", "mount_location": "/models"}
     assert converted["recipe_max_model_length"] == "4096"
     with pytest.raises(Refused):  # How large the volume has to be, nobody has said.

@@ -13,7 +13,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.fault imp
 from ansible_collections.multinode.inference.plugins.module_utils.core.names import dns_name
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.model_source import model_prefix
-from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.rules.recipe_rules import par_problem
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.rules.source_rules import par_problem
 
 from ..recipes import CLUSTER, PAR, recipe
 
@@ -101,15 +101,15 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
         (
             {f"{PARAMS}__model_path_in_container": "/data/model"},
             (
-                f"{PARAMS}.model_path_in_container: '/data/model', expected a folder below /models; model files are brought "
+                f"{PARAMS}.model_path_in_container: '/data/model', expected a folder below /models; model files are staged "
                 "to the mount_location; put the model's path below it"
             ),
         ),
         (
             {"deployment_name": "9lives"},
             (
-                "deployment_name: '9lives', expected a name that makes a DNS name; as a DNS name it may hold letters, "
-                "digits and hyphens, begin with a letter and not end with a hyphen; choose another"
+                "deployment_name: '9lives', expected letters, digits, hyphens, underscores and spaces, a letter first and no "
+                "hyphen last, such as llama-70b; choose another"
             ),
         ),
         (
@@ -137,7 +137,17 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
         ),
         (
             {f"{PARAMS}__model_path_in_container": "/models/a/../b"},
-            f"{PARAMS}.model_path_in_container: '/models/a/../b', expected a plain path; correct it",
+            (
+                f"{PARAMS}.model_path_in_container: '/models/a/../b', expected a plain absolute path, no part of which begins "
+                "with a hyphen, such as /models/Qwen/Qwen3-32B; correct it"
+            ),
+        ),
+        (
+            {"deployment_name": "a" * 41},
+            (
+                f"deployment_name: '{'a' * 41}', expected a name that makes a DNS name; as a DNS name it has 41 characters, "
+                "at most 40 are possible; choose another"
+            ),
         ),
         (
             {"recipe_container_env": ["A=1"]},
@@ -178,7 +188,7 @@ def test_each_required_parameter_is_missed(name: str) -> None:
 
 def test_ten_faults_give_ten_messages() -> None:
     variables = recipe(
-        recipe_mode="job",
+        recipe_mode="serve",
         recipe_node_shape=None,
         recipe_container_port="http",
         recipe_node_boot_volume_size_in_gbs=10,
@@ -288,15 +298,29 @@ def test_the_model_has_one_source() -> None:
         (PAR, None),
         ("https://ns.objectstorage.us-ashburn-1.oci.customer-oci.com/p/x/n/ns/b/models/o/", None),
         ("https://objectstorage.us-ashburn-1.oraclecloud.com/p/PAR_SECRET/n/N/b/b/o/", "the placeholder of the sample"),
-        ("https://objectstorage.example.com/n/ns/b/models/o/", "a URL without /p/<secret>/n/<namespace>/b/<bucket>/o/"),
         ("http://objectstorage.us-ashburn-1.oraclecloud.com/p/x/n/ns/b/models/o/", "a URL of plain http"),
-        ("http://10.0.0.1:99999/p/x/n/ns/b/models/o/", "text that is not a URL"),
-        ("s3://bucket", "text that is not an https URL"),
+        ("http://10.0.0.1:99999/p/x/n/ns/b/models/o/", "a URL whose host or port cannot be"),
         ("", "not given"),
     ],
 )
-def test_a_par_is_looked_at_without_asking_anybody(par: str, problem: str | None) -> None:
+def test_a_par_is_checked_without_asking_anybody(par: str, problem: str | None) -> None:
     assert par_problem(par, None) == problem
+
+
+@pytest.mark.parametrize(
+    "par",
+    [
+        "https://objectstorage.example.com/n/ns/b/models/o/",
+        "s3://bucket",
+        "https://objectstorage.example.com/p/ca\nnary/n/ns/b/models/o/",
+        "https://objectstorage.example.com/p/canaryé/n/ns/b/models/o/",
+        "https://user@objectstorage.example.com/p/canary/n/ns/b/models/o/",
+    ],
+)
+def test_what_is_no_par_is_refused_and_not_shown(par: str) -> None:
+    (line,) = faults_of(recipe(input_object_storage__0__par=par))
+    assert line.startswith("input_object_storage[0].par: a text of another form, expected the URL of a pre-auth")
+    assert "canary" not in line
 
 
 def test_plain_http_is_taken_from_the_endpoint_that_the_settings_name() -> None:

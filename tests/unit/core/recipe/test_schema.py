@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Findings, Refused
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.parameters import RECIPE, Parameter
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.schema import awx_survey, recipe_schema
@@ -35,9 +35,9 @@ def good(parameter: Parameter) -> Any:
         return {inner.name: good(inner) for inner in parameter.properties}
     if parameter.kind == "objects":
         return [{inner.name: good(inner) for inner in parameter.properties}]
-    return {"integer": max(1, parameter.minimum or 1), "boolean": True, "list": ["a"], "mapping": {"a": "b"}}.get(
-        parameter.kind, "text"
-    )
+    if parameter.kind == "list":
+        return [parameter.format.example]
+    return {"integer": max(1, parameter.minimum or 1), "boolean": True}.get(parameter.kind, parameter.format.example)
 
 
 def paths(table: tuple[Parameter, ...], where: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Parameter]]:
@@ -64,15 +64,13 @@ def changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
 
 def served(table: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
     """The table as if everything in it were served: what is not has one fault, whatever is inside."""
-    return tuple(
-        replace(entry, not_served="", words_not_served="", properties=served(entry.properties)) for entry in table
-    )
+    return tuple(replace(entry, not_served="", properties=served(entry.properties)) for entry in table)
 
 
 def refused_by_table(given: dict[str, Any]) -> bool:
-    faults: list[Fault] = []
-    read_known(given, served(RECIPE), faults, "")
-    return bool(faults)
+    findings = Findings()
+    read_known(given, served(RECIPE), findings)
+    return bool(findings.faults)
 
 
 ALL = [pair for pair in paths(RECIPE) if pair[0][0] != "input_hugging_face"]

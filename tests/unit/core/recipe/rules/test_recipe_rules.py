@@ -14,13 +14,6 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.mo
     model_prefix,
     model_source,
 )
-from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.rules.container_rules import (
-    check_container,
-    check_nodes,
-)
-from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.rules.storage_rules import (
-    check_storage_rules,
-)
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.vllm_arguments import (
     check_arguments,
     merged,
@@ -32,7 +25,7 @@ PARAMS = "recipe_raycluster_params"
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("changes", "message"),
     [
         (
             {"recipe_image_uri": "my image"},
@@ -44,20 +37,23 @@ PARAMS = "recipe_raycluster_params"
         (
             {"recipe_served_model_name": "--trust-remote-code"},
             (
-                "recipe_served_model_name: '--trust-remote-code', expected a name without a hyphen in front; vLLM would take "
-                "it for an option; choose another"
+                "recipe_served_model_name: '--trust-remote-code', expected a name that does not begin with a hyphen, such as "
+                "qwen3-32b; vLLM would read it as an option; choose another"
             ),
         ),
         (
-            {"recipe_container_secret_name": "hf_Abc/def"},
+            {"recipe_container_secret_name": "hf_canary/def"},
             (
-                "recipe_container_secret_name: a text that cannot name a Secret, expected the name of a Secret in the "
-                "deployment's namespace; make the Secret, and give its name here, never its value"
+                "recipe_container_secret_name: a text of another form, expected the name of a Secret in the deployment's "
+                "namespace, such as hugging-face; create the Secret and give its name here, never its value"
             ),
         ),
         (
             {"recipe_container_env": [{"key": "1X", "value": "a"}]},
-            ("recipe_container_env[0].key: '1X', expected letters, digits and underscores, no digit first; correct it"),
+            (
+                "recipe_container_env[0].key: '1X', expected letters, digits and underscores, no digit first, such as "
+                "NCCL_DEBUG; correct it"
+            ),
         ),
         (
             {"recipe_container_env": [{"key": "VLLM_API_KEY", "value": "canary"}]},
@@ -92,13 +88,10 @@ PARAMS = "recipe_raycluster_params"
         ),
         (
             {"service_endpoint_domain": "https://example.com"},
-            ("service_endpoint_domain: 'https://example.com', expected a DNS name, such as example.com; correct it"),
+            "service_endpoint_domain: 'https://example.com', expected a DNS name, such as example.com; correct it",
         ),
         (
-            {
-                "recipe_shared_memory_volume_size_limit_in_mb": 409600,
-                PARAMS: {"head_node_cpu_mem_in_gbs": 400},
-            },
+            {"recipe_shared_memory_volume_size_limit_in_mb": 409600},
             (
                 "recipe_shared_memory_volume_size_limit_in_mb: 409600, expected less than the pod's memory, 409600; "
                 "lower it, or raise head_node_cpu_mem_in_gbs and worker_node_cpu_mem_in_gbs"
@@ -106,44 +99,45 @@ PARAMS = "recipe_raycluster_params"
         ),
         (
             {"recipe_pod_subnet_ocid": "ocid1.vcn.oc1.iad.aaaa"},
-            "recipe_pod_subnet_ocid: 'ocid1.vcn.oc1.iad.aaaa', expected an OCID, ocid1.subnet...; correct it",
+            (
+                "recipe_pod_subnet_ocid: 'ocid1.vcn.oc1.iad.aaaa', expected an OCID, such as ocid1.subnet.oc1..aaaa; "
+                "correct it"
+            ),
         ),
         (
             {"recipe_public_ssh_key": "-----BEGIN OPENSSH PRIVATE KEY----- canary"},
             (
-                "recipe_public_ssh_key: a text that is not a public key, expected one line, such as ssh-ed25519 AAAA...; "
-                "give the public half"
+                "recipe_public_ssh_key: a text of another form, expected a public key on one line, such as "
+                "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5; give the public half"
             ),
         ),
         (
             {"local_filesystem": [{"node_directory_path": "mnt", "mount_location": "/cache"}]},
-            "local_filesystem[0].node_directory_path: 'mnt', expected an absolute folder; correct it",
-        ),
-        (
-            {
-                "input_object_storage": [{"mount_location": "/models"}],
-                "input_file_system": [{"mount_location": "/models/llama"}],
-            },
             (
-                "input_file_system[0].mount_location: /models/llama, expected a folder that input_object_storage[0] has "
-                "not; choose another"
+                "local_filesystem[0].node_directory_path: 'mnt', expected an absolute folder, such as /mnt/nvme/models; "
+                "correct it"
             ),
         ),
         (
-            {"input_object_storage": [{"mount_location": "/opt/multinode"}]},
+            {"local_filesystem": [{"node_directory_path": "/mnt/x", "mount_location": "/models/llama"}]},
             (
-                "input_object_storage[0].mount_location: /opt/multinode, expected a folder that the deployment has not; "
+                "local_filesystem[0].mount_location: /models/llama, expected a folder that input_object_storage[0] does not "
+                "use; choose another"
+            ),
+        ),
+        (
+            {"local_filesystem": [{"node_directory_path": "/mnt/x", "mount_location": "/opt/multinode"}]},
+            (
+                "local_filesystem[0].mount_location: /opt/multinode, expected a folder that the deployment does not use; "
                 "choose another"
             ),
         ),
     ],
 )
-def test_a_broken_rule_of_containers_and_nodes(given: dict[str, Any], message: str) -> None:
-    faults: list[Fault] = []
-    check_container(given, faults)
-    check_nodes(given, faults)
-    check_storage_rules(given, {}, faults)
-    assert [fault.line() for fault in faults] == [message]
+def test_a_broken_rule_of_containers_and_nodes(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read_inputs(recipe(**changes))
+    assert [fault.line() for fault in refused.value.faults] == [message]
     assert "canary" not in message
 
 

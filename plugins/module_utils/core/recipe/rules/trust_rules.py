@@ -1,0 +1,110 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a recipe gives away or trusts: secrets in the clear, and protections of the engine that it switches off."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...fault import Findings
+from ..vllm_arguments import PLACE, options
+
+# What a variable is by its name. The first are secrets wherever they stand in it, the second as its last word.
+_SECRET = re.compile(
+    r"PASS(WORD|WD|PHRASE)|SECRET|API_?KEY|CREDENTIALS?(_|$)|(^|_)JWT|BEARER"
+    r"|TOKEN\d*$|(^|_)(PASS|PWD|KEY|PAT|AUTH|CREDS?|DSN|COOKIE|SAS|PEM|CERT_KEY|PIN|OTP|SEED_PHRASE|MNEMONIC)\d*$"
+    r"|CONNECTION_?STRING|(^|_)CONN_STR|WEBHOOK(_UR[LI])?$"
+    r"|(^|_)(DATABASE|DB|REDIS|MONGO(DB)?|POSTGRES(QL)?|PG|MYSQL|MARIADB|AMQP|RABBITMQ|BROKER|CELERY_BROKER)_UR[LI]$",
+    re.IGNORECASE,
+)
+# Says where a secret is or how it is used, and is none.
+_ABOUT_A_SECRET = re.compile(r"_(FILE|PATH|DIR|FOLDER|NAME|TYPE|LENGTH|LIMIT|TTL|TIMEOUT|ENABLED)$", re.IGNORECASE)
+_SWITCH = ("", "0", "1", "true", "false", "yes", "no", "on", "off", "none")
+# What a value is by its form: credentials in a URL, private keys, tokens with the prefix of who issues them (GitHub, GitLab,
+# Hugging Face, OpenAI, NVIDIA, AWS, Google, Slack), JSON Web Tokens, pre-authenticated and signed URLs.
+_SECRET_VALUE = re.compile(
+    r"[a-z][a-z0-9+.-]*://[^\s/:@]*:[^\s/@]+@|-----BEGIN [A-Z ]*PRIVATE KEY|\bgh[pousr]_\w{20}|\bgithub_pat_\w{20}|\bglpat-[\w-]{16}"
+    r"|\bhf_[A-Za-z0-9]{20}|\bsk-[\w-]{20}|\bnvapi-[\w-]{20}|\b(AKIA|ASIA)[0-9A-Z]{16}|\bAIza[\w-]{30}|\bxox[abeoprs]-[\w-]{10}"
+    r"|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.|/p/[\w-]{16,}/n/[^/\s]+/b/|[?&](sig|signature|x-amz-signature)=",
+    re.IGNORECASE,
+)
+_REMEDY = "make a Secret in the deployment's namespace, and name it in recipe_environment_secrets"
+
+_CODE_FROM_CLIENTS = "who can send requests can run code in the pods"
+# Variables that switch a protection off: (values that do not, what follows).
+_VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
+    "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": (("0", "false", ""), "pickle files may run any code when they are loaded"),
+    "VLLM_ALLOW_INSECURE_SERIALIZATION": (("0", ""), "vLLM unpickles messages, which may run any code"),
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": (("0", "false", ""), "who has the API key can load adapters from any path"),
+    "VLLM_SERVER_DEV_MODE": (("0", ""), "vLLM serves its development endpoints, which control the engine"),
+    "VLLM_PLUGINS": ((), "vLLM loads these plugins, which run in every process"),
+    "RAY_RUNTIME_ENV_HOOK": ((), "Ray runs this code"),
+    "HF_HUB_OFFLINE": (("1", "true", "yes", "on"), "vLLM may read other files than those that were staged and checked"),
+    "TRANSFORMERS_OFFLINE": (("1", "true", "yes", "on"), "vLLM may read other files than those that were staged"),
+    "PYTHONHTTPSVERIFY": (("1",), "Python checks no certificate"),
+    "CURL_CA_BUNDLE": ((), "certificates are checked against this file, or not at all"),
+    "REQUESTS_CA_BUNDLE": ((), "certificates are checked against this file, or not at all"),
+    "GIT_SSL_NO_VERIFY": (("0", "false"), "git checks no certificate"),
+    "PYTHONPATH": ((), "Python loads modules from there first"),
+    "LD_LIBRARY_PATH": ((), "libraries are loaded from there first"),
+    "LD_AUDIT": ((), "this library is loaded into every process"),
+}
+# Options of vLLM that do so.
+_OPTIONS = {
+    "--allowed-local-media-path": "who has the API key can read files of that folder",
+    "--enable-prompt-embeds": "vLLM loads tensors that clients send; a crafted one can crash it",
+    "--trust-request-chat-template": "clients can send templates of their own, which the pods execute",
+    "--middleware": "vLLM imports and runs this code",
+    "--logits-processors": "vLLM imports and runs this code",
+    "--logits-processor-pattern": _CODE_FROM_CLIENTS,
+    "--worker-cls": "vLLM imports and runs this code",
+    "--worker-extension-cls": "vLLM imports and runs this code",
+    "--scheduler-cls": "vLLM imports and runs this code",
+    "--tool-parser-plugin": "vLLM imports and runs this file",
+    "--reasoning-parser-plugin": "vLLM imports and runs this file",
+    "--io-processor-plugin": "vLLM loads this plugin",
+}
+
+
+def check_secrets_in_the_clear(recipe: Mapping[str, Any], findings: Findings) -> None:
+    """A secret is named, never given: what stands in a recipe is read by all who see the recipe or the pods."""
+    for number, entry in enumerate(recipe.get("recipe_container_env") or ()):
+        place, name, value = f"recipe_container_env[{number}].key", entry.get("key") or "", entry.get("value") or ""
+        by_name = _SECRET.search(name) and not _ABOUT_A_SECRET.search(name) and value.strip().lower() not in _SWITCH
+        known = any(fault.where == place for fault in findings.faults)
+        if not known and (by_name or _SECRET_VALUE.search(value)):
+            findings.fault(
+                "secret_in_the_clear",
+                place,
+                f"{name} with a value that is read by all who see the recipe",
+                "the name of a Secret",
+                _REMEDY,
+            )
+    for option in options(recipe.get("recipe_container_command_args") or ()):
+        if _SECRET_VALUE.search(" ".join(option.words)):
+            found = f"{option.name or 'an argument'} with a secret, which is read by all who see the recipe"
+            remedy = "take it out: arguments stand in the process list"
+            findings.fault("secret_in_the_clear", PLACE, found, "no secret", remedy)
+
+
+def warn_of_trust(recipe: Mapping[str, Any], findings: Findings) -> None:
+    """Warn of each protection that the recipe switches off, with what follows from it."""
+    for place, found, reason in _trusted(recipe):
+        findings.warn("protection_off", place, f"{found}: {reason}", "", "take it out unless you mean it")
+
+
+def _trusted(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    if recipe.get("recipe_trust_remote_code"):
+        reason = "Python code that comes with the model runs in the pods, with all that they may read and reach"
+        yield "recipe_trust_remote_code", "true", reason
+    for parameter, field in (("recipe_container_env", "key"), ("recipe_environment_secrets", "envvar_name")):
+        for number, entry in enumerate(recipe.get(parameter) or ()):
+            name = entry.get(field) or ""
+            harmless, reason = _VARIABLES.get(name, ((), ""))
+            if reason and (entry.get("value") or "").strip().lower() not in harmless:
+                yield f"{parameter}[{number}].{field}", name, reason
+    for option in options(recipe.get("recipe_container_command_args") or ()):
+        if option.name in _OPTIONS:
+            yield PLACE, option.name, _OPTIONS[option.name]
