@@ -57,6 +57,7 @@ PURE = {
     "math",
     "operator",
     "re",
+    "reprlib",
     "shlex",
     "string",
     "textwrap",
