@@ -31,6 +31,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "modules": UTILS,
     "plugin_utils": CONTROLLER,
     "action": CONTROLLER,
+    "inventory": CONTROLLER,
     "lookup": CONTROLLER,
     "doc_fragments": (),
 }
