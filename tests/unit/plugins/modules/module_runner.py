@@ -7,8 +7,10 @@ import contextlib
 import io
 import json
 from typing import Any
+from unittest import mock
 
 import pytest
+from ansible.module_utils import _internal
 from ansible.module_utils.testing import patch_module_args
 
 
@@ -16,6 +18,11 @@ def run_module(module: Any, options: dict[str, Any], *, check: bool = False, dif
     """Return the JSON that the module printed; `failed` says how it ended."""
     arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff}
     printed = io.StringIO()
-    with patch_module_args(arguments), contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
+    # A module's own process is no controller; this one may have become one by a test before.
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(_internal, "is_controller", False))
+        stack.enter_context(patch_module_args(arguments))
+        stack.enter_context(contextlib.redirect_stdout(printed))
+        stack.enter_context(pytest.raises(SystemExit))
         module.main()
     return json.loads(printed.getvalue())
