@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -11,11 +12,11 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import engine_causes
 import pod_processes
+from engine_log import COLOURS, Log, Root
 from group_file import STATE_FOLDER, Group, write_whole
 from pod_progress import Board, Failure, emit
 
@@ -25,13 +26,11 @@ SILENCE_SECONDS = 1800.0
 CAUSE_SECONDS = 60.0
 TAIL_LINES = 200
 _ENDS = re.compile(rb"\r\n|\n|\r")
-_COLOURS = re.compile(r"\x1b\[[\d;]*m")
 # What varies in a line that says the same again: times, process IDs, addresses. How far a bar is, is no such thing.
 _VARYING = re.compile(r"\S*\d\S*")
 _FAR = re.compile(r"\d+/\d+")
 _SHARDS = re.compile(r"[Ll]oading .*shards.*?(\d+)/(\d+)")
 _GRAPHS = re.compile(r"Capturing CUDA graphs.*?(\d+)/(\d+)")
-_ERROR = re.compile(r"\b\w*(?:Error|Exception)\b.*|\b(?:ERROR|CRITICAL|FATAL)\b.*")
 # vLLM's log lines in the order of a start (vLLM 0.32), and what is being done after each.
 _STEPS = (
     ("Starting to load model", "loading weights"),
@@ -48,6 +47,10 @@ _DEAD = re.compile(
     r"|(?:[\w.]+\.)?EngineDeadError: EngineCore encountered an issue)"
 )
 DEAD_SECONDS = 0.5
+# While it starts no request waits for the end, and Ray passes on what a rank said with a delay.
+DEAD_STARTING_SECONDS = 4.0
+# argparse's, and Python's for a program that is not there: nothing was started.
+REFUSED_CODE = 2
 GUARD = [Path(__file__).with_name(name) for name in ("engine_key_guard.py", "engine_keys.py")]
 # A line of the guard: it quotes what a client sent, and is no part of what the engine says.
 _REQUEST = "request {"
@@ -60,10 +63,9 @@ class Engine:
         self._group = group
         self._board = board
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
-        # Lines of the tail since the engine serves.
-        self._fresh = 0
-        self._cause: engine_causes.Cause | None = None
-        self._cause_at = 0.0
+        self._log = Log()
+        # By the address of each pod, what it is in the group.
+        self.places: Mapping[str, str] = {}
         # What was said while it starts, without what varies.
         self._said: set[tuple[str, ...]] = set()
         self._last_new = time.monotonic()
@@ -106,7 +108,8 @@ class Engine:
         assert self._process is not None
         code = self._process.poll()
         if code is None:
-            if self._dead_since is not None and time.monotonic() - self._dead_since > DEAD_SECONDS:
+            bound = DEAD_SECONDS if self.serving else DEAD_STARTING_SECONDS
+            if self._dead_since is not None and time.monotonic() - self._dead_since > bound:
                 return self._failure("the engine died")
             silent = time.monotonic() - self._last_new
             if not self.serving and silent > SILENCE_SECONDS:
@@ -116,15 +119,17 @@ class Engine:
         if self._pump is not None:
             # What the engine said last is still in the pipe; its children may hold it open.
             self._pump.join(2)
-        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        return self._failure(f"the engine ended {how}")
+        how = f"by signal {-code} ({_signal(-code)})" if code < 0 else f"with exit code {code}"
+        failure = self._failure(f"the engine ended {how}")
+        if code == REFUSED_CODE and not self.serving and not self._log.ranks_started:
+            failure.lasting = True
+        return failure
 
     def note_serving(self) -> None:
         """Note that the engine answered, whatever its log says."""
         self.serving = True
         # What was amiss while it started did not keep it from starting.
-        self._cause = None
-        self._fresh = 0
+        self._log.clear()
         self._board.tell("engine", state="done", step=None, done=1, total=1, unit="")
 
     def drain(self) -> None:
@@ -143,18 +148,39 @@ class Engine:
         return list(self._tail)
 
     def _failure(self, how: str) -> Failure:
-        lines = self.tail()
-        if self._cause and not self._stale:
-            return Failure("engine", f"{how}: {self._cause.text}", self._cause.lasting, lines)
-        fresh = lines[max(0, len(lines) - self._fresh) :]
-        errors = [match[0].strip() for match in map(_ERROR.search, fresh) if match]
-        last = f"; its last error: {errors[-1][:300]}" if errors else ""
-        return Failure("engine", how + last, evidence=lines)
+        root = self._log.root(time.monotonic() - CAUSE_SECONDS if self.serving else None)
+        if root is None:
+            return Failure("engine", how, evidence=self.tail())
+        where, error = self._place(root), root.text + self._broken_json(root)
+        if root.cause is None:
+            return Failure("engine", f"{how}: {where}{error}", root.lasting, self.tail())
+        words = f"{how}: {root.cause.cause} ({where}{error})"
+        return Failure("engine", words, root.lasting, self.tail(), root.cause.remedy)
 
-    @property
-    def _stale(self) -> bool:
-        """Say whether the engine went on serving after its cause was seen."""
-        return self.serving and time.monotonic() - self._cause_at > CAUSE_SECONDS
+    def _place(self, root: Root) -> str:
+        """Return where in the group it came, as far as the log and the group say it."""
+        tensor = self._group.tensor if self._group else 1
+        stage = root.ranks[0] // tensor if root.ranks else root.stage
+        words = self.places.get(root.address or "") or next(
+            (place for place in self.places.values() if stage is not None and place.startswith(f"stage {stage} ")), None
+        )
+        if words is None and stage is not None:
+            words = f"stage {stage}"
+        return f"{words}: " if words else ""
+
+    def _broken_json(self, root: Root) -> str:
+        """Return which JSON file of the model cannot be read: Python's error does not say it."""
+        if root.kind not in ("JSONDecodeError", "UnicodeDecodeError"):
+            return ""
+        broken = []
+        for path in sorted(Path(self._group.model_path).glob("*.json")):
+            try:
+                json.loads(path.read_bytes())
+            except ValueError:
+                broken.append(str(path))
+            except OSError:
+                continue
+        return f"; not valid JSON: {', '.join(broken)}" if broken else ""
 
     def _pass_on(self) -> None:
         assert self._process is not None and self._process.stdout is not None
@@ -172,10 +198,8 @@ class Engine:
         if line.startswith(_REQUEST):
             return
         self._tail.append(line)
-        self._fresh += 1
-        line = _COLOURS.sub("", line)
-        if self._cause is None or self._stale:
-            self._cause, self._cause_at = engine_causes.known(line), time.monotonic()
+        self._log.read(line)
+        line = COLOURS.sub("", line)
         if self._dead_since is None and _DEAD.search(line):
             self._dead_since = time.monotonic()
         if self.serving:
@@ -195,6 +219,12 @@ class Engine:
             for words, step in _STEPS:
                 if words in line:
                     self._board.tell("engine", step=step)
+
+
+def _signal(number: int) -> str:
+    """Return a signal's name, with what sends it to an engine."""
+    name = signal.Signals(number).name if number in set(signal.Signals) else "unknown"
+    return f"{name}: for lack of memory in the pod, or from outside" if number == signal.SIGKILL else name
 
 
 def _with_guard(python_path: str | None) -> str:

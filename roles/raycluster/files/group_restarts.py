@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 import threading
 import time
@@ -28,6 +29,11 @@ CACHES = STATE_FOLDER / "cache"
 DOUBTED = 2
 # How often a program that has given up looks whether the source has changed.
 LOOK_SECONDS = 5.0
+# What differs between two failures of one cause: numbers, addresses, process IDs, object IDs, and which rank said it first.
+_VARYING = re.compile(r"0x[0-9a-f]+|\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b|(?<!exit code )(?<!\d)\d+", re.IGNORECASE)
+# The phases of which a second try costs a whole start of the engine. Staging goes on where the try before ended, and a group that did
+# not form, or lost a pod, may do better with another pod.
+_COSTLY = ("engine", "token")
 KILLED = (
     "the container was killed from outside: out of memory, by its liveness probe, or with its node; "
     "`kubectl describe pod` and the node's events say which"
@@ -50,6 +56,8 @@ class Restarts:
         self._path = STATE_FOLDER / "failures.json"
         self._mark = STATE_FOLDER / "begun"
         self._served: float | None = None
+        # Why failures cannot be counted.
+        self._trouble = ""
         self._limit = group.restart_limit
         self._window = group.restart_window_seconds
         staging = group.staging
@@ -64,7 +72,22 @@ class Restarts:
     @property
     def spent(self) -> bool:
         """Say whether no further try is due: the limit is reached, or no try can succeed."""
-        return self.count > self._limit or any(failure["lasting"] for failure in self._failures)
+        return self.count > self._limit or self._hopeless is not None
+
+    @property
+    def _hopeless(self) -> dict[str, Any] | None:
+        """Return the failure that no further try can avoid: a lasting one, or one that came twice before the first token."""
+        seen = set()
+        for failure in self._failures:
+            if failure["lasting"]:
+                return failure
+            if self._served is not None or (failure["phase"] not in _COSTLY and failure["cause"] != KILLED):
+                continue
+            cause = (failure["phase"], _VARYING.sub("#", failure["cause"]))
+            if cause in seen:
+                return failure
+            seen.add(cause)
+        return None
 
     @property
     def first(self) -> dict[str, Any] | None:
@@ -77,7 +100,7 @@ class Restarts:
         return sum(failure["time"] > (self._served or 0.0) for failure in self._failures)
 
     def begin(self) -> None:
-        """Note that a try begins. One that began before and did not end by its program's will is a failure."""
+        """Note that a try begins. One that began before and did not end by its program's will is a failure. Failure where it cannot."""
         if self._mark.exists():
             killed = Failure("ray", KILLED)
             self.note(killed)
@@ -85,7 +108,9 @@ class Restarts:
         try:
             self._mark.touch()
         except OSError as error:
-            log(f"{self._mark} cannot be written: {error}")
+            self._trouble = f"{self._mark} cannot be written ({error.strerror})"
+            words = f"{self._trouble}: a pod that cannot count its failures does not try"
+            raise Failure("ray", words, lasting=True) from None
 
     def end(self) -> None:
         """Note that the try ends as its program wills it, whatever the reason."""
@@ -98,29 +123,48 @@ class Restarts:
         self._served = time.time()
         self._write()
 
-    def note(self, failure: Failure) -> None:
-        """Record a failure before the container ends by it."""
-        self._failures = self._read()
+    def note(self, failure: Failure) -> bool:
+        """Record a failure before the container ends by it; False where it cannot be: the next start would count from nothing."""
+        self._failures = self._failures if self._trouble else self._read()
         entry = {"time": time.time(), "phase": failure.phase, "cause": failure.cause, "lasting": failure.lasting}
-        entry["source"] = self._source()
+        entry["remedy"], entry["source"] = failure.remedy, self._source()
         entry["evidence"] = [] if self._failures else list(failure.evidence[-EVIDENCE_LINES:])
         self._failures.append(entry)
         self._write()
+        return not self._trouble
 
     def words(self, failure: Failure) -> str:
         """Return the line for the log when the container ends by `failure`."""
-        rest = "no restart mends it" if failure.lasting else f"{self.count} of at most {self._limit + 1}"
-        return f"failure in phase {failure.phase} ({rest}): {failure.cause}"
+        rest = f"{self.count} of at most {self._limit + 1}"
+        if hopeless := self._hopeless:
+            rest = (
+                "no restart mends it"
+                if hopeless["lasting"]
+                else f"{rest}, and the same cause came before: no further try"
+            )
+        advice = f"; {failure.remedy}" if failure.remedy else ""
+        return f"failure in phase {failure.phase} ({rest}): {failure.cause}{advice}"
 
     def verdict(self) -> str:
         """Return why no further try is made."""
-        first = self._failures[0]
-        lasting = next((failure for failure in self._failures if failure["lasting"]), None)
-        cause = lasting["cause"] if lasting else f"given up after {self.count} failures; the first: {first['cause']}"
-        return f"{cause}. The nodes still cost money: deploy again when it is mended, or undeploy"
+        first, hopeless = self._failures[0], self._hopeless
+        if self._trouble:
+            cause = f"{(hopeless or first)['cause']}; no further try, since failures cannot be counted: {self._trouble}"
+        elif hopeless is None:
+            cause = f"given up after {self.count} failures; the first: {first['cause']}"
+        elif hopeless["lasting"]:
+            cause = hopeless["cause"]
+        else:
+            cause = f"given up after {self.count} failures, the same twice before the first token: {hopeless['cause']}"
+        return f"{cause}. The nodes still cost money: deploy again when it is fixed, or undeploy"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about the failure of the verdict; empty where its cause says it."""
+        return str((self._hopeless or self._failures[0]).get("remedy", ""))
 
     def wait_for_change(self, stop: threading.Event) -> bool:
-        """Wait until the source's URL is another one, and begin to count anew; False where `stop` is set before."""
+        """Wait until the source's URL is another one, and start to count again; False where `stop` is set before."""
         while self._failures[-1]["source"] == self._source():
             if stop.wait(LOOK_SECONDS):
                 return False
@@ -150,5 +194,5 @@ class Restarts:
         try:
             write_whole(self._path, json.dumps({"served": self._served, "failures": self._failures}, indent=1))
         except OSError as error:
-            # The container ends, or serves, all the same.
-            log(f"{self._path} cannot be written: {error}; the count of failures goes on without this")
+            self._trouble = f"{self._path} cannot be written ({error.strerror or error})"
+            log(self._trouble)

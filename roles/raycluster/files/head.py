@@ -7,6 +7,7 @@ Any end of the engine is the end of this container; the kubelet starts it again,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -74,11 +75,11 @@ class Head:
         signal.signal(signal.SIGINT, lambda *_: self._stop.set())
         self._board.start()
         try:
-            for path in (ENGINE_FILE, TOKEN_FILE):
-                path.unlink(missing_ok=True)
-            self._restarts.begin()
             self._door = open_door(pod_status.own_address())
             pod_status.serve(self._group.ports["status"], self._status)
+            self._restarts.begin()
+            for path in (ENGINE_FILE, TOKEN_FILE):
+                path.unlink(missing_ok=True)
             if self._restarts.spent:
                 self._give_up()
             self._machine = pod_inspection.inspect(self._group.tensor, self._group.image)
@@ -126,6 +127,9 @@ class Head:
     def _serve(self) -> None:
         """Run the engine; ends by Failure or Stopped only."""
         write_whole(ENGINE_FILE, json.dumps({"run": self._run}))
+        self._engine.places = {
+            address: f"stage {stage} ({address})" for address, stage in self._formation.stages.items()
+        }
         self._engine.start(self._options)
         pulse: Pulse | None = None
         while True:
@@ -239,13 +243,18 @@ class Head:
         return 0
 
     def _fail(self, failure: Failure) -> int:
-        """Record the failure, say it, and end the container."""
+        """Record the failure, say it, and end the container; stay where it cannot be recorded, for the next start would not know of it."""
         self._state = "ending"
         ENGINE_FILE.unlink(missing_ok=True)
-        self._board.tell(failure.phase, state=failure.state, cause=failure.cause)
+        self._board.tell(failure.phase, state=failure.state, cause=failure.cause, remedy=failure.remedy)
         leave_message(self._board.entries()[failure.phase], failure.evidence)
-        self._restarts.note(failure)
+        recorded = self._restarts.note(failure)
         log(self._restarts.words(failure))
+        if not recorded:
+            self._engine.kill()
+            self._ray.stop()
+            with contextlib.suppress(Stopped):
+                self._give_up()
         return 1
 
     def _give_up(self) -> None:
@@ -253,13 +262,13 @@ class Head:
         first = self._restarts.first
         assert first is not None
         self._state = "given_up"
-        self._board.tell(first["phase"], state="failed", cause=self._restarts.verdict())
+        self._board.tell(first["phase"], state="failed", cause=self._restarts.verdict(), remedy=self._restarts.remedy)
         for line in first["evidence"]:
             log(f"first failure: {line}")
         if not self._restarts.wait_for_change(self._stop):
             raise Stopped
         self._state = "forming"
-        self._board.tell(first["phase"], state="waiting", cause=None)
+        self._board.tell(first["phase"], state="waiting", cause=None, remedy=None)
 
     def _status(self) -> dict[str, Any]:
         return {

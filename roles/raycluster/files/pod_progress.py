@@ -3,7 +3,8 @@
 """What a pod says of itself: log lines, progress lines, and the message that its container leaves when it ends.
 
 A progress line is the word `multinode` and a JSON object {phase, state, done, total, unit, rate, eta, cause}. States: `waiting`,
-`running`, `done`, `ended` (this try is over; another may succeed), `failed` (no restart mends it). `step` says what is being done.
+`running`, `done`, `ended` (this try is over; another may succeed), `failed` (no restart mends it). `step` says what is being done,
+`remedy` what to do about the cause.
 """
 
 from __future__ import annotations
@@ -31,15 +32,18 @@ _output = threading.Lock()
 class Failure(Exception):
     """A foreseen end: its cause in words, the phase in which it came, and whether a restart can mend it.
 
-    evidence: the lines of a log that show it, last line last.
+    evidence: the lines of a log that show it, last line last. remedy: what to do about it, where the cause does not say it.
     """
 
-    def __init__(self, phase: str, cause: str, lasting: bool = False, evidence: Sequence[str] = ()) -> None:
+    def __init__(
+        self, phase: str, cause: str, lasting: bool = False, evidence: Sequence[str] = (), remedy: str = ""
+    ) -> None:
         super().__init__(cause)
         self.phase = phase
         self.cause = cause
         self.lasting = lasting
         self.evidence = tuple(evidence)
+        self.remedy = remedy
 
     @property
     def state(self) -> str:

@@ -7,6 +7,7 @@ When rank 0 ends, this container ends within ten seconds (Ray alone takes about 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -69,8 +70,8 @@ class Worker:
         signal.signal(signal.SIGINT, lambda *_: self._stop.set())
         self._board.start()
         try:
-            self._restarts.begin()
             pod_status.serve(self._group.ports["status"], self._status)
+            self._restarts.begin()
             if self._restarts.spent:
                 self._give_up()
             self._machine = pod_inspection.inspect(self._group.tensor, self._group.image)
@@ -186,11 +187,16 @@ class Worker:
         return 0
 
     def _fail(self, failure: Failure) -> int:
+        """Record the failure, say it, and end the container; stay where it cannot be recorded, for the next start would not know of it."""
         self._cause = failure.cause
-        self._board.tell(failure.phase, state=failure.state, cause=failure.cause)
+        self._board.tell(failure.phase, state=failure.state, cause=failure.cause, remedy=failure.remedy)
         leave_message(self._board.entries()[failure.phase], failure.evidence)
-        self._restarts.note(failure)
+        recorded = self._restarts.note(failure)
         log(self._restarts.words(failure))
+        if not recorded:
+            self._ray.stop()
+            with contextlib.suppress(Stopped):
+                self._give_up()
         return 1
 
     def _give_up(self) -> None:
@@ -198,11 +204,11 @@ class Worker:
         first = self._restarts.first
         assert first is not None
         self._state, self._cause = "given_up", self._restarts.verdict()
-        self._board.tell(first["phase"], state="failed", cause=self._cause)
+        self._board.tell(first["phase"], state="failed", cause=self._cause, remedy=self._restarts.remedy)
         if not self._restarts.wait_for_change(self._stop):
             raise Stopped
         self._state, self._cause = "forming", None
-        self._board.tell(first["phase"], state="waiting", cause=None)
+        self._board.tell(first["phase"], state="waiting", cause=None, remedy=None)
 
     def _status(self) -> dict[str, Any]:
         return {

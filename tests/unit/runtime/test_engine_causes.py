@@ -113,7 +113,7 @@ LASTING, PASSING = True, False
         ),
         (
             "ImportError: Failed to import Ray. Please install Ray with `pip install ray`.",
-            "take an image that holds both",
+            "use an image that holds both",
             LASTING,
         ),
         (

@@ -178,7 +178,8 @@ def test_a_known_cause_comes_with_its_remedy(make_group: MakeGroup) -> None:
     group.served()
     group.behave(exit=1, say=["(EngineCore) ValueError: No available memory for the cache blocks. Try increasing"])
     group.head.wait(10)
-    assert "no GPU memory is left for the KV cache; take a smaller" in group.head.message()["cause"]
+    assert "no GPU memory is left for the KV cache (ValueError: No available memory" in group.head.message()["cause"]
+    assert "reduce --max-model-len" in group.head.message()["remedy"]
     assert group.head.message()["state"] == "failed"
 
 

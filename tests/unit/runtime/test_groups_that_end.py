@@ -186,7 +186,10 @@ def test_kills_from_outside_are_counted_and_an_end_asked_for_is_not(make_group: 
             pod.kill()
         pod.start()
         until(lambda pod=pod: pod.progress("ray").get("state") == "failed", 10, "given up")
-        assert "the first: the container was killed from outside: out of memory" in pod.progress("ray")["cause"]
+        assert (
+            "the same twice before the first token: the container was killed from outside: out of memory"
+            in pod.progress("ray")["cause"]
+        )
 
 
 @pytest.mark.processes
@@ -206,8 +209,8 @@ def test_what_was_compiled_is_kept_until_two_tries_gave_no_token(make_group: Mak
     for path in compiled:
         path.parent.mkdir(parents=True)
         path.touch()
-    for _ in range(2):
-        group.behave(exit=1)
+    for code in (1, 3):
+        group.behave(exit=code)
         group.start()
         for pod in group.pods:
             pod.wait(30)
@@ -218,10 +221,27 @@ def test_what_was_compiled_is_kept_until_two_tries_gave_no_token(make_group: Mak
 
 
 @pytest.mark.processes
-def test_a_full_disk_keeps_no_cause_from_being_told(make_group: MakeGroup) -> None:
-    group = make_group([])
-    group.head.replace("group_restarts.py", "Restarts._write", "raise OSError(28, 'No space left on device')")
+@pytest.mark.parametrize("role", ["head", "worker"])
+def test_a_pod_that_cannot_record_its_failure_gives_up_at_once(make_group: MakeGroup, role: str) -> None:
+    """The next start of its container would count from nothing, and try for ever."""
+    group = make_group([0])
+    pod = group.head if role == "head" else group.workers[0]
+    (pod.folder / ".failures.json.new").mkdir()
     (group.folder / "broken").touch()
+    pod.replace("pod_inspection.py", "inspect", FAULT)
+    pod.start()
+    until(lambda: pod.progress("ray").get("state") == "failed", 20, "given up: " + pod.log())
+    said = pod.progress("ray")["cause"]
+    assert "the program failed: KeyError" in said and "failures cannot be counted" in said
+    assert pod.message()["cause"].startswith("the program failed: KeyError")
+    assert not pod.ended()
+
+
+@pytest.mark.processes
+def test_a_pod_that_cannot_note_its_try_makes_none(make_group: MakeGroup) -> None:
+    group = make_group([])
+    (group.head.folder / "begun").symlink_to(group.head.folder / "nowhere" / "begun")
     group.start()
-    assert group.head.wait(20) == 1
-    assert group.head.message()["cause"].startswith("`ray start` ended with exit code 1")
+    until(lambda: group.head.progress("ray").get("state") == "failed", 20, "given up: " + group.head.log())
+    assert "a pod that cannot count its failures does not try" in group.head.progress("ray")["cause"]
+    assert not group.head.progress("engine") and not group.head.ended()
