@@ -23,7 +23,9 @@ _MESSAGE_LINES = 12
 _KEPT = 1000
 COLOURS = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
 # (EngineCore pid=7), (RayWorkerProc pid=7, ip=192.0.2.7), (pid=7), (raylet, ip=192.0.2.7)
-_TAG = re.compile(r"\((?:(raylet|autoscaler[^)]*?|EngineCore\w*|APIServer\w*)|(?:([A-Za-z]\w*) )?pid=(\d+))(?:, ip=([\w.:]+))?\) ?")
+_TAG = re.compile(
+    r"\((?:(raylet|autoscaler[^)]*?|EngineCore\w*|APIServer\w*)|(?:([A-Za-z]\w*) )?pid=(\d+))(?:, ip=([\w.:]+))?\) ?"
+)
 _LEVELS = "DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL"
 _PREFIXES = (
     # vLLM, with and without brackets; uvicorn; Ray's Python; Ray's C++; PyTorch's C++ and its hook for uncaught exceptions.
