@@ -23,7 +23,7 @@ class ActionModule(Action):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         inputs = given_inputs(self._loader)
         deployments = arguments.get("deployments") or []
-        deployment = next(iter(deployments), {})
+        deployment: dict[str, Any] = next(iter(deployments), {})
         cluster = arguments.get("cluster") or None
         if taken := belongs_to_another(inputs, deployment, (cluster or {}).get("node_pools") or []):
             raise Refused(taken)

@@ -317,7 +317,7 @@ class OciNodePool:
         pool = self.pools.find(self.name, self.deployment) or self.pools.find_unlisted(self.name, self.deployment)
         if pool is None:
             if self.wait and not self.module.check_mode:
-                self._await_deletions_under_way()
+                self._await_deletions_under_way(self.wait)
             return
         if written := self.module.params["deployment_name"]:
             refuse_other_owner(pool, written, self.module.params["name_tag_required"])
@@ -330,10 +330,10 @@ class OciNodePool:
         if self.wait:
             self.pools.wait_until_deleted(pool["id"], work_request_id, self.wait)
 
-    def _await_deletions_under_way(self) -> None:
+    def _await_deletions_under_way(self, wait: Wait) -> None:
         """Wait for a deletion that an earlier run asked for."""
         for pool in self.pools.list_deleting(self.deployment):
-            self.pools.wait_until_deleted(pool["id"], "", self.wait)
+            self.pools.wait_until_deleted(pool["id"], "", wait)
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Action(ActionBase):
     _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result = super().run(tmp, task_vars)
+        result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
         started = moment()
         # What an action has done before it is refused belongs into its result, too.
@@ -43,7 +43,7 @@ class Action(ActionBase):
     def run_module(self, name: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run a module and return its result without the arguments it was called with; Refused when it failed."""
         given = {key: value for key, value in arguments.items() if value is not None}
-        result = self._execute_module(module_name=name, module_args=given, task_vars=task_vars)
+        result: dict[str, Any] = self._execute_module(module_name=name, module_args=given, task_vars=task_vars)
         result.pop("invocation", None)
         if result.get("failed"):
             faults = [fault_of(entry) for entry in result.get("faults", [])]

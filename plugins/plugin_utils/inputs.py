@@ -19,7 +19,8 @@ from ..module_utils.core.recipe.inputs import Inputs, read_inputs
 
 def given_variables(loader: DataLoader) -> dict[str, Any]:
     """Return the extra variables as plain data: the round trip through JSON drops trust and every other mark."""
-    return json.loads(json.dumps(load_extra_vars(loader), default=str))
+    variables: dict[str, Any] = json.loads(json.dumps(load_extra_vars(loader), default=str))
+    return variables
 
 
 def given_inputs(loader: DataLoader, scope: str = "recipe") -> Inputs:

@@ -273,11 +273,11 @@ def timeline(results: Results) -> list[dict[str, Any]]:
     done = [(phase, result) for phase, result in roles if result.get("ended")]
     endpoint = results.get("endpoint") or {}
     entries = []
-    start = done[0][1]["started"] if done else ""
+    start: str = done[0][1]["started"] if done else ""
     for number, (phase, result) in enumerate(done):
         following = done[number + 1][1] if number + 1 < len(done) else endpoint
         # The preflight's registered task is its last, so that the work before it is not in its own times.
-        end = following.get("started") if phase == "kuberay" and following.get("started") else result["ended"]
+        end: str = (phase == "kuberay" and following.get("started")) or result["ended"]
         entries.append({"phase": phase, "start": start, "end": end})
         start = end
     entries += endpoint.get("timeline") or []

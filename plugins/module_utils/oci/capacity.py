@@ -21,7 +21,7 @@ from .errors import is_connection_error, is_service_error
 try:
     import oci
 except ImportError:  # reported by the module (module.py)
-    oci = None  # type: ignore[assignment]
+    oci = None
 
 # What may be asked for; the values of the module's option `room`.
 CHECKS = ("limits", "volumes", "capacity", "addresses", "load_balancer")

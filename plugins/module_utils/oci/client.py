@@ -21,7 +21,7 @@ from .retry import Retry
 try:
     import oci
 except ImportError:  # reported by the module (module.py) before a connection is made
-    oci = None  # type: ignore[assignment]
+    oci = None
 
 AUTHENTICATION_TYPES = ("api_key", "security_token", "instance_principal", "resource_principal", "workload_identity")
 DEFAULT_CONFIG_FILE = "~/.oci/config"
@@ -110,7 +110,7 @@ def region_of_ocid(ocid: str) -> str:
     parts = ocid.split(".")
     if len(parts) < 5 or parts[0] != "ocid1" or not parts[3]:
         return ""
-    return oci.regions.get_region_from_short_name(parts[3].lower())
+    return str(oci.regions.get_region_from_short_name(parts[3].lower()))
 
 
 class Connection:

@@ -19,7 +19,7 @@ try:
     from oci import exceptions as sdk_exceptions
     from oci._vendor import requests  # whose errors the SDK's signers let through
 except ImportError:  # the module reports the missing library before anything here is used
-    sdk_exceptions = None  # type: ignore[assignment]
+    sdk_exceptions = None
 
 # How a connection error ends inside the texts that urllib3, requests and the SDK put around it.
 REASON = re.compile(

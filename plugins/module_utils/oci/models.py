@@ -13,7 +13,7 @@ from ..core.fault import Fault, Refused
 try:
     import oci
 except ImportError:  # reported by the module (module.py)
-    oci = None  # type: ignore[assignment]
+    oci = None
 
 
 def as_data(model: Any) -> Any:

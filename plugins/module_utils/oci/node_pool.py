@@ -176,7 +176,7 @@ def _agrees(key: str, wanted: Any, present: Any) -> bool:
         return sorted(map(str, wanted)) == sorted(map(str, present or []))
     if key == "eviction_grace_duration":
         return seconds_of(wanted) == seconds_of(present)
-    return wanted == present
+    return bool(wanted == present)
 
 
 def _contains(present: dict[str, Any], wanted: dict[str, Any]) -> bool:

@@ -23,7 +23,7 @@ from .waiting import Wait
 try:
     import oci
 except ImportError:  # reported by the module (module.py)
-    oci = None  # type: ignore[assignment]
+    oci = None
 
 MANAGE = "manage cluster-node-pools"
 READ_WORK_REQUESTS = "read cluster-work-requests"
@@ -63,7 +63,8 @@ class NodePools:
         """Return a pool with its nodes, or None when OCI does not show it (absent, not yet visible, or forbidden)."""
         with self._asking("reading the node pool", node_pool_id, "read cluster-node-pools"):
             try:
-                return as_data(self.engine.get_node_pool(node_pool_id).data)
+                pool: dict[str, Any] = as_data(self.engine.get_node_pool(node_pool_id).data)
+                return pool
             except Exception as error:
                 if is_service_error(error, 404):
                     return None

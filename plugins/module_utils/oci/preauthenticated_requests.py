@@ -22,7 +22,7 @@ from .models import as_data
 try:
     import oci
 except ImportError:  # reported by the module (module.py)
-    oci = None  # type: ignore[assignment]
+    oci = None
 
 MANAGE = "manage buckets where request.permission = 'PAR_MANAGE', and read objects,"
 ACCESS, LISTING = "AnyObjectRead", "ListObjects"

@@ -94,7 +94,7 @@ class BucketSource:
                         ]
                     ) from error
                 raise
-            body = response.data.raw.read(limit + 1)
+            body: bytes = response.data.raw.read(limit + 1)
         if len(body) > limit:
             raise Refused([Fault("file_too_large", self.place + name, f"more than {limit} bytes", "a small file")])
         return body

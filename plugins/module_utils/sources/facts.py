@@ -87,7 +87,9 @@ def _index(source: Source, names: set[str], load_format: str, place: str) -> dic
                 )
             ]
         )
-    metadata = content.get("metadata") if isinstance(content.get("metadata"), dict) else {}
+    metadata = content.get("metadata")
+    if not isinstance(metadata, dict):
+        metadata = {}
     return {"file": name, "weight_map": weight_map, "metadata": metadata, "total_size": _bytes(metadata)}
 
 

@@ -342,7 +342,8 @@ def _cause_of(report: list[Error]) -> Error | None:
     """Return the exception of a chain that says why: the last that shows a known cause, or else the last that says anything."""
     telling = [error for error in report if not error.hollow]
     known = [error for error in telling if (cause := error.known) and not cause.follows]
-    return (known or telling or [None])[-1]
+    said = known or telling
+    return said[-1] if said else None
 
 
 def _weight(error: Error, weight: int) -> int:

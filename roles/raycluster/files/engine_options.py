@@ -40,7 +40,7 @@ def taken(optional: tuple[tuple[str, ...], ...]) -> list[str]:
     if not optional:
         return []
     known = _known()
-    words = []
+    words: list[str] = []
     for option in optional:
         if option[0] in known:
             words += option
