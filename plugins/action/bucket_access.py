@@ -8,7 +8,6 @@ from typing import Any
 
 from ..module_utils.core.manifests.objects import namespace
 from ..module_utils.kube.removal import own_namespace
-from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.inputs import given_inputs
 from ..plugin_utils.kubernetes_writes import WritingAction, would_be_made
 
@@ -18,7 +17,7 @@ class ActionModule(WritingAction):
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         plan, settings = arguments["plan"], given_inputs(self._loader).settings
-        self.cluster = Cluster(settings, arguments.get("kubeconfig"))
+        self.cluster = self.reach(settings)
         kubernetes = self.cluster.connect()
         deployment = plan["deployment"]
         access = self.access(kubernetes, settings, deployment, task_vars)

@@ -43,7 +43,7 @@ class ActionModule(WritingAction):
 
     def _present(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         plan, inputs = arguments["plan"], given_inputs(self._loader)
-        self.cluster = Cluster(inputs.settings, arguments.get("kubeconfig"))
+        self.cluster = self.reach(inputs.settings)
         kubernetes = self.cluster.connect()
         programs = {path.name: path.read_text(encoding="utf-8") for path in sorted(PROGRAMS.glob("*.py"))}
         namespace, *objects = render(plan, programs)
@@ -175,7 +175,7 @@ class ActionModule(WritingAction):
 
     def _remove_all(self, inputs: Inputs, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         name, settings = arguments["name"], inputs.settings
-        self.cluster = Cluster(settings, arguments.get("kubeconfig"))
+        self.cluster = self.reach(settings)
         kubernetes = self.cluster.connect()
         namespace = namespace_of(kubernetes, name, settings["namespace"])
         standing = self._raycluster(kubernetes, name, namespace)

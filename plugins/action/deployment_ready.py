@@ -17,7 +17,6 @@ from ..module_utils.core.names import object_names
 from ..module_utils.core.sizing.costs import bill
 from ..module_utils.kube.deployment import Observer, read_secret
 from ..plugin_utils.action import Action
-from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.completion import complete
 from ..plugin_utils.endpoint import missing_records
 from ..plugin_utils.inputs import given_inputs
@@ -38,7 +37,7 @@ class ActionModule(Action):
         if self._task.check_mode:
             return {"changed": False, "skipped": True, "msg": "check mode waits for nothing"}
         inputs = given_inputs(self._loader)
-        kubernetes = Cluster(inputs.settings, arguments.get("kubeconfig")).connect()
+        kubernetes = self.reach(inputs.settings).connect()
         self._lines = Lines(self._display.display)
         self._timeline = Timeline()
         self._patience = Patience(lambda text: self._lines.say("cluster", text))

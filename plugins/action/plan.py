@@ -1,6 +1,6 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Makes the plan out of the recipe and what was found out; see the module of the same name."""
+"""Reads what the plan is made of, and makes it; see the module of the same name."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from ..module_utils.core.recipe.model_source import model_prefix, model_source
 from ..module_utils.oci.node_pool import own_pool
 from ..plugin_utils.action import Action
 from ..plugin_utils.inputs import given_inputs
+from ..plugin_utils.preflight import read_all
 
 
 class ActionModule(Action):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        inputs = given_inputs(self._loader)
-        deployments = arguments.get("deployments") or []
-        deployment: dict[str, Any] = next(iter(deployments), {})
-        cluster = arguments.get("cluster") or None
-        if taken := belongs_to_another(inputs, deployment, (cluster or {}).get("node_pools") or []):
+        inputs, recipe = given_inputs(self._loader), self.registered["recipe"]
+        kubernetes = self.reach(inputs.settings).connect() if recipe["has_cluster"] else None
+        found = read_all(inputs, kubernetes, with_model=not recipe["has_model_facts"])
+        cluster = found.cluster
+        if taken := belongs_to_another(inputs, found.deployment, (cluster or {}).get("node_pools") or []):
             raise Refused(taken)
         facts = Facts(
-            model=_model(arguments.get("model"), inputs),
+            model=_model(found.model, inputs),
             cluster=cluster,
             own_pool=own_pool(cluster["node_pools"], inputs.name, inputs.name, cluster["id"]) if cluster else None,
-            deployment=deployment,
-            secrets=arguments.get("secrets"),
-            surroundings=arguments.get("surroundings") or {},
+            deployment=found.deployment,
+            secrets=found.secrets,
+            surroundings=found.surroundings,
         )
-        plan = make_plan(inputs, facts)
-        return {"changed": False, "plan": plan}
+        return {"changed": False, "plan": make_plan(inputs, facts)}
 
 
 def _model(read: dict[str, Any] | None, inputs: Inputs) -> dict[str, Any]:

@@ -8,11 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..module_utils.core.catalog.images import operator_values
 from ..module_utils.core.fault import Refused
 from ..module_utils.core.recipe.inputs import converted_recipe, read_inputs
-from ..module_utils.core.recipe.model_source import model_options
-from ..module_utils.core.recipe.secret_references import named_secrets
 from ..module_utils.kube.client import may_pass
 from ..plugin_utils.action import Action
 from ..plugin_utils.cluster import Cluster
@@ -46,16 +43,10 @@ class ActionModule(Action):
         return {
             "changed": changed,
             "name": inputs.name,
-            "model": model_options(inputs.recipe) if whole else None,
-            "secrets": named_secrets(inputs.recipe) if whole else [],
-            "namespace": inputs.settings["namespace"] or inputs.name,
             "deployment_name": inputs.deployment_name,
             "has_model_facts": planning and _is_file(inputs.settings["model_facts_file"]),
             "has_cluster": has_cluster,
-            "cluster": cluster.as_data() if cluster else {},
-            "nodes": _nodes(inputs.recipe) if whole else None,
-            "room": _room(inputs.recipe, inputs.settings) if whole else [],
-            "operator_values": operator_values(inputs.settings),
+            "kubeconfig": cluster.kubeconfig if cluster else None,
             "recipe": inputs.recipe,
             "settings": inputs.settings,
             "changes": [change.as_dict() for change in inputs.changes] if whole else [],
@@ -66,27 +57,6 @@ def _names_a_cluster(settings: dict[str, Any]) -> bool:
     """Tell whether a cluster is named, or a kubeconfig lies where one is looked for."""
     named = settings["oke_cluster_id"] or settings["kubeconfig"] or os.environ.get("K8S_AUTH_HOST")
     return settings["node_provisioner"] == "oke" or bool(named) or any(map(_is_file, _kubeconfigs()))
-
-
-def _nodes(recipe: dict[str, Any]) -> int | None:
-    """Return the number of nodes, None where the planner is asked for it."""
-    size = recipe["recipe_node_pool_size"]
-    return size if isinstance(size, int) else None
-
-
-def _room(recipe: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    """Return what is asked of the account before nodes are: the choices of `oke_cluster_info`'s option `room`.
-
-    Hosts that are reserved are free, and count against the limit already.
-    """
-    room, reserved = ["addresses"], settings["node_pool_capacity_reservation_id"]
-    if not recipe["skip_capacity_validation"] and not reserved:
-        room.append("capacity")
-    if not recipe["skip_quota_validation"]:
-        room += ["volumes"] if reserved else ["limits", "volumes"]
-        if settings["endpoint_exposure"] == "load_balancer":
-            room.append("load_balancer")
-    return room
 
 
 def _is_file(path: str | None) -> bool:

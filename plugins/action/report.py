@@ -16,7 +16,7 @@ from ..module_utils.core.fault import Fault, Refused, fault_of
 from ..module_utils.core.plan.presentation.page import page
 from ..module_utils.core.plan.presentation.text import describe_shortly
 from ..plugin_utils.action import Action
-from ..plugin_utils.inputs import given_variables
+from ..plugin_utils.inputs import given_inputs, given_variables
 from ..plugin_utils.playbook_results import OF_PLAYBOOK, left_behind, nodes_cost, nodes_left, not_ready, timeline
 
 SCHEMA = 1
@@ -24,20 +24,20 @@ SCHEMA = 1
 
 class ActionModule(Action):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        playbook, results = arguments["playbook"], arguments.get("results") or {}
+        playbook, results = arguments["playbook"], dict(self.registered)
         if arguments.get("part") == "plan":
             self._show_plan(results["preflight"]["plan"])
             return {"changed": False}
-        failed = arguments.get("failure") or None
-        faults = _faults_of(failed)
+        failure, failed = results.pop("ansible_failed", {}), bool(arguments.get("failed"))
+        faults = self._faults_of(failure) if failed else []
         recipe = results.get("recipe") or {}
         plan = (results.get("preflight") or {}).get("plan") or {}
         result: dict[str, Any] = {
             "schema": SCHEMA,
             "playbook": playbook,
             "version": release.VERSION,
-            "ok": failed is None,
-            "changed": any(entry.get("changed") for entry in results.values() if isinstance(entry, dict)),
+            "ok": not failed,
+            "changed": any(entry.get("changed") for entry in results.values()),
             "deployment": recipe.get("name"),
             "namespace": (plan.get("deployment") or {}).get("namespace"),
             "started": recipe.get("started") or moment(),
@@ -53,15 +53,15 @@ class ActionModule(Action):
             result["timeline"] = timeline(results)
         details, lines = OF_PLAYBOOK[playbook](results)
         result.update(details)
-        if playbook == "status" and failed is None:
+        if playbook == "status" and not failed:
             result["faults"] = not_ready(details, result["deployment"])
             result["ok"] = not result["faults"]
-        if playbook == "undeploy" and failed is None:
+        if playbook == "undeploy" and not failed:
             result["faults"] = left_behind(results)
             result["ok"] = not result["faults"]
         elif playbook == "undeploy":
             result["faults"] = [*faults, *nodes_left(results, faults)]
-        if playbook == "deploy" and failed is not None and not self._task.check_mode:
+        if playbook == "deploy" and failed and not self._task.check_mode:
             costing = nodes_cost(results, faults)
             result["warnings"] += costing
             for fault in costing:
@@ -69,8 +69,8 @@ class ActionModule(Action):
         self._write("result_file", json.dumps(result, indent=2) + "\n")
         if playbook == "plan" and plan:
             self._write("html_file", page(plan))
-        if failed is not None:
-            task = str(arguments.get("failed_task") or "").rpartition(" : ")[2]
+        if failed:
+            task = str((task_vars.get("ansible_failed_task") or {}).get("name") or "").rpartition(" : ")[2]
             first = faults[0]["where"] + ": " + faults[0]["found"] if faults else "see above"
             more = [fault_of(fault) for fault in result["faults"][len(faults) :]]
             raise Refused([Fault("failed", playbook, f"stopped at `{task}` ({first})"), *more])
@@ -79,6 +79,17 @@ class ActionModule(Action):
         if not result["ok"]:
             raise Refused([fault_of(fault) for fault in result["faults"]])
         return {"changed": False, "result": result}
+
+    def _faults_of(self, failure: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the faults of a failed task; of one that is not ours, one fault with its message."""
+        if failure:
+            return list(failure.get("faults") or [Fault("task", "", str(failure.get("msg") or "no message")).as_dict()])
+        try:
+            given_inputs(self._loader, "any")
+        except Refused as refused:
+            # An extra variable hid the failure, and is refused for it.
+            return [fault.as_dict() for fault in refused.faults]
+        return [Fault("task", "", "no message").as_dict()]
 
     def _show_plan(self, plan: dict[str, Any]) -> None:
         """Print the plan shortly, before anything is made."""
@@ -94,12 +105,3 @@ class ActionModule(Action):
             Path(path.strip()).expanduser().write_text(text, encoding="utf-8")
         except OSError as error:
             raise AnsibleError(f"{setting}: {path} cannot be written: {error.strerror}") from error
-
-
-def _faults_of(failed: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """Return the faults of a failed task; of one that is not ours, one fault with its message."""
-    if failed is None:
-        return []
-    if failed.get("faults"):
-        return list(failed["faults"])
-    return [Fault("task", "", str(failed.get("msg") or "no message")).as_dict()]

@@ -22,11 +22,6 @@ options:
     description: The plan, as M(multinode.inference.plan) returns it; its source is a bucket.
     type: dict
     required: true
-  kubeconfig:
-    description:
-      - The cluster's kubeconfig, as RV(multinode.inference.recipe_info#module:cluster) has it. Without it, it is found out
-        again from the platform settings.
-    type: raw
 attributes:
   check_mode:
     description: Says whether a request would be made, and makes none.

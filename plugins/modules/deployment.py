@@ -35,11 +35,6 @@ options:
     type: list
     elements: str
     default: []
-  kubeconfig:
-    description:
-      - The cluster's kubeconfig, as RV(multinode.inference.recipe_info#module:cluster) has it. Without it, it is found out
-        again from the platform settings.
-    type: raw
 attributes:
   check_mode:
     description: Says what would change; the API server is asked where it can tell.

@@ -22,11 +22,6 @@ options:
     description: The plan, as M(multinode.inference.plan) returns it.
     type: dict
     required: true
-  kubeconfig:
-    description:
-      - The cluster's kubeconfig, as RV(multinode.inference.recipe_info#module:cluster) has it. Without it, it is found out
-        again from the platform settings.
-    type: raw
 attributes:
   check_mode:
     description: Waits for nothing.

@@ -192,57 +192,19 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
-from ansible_collections.multinode.inference.plugins.module_utils.core.plan.facts import commit_choice
-from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
-    connect,
-    require_sdk,
-    run,
-    service_endpoint_of,
-    sign_in_argument_spec,
-)
-from ansible_collections.multinode.inference.plugins.module_utils.sources.bucket import BucketSource
+from ansible_collections.multinode.inference.plugins.module_utils.oci.module import connect, run, sign_in_argument_spec
 from ansible_collections.multinode.inference.plugins.module_utils.sources.facts import model_facts
-from ansible_collections.multinode.inference.plugins.module_utils.sources.folder import FolderSource
-from ansible_collections.multinode.inference.plugins.module_utils.sources.hugging_face import (
-    DEFAULT_ENDPOINT,
-    HuggingFaceSource,
-)
-from ansible_collections.multinode.inference.plugins.module_utils.sources.par import ParSource
-from ansible_collections.multinode.inference.plugins.module_utils.sources.source import Source
+from ansible_collections.multinode.inference.plugins.module_utils.sources.hugging_face import DEFAULT_ENDPOINT
+from ansible_collections.multinode.inference.plugins.module_utils.sources.opening import open_source
 
 SOURCES = ("par", "bucket_name", "folder", "repository")
-
-
-def source_of(module: AnsibleModule) -> Source:
-    """Return the one source that the options name."""
-    given = module.params
-    if given["par"]:
-        endpoint = service_endpoint_of(module)
-        storage = endpoint.get("object_storage", "") if isinstance(endpoint, dict) else endpoint
-        return ParSource(given["par"], given["prefix"], storage)
-    if given["bucket_name"]:
-        require_sdk(module)
-        return BucketSource(
-            connect(module, given["cluster_id"] or ""),
-            given["bucket_name"],
-            given["prefix"],
-            given["bucket_namespace"] or "",
-        )
-    if given["folder"]:
-        return FolderSource(given["folder"])
-    return HuggingFaceSource(
-        given["repository"],
-        given["revision"],
-        given["huggingface_token"] or "",
-        given["huggingface_endpoint"],
-        given["choices"].get(commit_choice(given["repository"], given["revision"])) or "",
-    )
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:
     """Read the model and return the module's result."""
     given = module.params
-    facts = model_facts(source_of(module), given["include"], given["exclude"], given["load_format"])
+    source = open_source(given, lambda resource_ocid: connect(module, resource_ocid))
+    facts = model_facts(source, given["include"], given["exclude"], given["load_format"])
     return {"changed": False, "model": facts}
 
 

@@ -6,36 +6,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: plan
-short_description: Make the plan of a deployment
+short_description: Read what a plan needs and make it
 version_added: 0.1.0
 description:
-  - Makes the plan out of the recipe, which it reads from the extra variables, and what was found out.
+  - Reads what stands of the deployment, the Kubernetes cluster, the OKE cluster and the model's files side by side, as
+    M(multinode.inference.deployment_info), M(multinode.inference.kubernetes_info), M(multinode.inference.oke_cluster_info)
+    and M(multinode.inference.model_info) do, and makes the plan.
+  - Needs the result of M(multinode.inference.recipe_info), registered as C(recipe_result).
+  - Keeps the model's facts in the file that the setting C(model_facts_file) names.
   - Fails with every fault that forbids it. Nothing is made in the cloud or in the cluster.
 author:
   - multinode.inference contributors (@multinode-inference)
-options:
-  model:
-    description:
-      - The model's facts, as M(multinode.inference.model_info) returns them.
-      - They are kept in the file that the setting C(model_facts_file) names. Without them, that file is read.
-    type: dict
-  cluster:
-    description: The cluster, as M(multinode.inference.oke_cluster_info) returns it. Empty when no node pool is made.
-    type: dict
-    default: {}
-  surroundings:
-    description: What the cluster has, as M(multinode.inference.kubernetes_info) returns it. Empty without a cluster.
-    type: dict
-    default: {}
-  deployments:
-    description: What is there of the deployment, as M(multinode.inference.deployment_info) returns it.
-    type: list
-    elements: dict
-    default: []
-  secrets:
-    description: The keys of the Secrets that the recipe names, as M(multinode.inference.deployment_info) returns them. Without
-      it, nobody looked.
-    type: dict
 attributes:
   check_mode:
     description: Changes nothing in any mode.
@@ -52,13 +33,13 @@ attributes:
 """
 
 EXAMPLES = r"""
+- name: Read the recipe and the platform settings
+  multinode.inference.recipe_info:
+  register: recipe_result
+
 - name: Make the plan
   multinode.inference.plan:
-    model: "{{ found_model.model }}"
-    cluster: "{{ found_cluster.cluster }}"
-    surroundings: "{{ found_surroundings.cluster }}"
-    deployments: "{{ found_groups.deployments }}"
-  register: made
+  register: preflight_result
 """
 
 RETURN = r"""

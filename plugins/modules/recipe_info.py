@@ -16,7 +16,9 @@ description:
   - Checks it, and fails with every fault that it finds.
   - Without a kubeconfig it asks OKE for the address of the cluster, and makes sure that the API server there takes a
     token of the OCI sign-in.
-  - Secrets of the recipe are not returned; P(multinode.inference.recipe_secret#lookup) gives them to a module's option.
+  - Secrets of the recipe are not returned.
+  - Later tasks of this collection's modules take their connection from the result, where it is registered as
+    C(recipe_result) and they are given no part of one themselves.
 author:
   - multinode.inference contributors (@multinode-inference)
 options:
@@ -61,77 +63,23 @@ deployment_name:
   returned: success
   type: str
   sample: raycluster_vm_test
-model:
-  description:
-    - By which options of M(multinode.inference.model_info) the model's files are read, without a secret. C(with_token) says
-      whether the pods have a token for the repository.
-  returned: when the whole recipe was read
-  type: dict
-  sample: {"bucket_name": "models", "prefix": "NousResearch/Meta-Llama-3.1-8B-Instruct/"}
-secrets:
-  description: Names of the Secrets that the recipe names.
-  returned: success
-  type: list
-  elements: str
-  sample: []
-namespace:
-  description: Namespace of the deployment.
-  returned: success
-  type: str
-  sample: rayclustervmtest
 has_model_facts:
   description: Whether the file that the setting C(model_facts_file) names is there.
   returned: when the whole recipe was read
   type: bool
   sample: false
-operator_values:
-  description: Values of the KubeRay operator's chart that follow from the settings.
-  returned: success
-  type: dict
-  sample: {"image": {"repository": "registry.example.com/kuberay/operator"}}
 has_cluster:
   description: Whether a cluster is named, or a kubeconfig lies where one is looked for.
   returned: success
   type: bool
   sample: true
-cluster:
-  description: How later tasks reach the cluster; empty where there is none. No secret is in it.
+kubeconfig:
+  description:
+    - Path of the cluster's kubeconfig; without one a mapping in its form, with the cluster's address and authority and
+      without a user. No secret is in it.
   returned: success
-  type: dict
-  contains:
-    kubeconfig:
-      description:
-        - Path of the kubeconfig; without one a mapping in its form, with the cluster's address and authority and without
-          a user.
-      returned: always
-      type: raw
-      sample: /etc/kubernetes/inference.kubeconfig
-    helm_kubeconfig:
-      description: The same for Helm, with a command that makes tokens.
-      returned: always
-      type: raw
-      sample: /etc/kubernetes/inference.kubeconfig
-    context:
-      description: Context of the kubeconfig.
-      returned: always
-      type: str
-      sample: inference
-    by_token:
-      description: Whether tasks need a token, which P(multinode.inference.oke_token#lookup) makes.
-      returned: always
-      type: bool
-      sample: false
-nodes:
-  description: How many nodes the recipe asks for, null where the planner is asked.
-  returned: when the whole recipe was read
-  type: int
-  sample: 2
-room:
-  description: What is asked of the account before nodes are, for O(multinode.inference.oke_cluster_info#module:room).
-  returned: when the whole recipe was read
-  type: list
-  elements: str
-  sample: [addresses, capacity, limits, volumes]
+  type: raw
+  sample: /etc/kubernetes/inference.kubeconfig
 changes:
   description:
     - What stands otherwise than it was written, each with C(where), C(became) and C(why); empty for a recipe in today's

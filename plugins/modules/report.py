@@ -6,12 +6,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: report
-short_description: Say how a playbook ended
+short_description: Report how a playbook ended
 version_added: 0.1.0
 description:
   - Prints the end of a playbook for a person, and writes its result to the file that the setting C(result_file) names.
   - Writes the plan as a page of HTML to the file that the setting C(html_file) names.
-  - Fails where it is given a failure, after the result was written.
+  - Reads what the tasks before it registered under names that end in C(_result), and templates none of it.
+  - Fails where the playbook failed, after the result was written.
 author:
   - multinode.inference contributors (@multinode-inference)
 options:
@@ -27,16 +28,10 @@ options:
     type: str
     choices: [end, plan]
     default: end
-  results:
-    description: The roles' results, by the roles' names.
-    type: dict
-    default: {}
-  failure:
-    description: Result of the task that failed.
-    type: dict
-  failed_task:
-    description: Name of the task that failed.
-    type: str
+  failed:
+    description: Whether a task of the playbook failed, so that this is its C(rescue).
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Changes nothing in any mode.
@@ -53,11 +48,9 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Say how to reach it
+- name: Report
   multinode.inference.report:
     playbook: deploy
-    results:
-      recipe: "{{ recipe_result }}"
 """
 
 RETURN = r"""

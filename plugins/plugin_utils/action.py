@@ -1,25 +1,33 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the action plugins share: faults become results, and each result says when its work began and ended."""
+"""What the action plugins share: earlier results and the connection as data, and faults that become results."""
 
 from __future__ import annotations
 
 import json
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.clock import moment
 from ..module_utils.core.fault import Fault, Refused, fault_of
+from ..module_utils.core.recipe.inputs import RESULT
+from .cluster import Cluster
+from .inputs import given_variables
 
 
 class Action(ActionBase):
-    """An action whose `act` returns the result, or raises Refused."""
+    """An action whose `act` returns the result, or raises Refused.
+
+    registered  the results of earlier tasks, by their names without `_result`
+    """
 
     _requires_connection = False
     _supports_check_mode = True
     _supports_async = False
+    registered: dict[str, dict[str, Any]]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -27,6 +35,7 @@ class Action(ActionBase):
         started = moment()
         # What an action has done before it is refused belongs into its result, too.
         self.done: dict[str, Any] = {}
+        self.registered = self._results(task_vars or {})
         try:
             # Arguments are tagged subclasses of str and dict; the work below wants plain ones.
             arguments = json.loads(json.dumps(self._task.args, default=str))
@@ -40,6 +49,22 @@ class Action(ActionBase):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Do the work and return the result's keys."""
 
+    def _results(self, task_vars: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return what was registered as plain data, nothing of it templated.
+
+        Extra variables win over what is registered: one of such a name hides the result, which then counts as not there.
+        """
+        given = given_variables(self._loader)
+        found = {}
+        for name, value in task_vars.items():
+            if name.endswith(RESULT) and name not in given and isinstance(value, Mapping):
+                found[name[: -len(RESULT)]] = json.loads(json.dumps(value, default=str))
+        return found
+
+    def reach(self, settings: Mapping[str, Any]) -> Cluster:
+        """Return the cluster of the settings; what recipe_info found out of it is not asked for again."""
+        return Cluster(settings, self.registered.get("recipe", {}).get("kubeconfig"))
+
     def run_module(self, name: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run a module and return its result without the arguments it was called with; Refused when it failed."""
         given = {key: value for key, value in arguments.items() if value is not None}
@@ -49,6 +74,27 @@ class Action(ActionBase):
             faults = [fault_of(entry) for entry in result.get("faults", [])]
             raise Refused(faults or [Fault("module", name, str(result.get("msg")), "", "")])
         return result
+
+
+class ModuleAction(Action):
+    """Runs the task's module, with the connection of the settings where the task gives no part of one itself."""
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        settings = self.registered.get("recipe", {}).get("settings")
+        # In parts a token could go to another cluster than the one that it is for.
+        if settings and self.connection_options().isdisjoint(arguments):
+            found = self.connection(settings)
+            arguments = {**arguments, **{name: value for name, value in found.items() if value is not None}}
+        result: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars)
+        return result
+
+    @abstractmethod
+    def connection_options(self) -> set[str]:
+        """Return the names of the module's options that say how it connects."""
+
+    @abstractmethod
+    def connection(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of those options for the settings. Raises Refused."""
 
 
 def failure(faults: list[Fault]) -> dict[str, Any]:

@@ -80,15 +80,6 @@ class Cluster:
         api_key = self.tokens() if self.tokens else None
         return {"kubeconfig": self.kubeconfig, "context": self.context, "api_key": api_key}
 
-    def as_data(self) -> dict[str, Any]:
-        """Return what later tasks need to know of it; no secret is in it."""
-        return {
-            "kubeconfig": self.kubeconfig,
-            "context": self.context,
-            "by_token": self.tokens is not None,
-            "helm_kubeconfig": self._for_helm() if self.tokens else self.kubeconfig,
-        }
-
     def check(self) -> None:
         """Make sure that the API server answers and takes a token, where the OCI sign-in is to reach it. Raises Refused."""
         if self._address is None:
@@ -98,8 +89,10 @@ class Cluster:
         except Refused as refused:
             raise Refused([_explained(fault, self._address) for fault in refused.faults]) from None
 
-    def _for_helm(self) -> dict[str, Any]:
-        """The kubeconfig with a command for the tokens, since Helm may outlive one."""
+    def for_helm(self) -> Any:
+        """Return the kubeconfig for Helm: by the OCI sign-in with a command for the tokens, since Helm may outlive one."""
+        if self.tokens is None:
+            return os.path.expanduser(self.kubeconfig) if self.kubeconfig else None
         options = {
             "--auth-type": self._settings.get("auth_type"),
             "--config-file": _absolute(self._settings.get("config_file_location")),

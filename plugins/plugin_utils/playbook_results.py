@@ -180,9 +180,9 @@ def _age(seconds: int) -> str:
 
 def undeploy(results: Results) -> Details:
     """What was removed, and what was left."""
-    result, held_up = results.get("undeploy") or {}, results.get("held_up") or {}
-    removed = list(dict.fromkeys([*(result.get("removed") or []), *(held_up.get("removed") or [])]))
-    kept = list(dict.fromkeys([*(result.get("kept") or []), *(held_up.get("kept") or [])]))
+    result, retried = results.get("undeploy") or {}, results.get("retry") or {}
+    removed = list(dict.fromkeys([*(result.get("removed") or []), *(retried.get("removed") or [])]))
+    kept = list(dict.fromkeys([*(result.get("kept") or []), *(retried.get("kept") or [])]))
     pool = results.get("node_pool") or {}
     if pool.get("changed"):
         removed.append(
@@ -190,8 +190,8 @@ def undeploy(results: Results) -> Details:
         )
     lines = [f"removed  {item}" for item in removed] or ["Nothing was there to remove."]
     lines += [f"kept     {item}" for item in kept]
-    rest = results.get("remainder") or {}
-    last = held_up if "left" in held_up else result
+    rest = results.get("leftover") or {}
+    last = retried if "left" in retried else result
     unseen = [*(last.get("unseen") or []), *(rest.get("unseen") or [])]
     if "remainder" in rest and not rest["remainder"] and not unseen and not last.get("unreached"):
         lines += ["checked  Oracle Cloud has no node pool, instance, block volume or load balancer of it any more"]
@@ -201,9 +201,9 @@ def undeploy(results: Results) -> Details:
 
 def left_behind(results: Results) -> list[dict[str, Any]]:
     """Return a fault for each thing that undeploy could not remove, in the cluster and in Oracle Cloud."""
-    held_up = results.get("held_up") or {}
+    retried = results.get("retry") or {}
     # Tried a second time, once the nodes were gone.
-    last = held_up if "left" in held_up else results.get("undeploy") or {}
+    last = retried if "left" in retried else results.get("undeploy") or {}
     unreached = list(last.get("unreached") or [])
     if unreached:
         name = (results.get("recipe") or {}).get("name")
@@ -216,7 +216,7 @@ def left_behind(results: Results) -> list[dict[str, Any]]:
             "run undeploy again when it answers: they are found by their labels",
         )
         unreached.append(fault.as_dict())
-    return [*unreached, *(last.get("left") or []), *((results.get("remainder") or {}).get("left") or [])]
+    return [*unreached, *(last.get("left") or []), *((results.get("leftover") or {}).get("left") or [])]
 
 
 def nodes_left(results: Results, faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -263,24 +263,15 @@ def logs(results: Results) -> Details:
 
 
 def timeline(results: Results) -> list[dict[str, Any]]:
-    """Return when each phase began and ended; what the wait saw stands after the roles.
-
-    A role ends where the next begins: what it did after its registered task (installing the operator) is its own.
-    """
-    roles = [
-        (phase, results.get(phase) or {}) for phase in ("recipe", "preflight", "node_pool", "kuberay", "raycluster")
-    ]
-    done = [(phase, result) for phase, result in roles if result.get("ended")]
-    endpoint = results.get("endpoint") or {}
+    """Return when each phase began and ended; what the wait saw stands after the roles."""
     entries = []
-    start: str = done[0][1]["started"] if done else ""
-    for number, (phase, result) in enumerate(done):
-        following = done[number + 1][1] if number + 1 < len(done) else endpoint
-        # The preflight's registered task is its last, so that the work before it is not in its own times.
-        end: str = (phase == "kuberay" and following.get("started")) or result["ended"]
-        entries.append({"phase": phase, "start": start, "end": end})
-        start = end
-    entries += endpoint.get("timeline") or []
+    start = ""
+    for phase in ("recipe", "preflight", "node_pool", "kuberay", "raycluster"):
+        result = results.get(phase) or {}
+        if result.get("ended"):
+            entries.append({"phase": phase, "start": start or result["started"], "end": result["ended"]})
+            start = result["ended"]
+    entries += (results.get("endpoint") or {}).get("timeline") or []
     return [{**entry, "seconds": _seconds(entry["start"], entry["end"])} for entry in entries]
 
 

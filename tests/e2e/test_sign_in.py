@@ -267,7 +267,7 @@ def test_helm_and_a_long_wait_outlive_a_token(
 
     monkeypatch.delenv("KUBECONFIG", raising=False)
     cluster = Cluster(playbooks.settings)
-    (tmp_path / "kubeconfig").write_text(json.dumps(cluster.as_data()["helm_kubeconfig"]))
+    (tmp_path / "kubeconfig").write_text(json.dumps(cluster.for_helm()))
     write_chart(tmp_path / "chart", {**CHART, "templates/never.yaml": NEVER_READY})
     namespace = f"outlive-{os.getpid()}"
     command = [str(rig.directory / "bin" / "helm"), "install", "outlive", str(tmp_path / "chart"), "--create-namespace"]

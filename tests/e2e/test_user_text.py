@@ -55,3 +55,45 @@ def test_a_template_in_a_good_recipe_is_taken_as_it_stands(
     run = Playbooks(tmp_path, rig.environment(), tenancy.settings).run("deploy", recipe, options=("--check", "--diff"))
     assert not marker.exists()
     assert (run.code == 0) == (place not in ("deployment_name", "recipe_image_uri")), run.output
+
+
+NAMES = {
+    "recipe_result",
+    "preflight_result",
+    "preflight_surroundings",
+    "kuberay_result",
+    "node_pool_result",
+    "undeploy_result",
+    "status_result",
+    "some_result",
+    "ansible_failed_result",
+    "ansible_failed_task",
+    "ansible_playbook_python",
+    "ansible_check_mode",
+    "omit",
+}
+
+
+@pytest.mark.parametrize("shape", ["text", "mapping"])
+@pytest.mark.parametrize("playbook", ["plan", "deploy", "status", "logs", "undeploy"])
+def test_a_name_of_the_playbooks_own_runs_nothing(
+    tmp_path: Path, rig: RunningRig, tenancy: Tenancy, playbook: str, shape: str
+) -> None:
+    """Extra variables win over what tasks register: each name of theirs is refused, and none is templated, by the rescue neither."""
+    samples.put_model(tenancy.json, rig.configuration)
+    recipe = samples.recipe(samples.make_par(tenancy.json, rig.configuration))
+    markers = {name: tmp_path / f"touched-{name}" for name in NAMES}
+
+    def payload(name: str) -> Any:
+        template = "{{ lookup('ansible.builtin.pipe', 'touch " + str(markers[name]) + "') }}"
+        return (
+            template if shape == "text" else {"name": template, "plan": template, "settings": template, "msg": template}
+        )
+
+    given = {name: payload(name) for name in NAMES}
+    run = Playbooks(tmp_path, rig.environment(), tenancy.settings).run(playbook, {**recipe, **given})
+    assert [name for name, marker in markers.items() if marker.exists()] == []
+    assert run.code != 0
+    assert "Traceback" not in run.output
+    refused = {fault["where"] for fault in run.faults if fault["code"] == "reserved"}
+    assert refused >= {name for name in NAMES if name.endswith("_result")}, run.output

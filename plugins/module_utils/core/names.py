@@ -92,7 +92,7 @@ def common_labels(name: str) -> dict[str, str]:
 def label_selector(name: str | None = None) -> str:
     """Return the selector of the objects that this collection made: of all deployments, or of the one `name`."""
     ours = f"{MANAGED_BY_LABEL}={COLLECTION}"
-    return ours if name is None else f"{ours},{INSTANCE_LABEL}={name}"
+    return f"{ours},{INSTANCE_LABEL}={name}" if name else ours
 
 
 def freeform_tags(name: str, cluster_id: str, plan_hash: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from .retry import Retry
 
 try:
     import oci
-except ImportError:  # reported by the module (module.py) before a connection is made
+except ImportError:  # reported when somebody signs in
     oci = None
 
 AUTHENTICATION_TYPES = ("api_key", "security_token", "instance_principal", "resource_principal", "workload_identity")
@@ -74,6 +74,8 @@ class SignIn:
 
 def sign_in_by(given: Mapping[str, Any]) -> SignIn:
     """Return the sign-in of options or settings, completed from the environment. Raises Refused."""
+    if oci is None:
+        raise _refused("library", "Python", "no library `oci`", "2.150.0 or newer", "pip install -r requirements.txt")
     values = {name: given.get(name) or os.environ.get(variable) or "" for name, variable in ENVIRONMENT.items()}
     auth_type = values.pop("auth_type") or "api_key"
     if auth_type not in AUTHENTICATION_TYPES:

@@ -12,7 +12,7 @@ from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_requ
 
 from ..clock import moment
 from ..core.fault import Refused
-from .client import AUTHENTICATION_TYPES, ENVIRONMENT, Connection, checked_endpoint, sign_in_by
+from .client import AUTHENTICATION_TYPES, ENVIRONMENT, Connection, sign_in_by
 
 try:
     import oci  # noqa: F401  # pylint: disable=unused-import
@@ -40,11 +40,6 @@ def sign_in_argument_spec() -> dict[str, dict[str, Any]]:
     for name, variable in ENVIRONMENT.items():
         spec[name]["fallback"] = (env_fallback, [variable])
     return spec
-
-
-def service_endpoint_of(module: AnsibleModule) -> str | dict[str, str]:
-    """Return O(oci_service_endpoint) checked: a URL, or a mapping of service to URL. Raises Refused."""
-    return checked_endpoint(module.params.get("oci_service_endpoint") or "")
 
 
 def connect(module: AnsibleModule, resource_ocid: str = "") -> Connection:

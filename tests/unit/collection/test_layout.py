@@ -32,7 +32,6 @@ PARTS: dict[str, tuple[str, ...]] = {
     "plugin_utils": CONTROLLER,
     "action": CONTROLLER,
     "inventory": CONTROLLER,
-    "lookup": CONTROLLER,
     "doc_fragments": (),
 }
 LIBRARIES = {"oci": "module_utils/oci", "kubernetes": "module_utils/kube"}

@@ -20,6 +20,9 @@ FRAGMENT_OF_GROUP = {
     "kubernetes": "multinode.inference.kubernetes_connection",
     "oci": "multinode.inference.oci_authentication",
 }
+# What fills their options in, behind recipe_info.
+ACTION_OF_GROUP = {"kubernetes": "multinode.inference.with_cluster", "oci": "multinode.inference.with_oci"}
+RUNTIME = yaml.safe_load((REPOSITORY / "meta" / "runtime.yml").read_text())
 
 
 def documentation(path: Path) -> dict[str, Any]:
@@ -52,11 +55,12 @@ def test_an_info_module_changes_nothing(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((PLUGINS / "action").glob("*.py")), ids=lambda path: path.stem)
 def test_every_action_plugin_has_a_module_that_documents_it(path: Path) -> None:
-    assert (PLUGINS / "modules" / path.name).is_file()
+    routed = {entry["action_plugin"] for entry in RUNTIME["plugin_routing"]["modules"].values()}
+    assert (PLUGINS / "modules" / path.name).is_file() or f"multinode.inference.{path.stem}" in routed
 
 
 def test_action_groups_hold_the_modules_that_take_their_options() -> None:
-    groups = yaml.safe_load((REPOSITORY / "meta" / "runtime.yml").read_text())["action_groups"]
+    groups, routed = RUNTIME["action_groups"], RUNTIME["plugin_routing"]["modules"]
     assert groups.keys() == FRAGMENT_OF_GROUP.keys()
     for group, fragment in FRAGMENT_OF_GROUP.items():
         wanted = [
@@ -65,3 +69,5 @@ def test_action_groups_hold_the_modules_that_take_their_options() -> None:
             if fragment in documentation(path)["DOCUMENTATION"].get("extends_documentation_fragment", [])
         ]
         assert groups[group] == wanted, group
+        assert {routed[name]["action_plugin"] for name in wanted} == {ACTION_OF_GROUP[group]}
+    assert len(routed) == sum(map(len, groups.values()))

@@ -54,8 +54,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
 def test_a_kubeconfig_that_is_given_is_the_only_one(settings: dict[str, Any]) -> None:
     made = Cluster({**settings, "kubeconfig": "~/own", "kubeconfig_context": "work"})
     assert made.arguments() == {"kubeconfig": "~/own", "context": "work", "api_key": None}
-    data = made.as_data()
-    assert data == {"kubeconfig": "~/own", "helm_kubeconfig": "~/own", "context": "work", "by_token": False}
+    assert made.for_helm() == os.path.expanduser("~/own")
 
 
 @pytest.mark.parametrize("variable", ["KUBECONFIG", "K8S_AUTH_KUBECONFIG", "K8S_AUTH_HOST"])
@@ -63,7 +62,7 @@ def test_the_environments_cluster_counts_before_the_sign_in(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "somewhere")
-    assert Cluster(settings).as_data()["by_token"] is False
+    assert Cluster(settings).tokens is None
     assert Cluster(settings).kubeconfig is None
 
 
@@ -84,8 +83,8 @@ def test_each_task_gets_a_token_and_none_is_in_what_is_registered(settings: dict
         "certificate-authority-data": "Q0E=",
     }
     assert "users" not in arguments["kubeconfig"]
-    assert made.as_data()["by_token"] is True
-    assert arguments["api_key"] not in json.dumps(made.as_data())
+    assert made.tokens is not None
+    assert arguments["api_key"] not in json.dumps(made.kubeconfig)
 
 
 def test_what_another_task_found_out_is_not_asked_again(
@@ -112,7 +111,7 @@ def test_no_word_of_the_kubeconfig_is_one_that_objects_have(settings: dict[str, 
 
 
 def test_helms_command_gives_a_credential_without_ansible(settings: dict[str, Any], tmp_path: Path) -> None:
-    helm = Cluster(settings).as_data()["helm_kubeconfig"]
+    helm = Cluster(settings).for_helm()
     run = helm["users"][0]["user"]["exec"]
     assert os.path.isabs(run["command"]) and os.path.isabs(run["args"][0])
     environment = {"PATH": "", "HOME": str(tmp_path)}

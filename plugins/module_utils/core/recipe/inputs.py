@@ -18,10 +18,11 @@ from .values import check_bounds, is_unset, nearest, place_of, read_known, read_
 
 # At top level other people's variables stand beside ours; keys that begin so are meant for us.
 OUR_PREFIXES = ("recipe_", "input_", "output_", "skip_", "service_endpoint", "deployment_")
-# Extra variables win over registered results: a recipe with such a key would replace what a role found out.
-REGISTERED_NAMES = tuple(
-    f"{role}_result" for role in ("recipe", "preflight", "node_pool", "kuberay", "raycluster", "endpoint")
-)
+# Every task registers under a name that ends so. Extra variables win over registered results: one of such a name would
+# replace what a task found out, and be templated where the result is.
+RESULT = "_result"
+# Ansible's own variables that the playbooks read.
+_READ_OF_ANSIBLE = ("ansible_check_mode", "ansible_failed_task", "ansible_playbook_python")
 _FOREIGN_PREFIXES = ("ansible_", "awx_", "tower_")
 # Where a recipe may stand as one value: a mapping among the variables, or a file that was read as data.
 _NESTED = ("recipe", "recipe_file")
@@ -47,6 +48,11 @@ class Inputs:
     given: str = ""
 
 
+def is_reserved(name: Any) -> bool:
+    """Tell whether playbooks and roles read a variable of this name, so that no user may set it."""
+    return str(name).endswith(RESULT) or name in _READ_OF_ANSIBLE
+
+
 def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> Inputs:
     """Return the recipe and the platform settings found among `extra_variables`.
 
@@ -55,9 +61,8 @@ def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> In
     Raises Refused with every fault there is.
     """
     findings = Findings()
-    for name in REGISTERED_NAMES:
-        if name in extra_variables:
-            findings.fault("reserved", name, "an extra variable", "no such variable", f"take {name} out")
+    for name in filter(is_reserved, extra_variables):
+        findings.fault("reserved", str(name), "an extra variable", "no such variable", f"remove {name}")
     whole = scope == "recipe"
     among, where = _recipe_among(extra_variables, findings)
     given, changes = convert(among, findings if whole else Findings())
@@ -141,7 +146,7 @@ def _recipe_among(extra_variables: Mapping[str, Any], findings: Findings) -> tup
         name = str(key)
         if key in setting_names:
             check_bounds(value, name, findings)
-        elif name.startswith(_FOREIGN_PREFIXES) or key in REGISTERED_NAMES or key in _NESTED:
+        elif name.startswith(_FOREIGN_PREFIXES) or is_reserved(key) or key in _NESTED:
             continue
         elif key in recipe_names and named:
             remedy = f"move {key} below `{named[0]}`, or take it out"

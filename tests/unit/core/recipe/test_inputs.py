@@ -129,7 +129,7 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
         ),
         (
             {"preflight_result": {}},
-            "preflight_result: an extra variable, expected no such variable; take preflight_result out",
+            "preflight_result: an extra variable, expected no such variable; remove preflight_result",
         ),
         (
             {"recipe": "x.json"},

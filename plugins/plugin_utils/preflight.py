@@ -1,0 +1,148 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Reads what the plan is made of: the deployment, the cluster, the account and the model, side by side in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from ..module_utils.core.fault import Refused
+from ..module_utils.core.recipe.inputs import Inputs
+from ..module_utils.core.recipe.model_source import model_options
+from ..module_utils.core.recipe.secret_references import named_secrets
+from ..module_utils.kube.client import Kubernetes
+from ..module_utils.kube.deployment import list_deployments, secret_keys
+from ..module_utils.kube.prerequisites import read_surroundings
+from ..module_utils.oci.client import Connection, sign_in_by
+from ..module_utils.oci.cluster import Wanted, describe
+from ..module_utils.oci.file_storage import read_exports
+from ..module_utils.sources.facts import model_facts
+from ..module_utils.sources.opening import open_source
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was read; what nobody could be asked for is empty, or None."""
+
+    deployment: dict[str, Any]
+    secrets: dict[str, list[str] | None] | None
+    surroundings: dict[str, Any]
+    cluster: dict[str, Any] | None
+    model: dict[str, Any] | None
+
+
+def read_all(inputs: Inputs, kubernetes: Kubernetes | None, with_model: bool) -> Found:
+    """Return what the plan needs to know. Raises Refused with every fault of every reader.
+
+    kubernetes  None where there is no cluster
+    with_model  whether the model's source is read
+    """
+    faults = []
+    with ThreadPoolExecutor(max_workers=5) as threads:
+
+        def start(read: Callable[..., Any], *arguments: Any, when: bool = True) -> Future[Any] | None:
+            return threads.submit(read, *arguments) if when else None
+
+        there = kubernetes is not None
+        deployment = start(_deployment, inputs, kubernetes, when=there)
+        readers = (
+            deployment,
+            start(_secrets, inputs, kubernetes, when=there),
+            start(_surroundings, inputs, kubernetes, when=there),
+            start(_cluster, inputs, when=inputs.settings["node_provisioner"] == "oke"),
+            start(_model, inputs, deployment, when=with_model),
+        )
+    found = []
+    for reader, otherwise in zip(readers, ({}, None, {}, None, None), strict=True):
+        try:
+            found.append(otherwise if reader is None else reader.result())
+        except Refused as refused:
+            faults += [fault for fault in refused.faults if fault not in faults]
+    if faults:
+        raise Refused(faults)
+    return Found(*found)
+
+
+def _deployment(inputs: Inputs, kubernetes: Kubernetes) -> dict[str, Any]:
+    return next(iter(list_deployments(kubernetes, inputs.name)), {})
+
+
+def _secrets(inputs: Inputs, kubernetes: Kubernetes) -> dict[str, list[str] | None]:
+    namespace = inputs.settings["namespace"] or inputs.name
+    return {name: secret_keys(kubernetes, namespace, name) for name in named_secrets(inputs.recipe)}
+
+
+def _surroundings(inputs: Inputs, kubernetes: Kubernetes) -> dict[str, Any]:
+    settings, recipe = inputs.settings, inputs.recipe
+    shape = recipe["recipe_node_shape"] if settings["node_provisioner"] == "none" else ""
+    return read_surroundings(
+        kubernetes,
+        inputs.name,
+        settings["namespace"] or inputs.name,
+        settings["kuberay_namespace"],
+        settings["helm_binary"],
+        f"node.kubernetes.io/instance-type={shape}" if shape else "",
+        bool(recipe["input_file_system"]),
+        settings["kuberay_image_pull_secret"] or "",
+    )
+
+
+def _connection(inputs: Inputs, resource_ocid: str) -> Connection:
+    return Connection(sign_in_by(inputs.settings), resource_ocid)
+
+
+def _cluster(inputs: Inputs) -> dict[str, Any]:
+    settings, recipe = inputs.settings, inputs.recipe
+    size, pod_subnet = recipe["recipe_node_pool_size"], recipe["recipe_pod_subnet_ocid"]
+    wanted = Wanted(
+        inputs.name,
+        size if isinstance(size, int) else 0,
+        _checks(inputs),
+        (pod_subnet,) if pod_subnet else (),
+        settings["compute_cluster_id"] or "",
+    )
+    connection = _connection(inputs, settings["oke_cluster_id"])
+    compartment_id = settings["compartment_id"] or ""
+    cluster = describe(connection, settings["oke_cluster_id"], compartment_id, recipe["recipe_node_shape"], wanted)
+    return {**cluster, "exports": read_exports(connection, recipe["input_file_system"] or [])}
+
+
+def _checks(inputs: Inputs) -> tuple[str, ...]:
+    """Return what is asked of the account before nodes are.
+
+    Hosts that are reserved are free, and count against the limit already.
+    """
+    recipe, settings = inputs.recipe, inputs.settings
+    checks, reserved = ["addresses"], settings["node_pool_capacity_reservation_id"]
+    if not recipe["skip_capacity_validation"] and not reserved:
+        checks.append("capacity")
+    if not recipe["skip_quota_validation"]:
+        checks += ["volumes"] if reserved else ["limits", "volumes"]
+        if settings["endpoint_exposure"] == "load_balancer":
+            checks.append("load_balancer")
+    return tuple(checks)
+
+
+def _model(inputs: Inputs, deployment: Future[dict[str, Any]] | None) -> dict[str, Any]:
+    settings, options = inputs.settings, model_options(inputs.recipe)
+    choices = {}
+    if options["repository"] and deployment and not settings["adopt_defaults"]:
+        # The commit that a standing deployment was made with.
+        choices = deployment.result().get("choices") or {}
+    given = {
+        **options,
+        "revision": options["revision"] or "main",
+        "par": inputs.secrets.get("par"),
+        "oci_service_endpoint": settings["oci_service_endpoint"],
+        "cluster_id": settings["oke_cluster_id"],
+        "huggingface_endpoint": settings["hugging_face_endpoint"],
+        # As the pods read it: without a token where they have none.
+        "huggingface_token": os.environ.get("HF_TOKEN") if options["with_token"] else "",
+        "choices": choices,
+    }
+    source = open_source(given, lambda resource_ocid: _connection(inputs, resource_ocid))
+    return model_facts(source, options["include"], options["exclude"])
