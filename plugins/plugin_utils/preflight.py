@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from ..module_utils.core.fault import Refused
+from ..module_utils.core.fault import Findings, Refused
 from ..module_utils.core.recipe.inputs import Inputs
 from ..module_utils.core.recipe.model_source import model_options
 from ..module_utils.core.recipe.secret_references import named_secrets
@@ -41,30 +40,24 @@ def read_all(inputs: Inputs, kubernetes: Kubernetes | None, with_model: bool) ->
     kubernetes  None where there is no cluster
     with_model  whether the model's source is read
     """
-    faults = []
+    findings = Findings()
     with ThreadPoolExecutor(max_workers=5) as threads:
+        deployment = threads.submit(_deployment, inputs, kubernetes) if kubernetes else None
+        secrets = threads.submit(_secrets, inputs, kubernetes) if kubernetes else None
+        surroundings = threads.submit(_surroundings, inputs, kubernetes) if kubernetes else None
+        cluster = threads.submit(_cluster, inputs) if inputs.settings["node_provisioner"] == "oke" else None
+        model = threads.submit(_model, inputs, deployment) if with_model else None
 
-        def start(read: Callable[..., Any], *arguments: Any, when: bool = True) -> Future[Any] | None:
-            return threads.submit(read, *arguments) if when else None
-
-        there = kubernetes is not None
-        deployment = start(_deployment, inputs, kubernetes, when=there)
-        readers = (
-            deployment,
-            start(_secrets, inputs, kubernetes, when=there),
-            start(_surroundings, inputs, kubernetes, when=there),
-            start(_cluster, inputs, when=inputs.settings["node_provisioner"] == "oke"),
-            start(_model, inputs, deployment, when=with_model),
-        )
-    found = []
-    for reader, otherwise in zip(readers, ({}, None, {}, None, None), strict=True):
+    def result(reader: Future[Any] | None, otherwise: Any = None) -> Any:
         try:
-            found.append(otherwise if reader is None else reader.result())
+            return reader.result() if reader else otherwise
         except Refused as refused:
-            faults += [fault for fault in refused.faults if fault not in faults]
-    if faults:
-        raise Refused(faults)
-    return Found(*found)
+            # Two readers of one cluster that is away say the same.
+            findings.faults += [fault for fault in refused.faults if fault not in findings.faults]
+
+    found = Found(result(deployment, {}), result(secrets), result(surroundings, {}), result(cluster), result(model))
+    findings.refuse()
+    return found
 
 
 def _deployment(inputs: Inputs, kubernetes: Kubernetes) -> dict[str, Any]:
@@ -129,7 +122,7 @@ def _checks(inputs: Inputs) -> tuple[str, ...]:
 
 def _model(inputs: Inputs, deployment: Future[dict[str, Any]] | None) -> dict[str, Any]:
     settings, options = inputs.settings, model_options(inputs.recipe)
-    choices = {}
+    choices: dict[str, Any] = {}
     if options["repository"] and deployment and not settings["adopt_defaults"]:
         # The commit that a standing deployment was made with.
         choices = deployment.result().get("choices") or {}
