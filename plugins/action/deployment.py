@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from ..module_utils.core import api_keys
 from ..module_utils.core.fault import Fault, Refused
-from ..module_utils.core.health.deployment_health import gave_up, readable_seconds
+from ..module_utils.core.health.deployment_health import readable_seconds
+from ..module_utils.core.health.failures import gave_up
 from ..module_utils.core.manifests.objects import render, secret
 from ..module_utils.core.manifests.older_kuberay import token_secret_kind, without_upgrade_strategy
 from ..module_utils.core.manifests.running import keep_pods, runtime_of

@@ -12,7 +12,8 @@ from urllib.parse import quote
 from ..module_utils.clock import moment
 from ..module_utils.core import api_keys
 from ..module_utils.core.fault import Fault, Refused
-from ..module_utils.core.health.deployment_health import Judgement, Observation, head_pod, judge, readable_seconds
+from ..module_utils.core.health.deployment_health import Judgement, judge, readable_seconds
+from ..module_utils.core.health.observation import Observation, head_pod
 from ..module_utils.core.names import object_names
 from ..module_utils.core.sizing.costs import bill
 from ..module_utils.kube.deployment import Observer, read_secret
@@ -40,6 +41,7 @@ class ActionModule(Action):
         kubernetes = self.reach(inputs.settings).connect()
         self._lines = Lines(self._display.display)
         self._timeline = Timeline()
+        self._warned: dict[str, Fault] = {}
         self._patience = Patience(lambda text: self._lines.say("cluster", text))
         name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
         deadline = time.monotonic() + inputs.settings["wait_timeout_minutes"] * 60
@@ -68,6 +70,7 @@ class ActionModule(Action):
         }
         result.update(self._endpoint(kubernetes, plan, key, deadline))
         result["timeline"] = self._timeline.entries
+        result["warnings"] = [fault.as_dict() for fault in self._warned.values()]
         return result
 
     @staticmethod
@@ -91,6 +94,10 @@ class ActionModule(Action):
                 continue
             judgement = judge(observation, plan["nodes"]["count"], plan["nodes"]["gpus"])
             self._timeline.see(judgement)
+            for fault in judgement.warnings:
+                if fault.line() not in self._warned:
+                    self._warned[fault.line()] = fault
+                    self._lines.say("ray", fault.line(), final=True)
             step = judgement.current
             if judgement.ready:
                 self._lines.say("token", "a completion came back from the head", final=True)
@@ -104,6 +111,8 @@ class ActionModule(Action):
                 if now - failed_since >= FAILURE_SECONDS:
                     raise Refused([judgement.failure])
             text = step.text if step else f"the deployment is {judgement.state}"
+            if judgement.last_failure:
+                text += f"; {judgement.last_failure}"
             look = partial(watch.look, observation, step is None or step.phase != "nodes", deadline - now)
             if nodes := self._patience.read(look):
                 text += f"; {nodes}"

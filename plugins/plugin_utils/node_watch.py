@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..module_utils.clock import moment
 from ..module_utils.core.fault import Refused, fault_of
-from ..module_utils.core.health.deployment_health import Observation
 from ..module_utils.core.health.node_health import Finding, Wanted, small_disks, unmatched
 from ..module_utils.core.health.node_repair import EMPTY_SECONDS, Decision, Limits, Repair
+from ..module_utils.core.health.observation import Observation
 from ..module_utils.core.plan.node_pool import moved
 from ..module_utils.core.recipe.settings import JOIN_MINUTES, JOIN_MINUTES_BARE_METAL, SIGN_IN
 from ..module_utils.kube.client import Kubernetes

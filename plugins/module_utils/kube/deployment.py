@@ -5,14 +5,18 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import math
 from collections.abc import Container, Mapping
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
-from ..core.fault import Refused
-from ..core.health.deployment_health import Observation, judge, node_ready, progress_lines
+from ..core.fault import Fault, Refused
+from ..core.health.deployment_health import judge
+from ..core.health.observation import Observation, container_statuses, living, node_ready, restarts, taken_up
+from ..core.health.pod_words import progress_lines
 from ..core.names import (
     CHOICES_ANNOTATION,
     FIELDS_ANNOTATION,
@@ -27,6 +31,8 @@ from ..core.names import (
 )
 from ..core.source_request import recorded
 from .client import Kubernetes, may_pass
+from .operator import DEPLOYMENTS
+from .operator import SELECTOR as OPERATOR_SELECTOR
 
 RAYCLUSTERS = "/apis/ray.io/v1/rayclusters"
 
@@ -34,7 +40,43 @@ RAYCLUSTERS = "/apis/ray.io/v1/rayclusters"
 def list_deployments(kubernetes: Kubernetes, name: str | None = None) -> list[dict[str, Any]]:
     """Return what each deployment's RayCluster says of it, judged now; `name` picks one."""
     found = kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(name))
-    return [_describe(kubernetes, item) for item in found]
+    return [_row(kubernetes, item) for item in found]
+
+
+def _row(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a deployment; one whose objects cannot be understood is a row of its own, and hides no other."""
+    try:
+        return _describe(kubernetes, cluster)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        metadata = cluster.get("metadata") or {}
+        fault = Fault(
+            "unreadable",
+            f"RayCluster {metadata.get('name')}",
+            f"its objects cannot be understood ({type(error).__name__})",
+            "objects as deploy makes them",
+            "run deploy again, which writes them as they should be",
+        )
+        return {
+            "name": str(metadata.get("name", "")),
+            "namespace": str(metadata.get("namespace", "")),
+            "deployment_name": str(metadata.get("name", "")),
+            "recipe_name": "",
+            "state": "Unknown",
+            "ready": False,
+            "shape": "",
+            "nodes": 0,
+            "gpus": 0,
+            "own_nodes": False,
+            "usd_per_hour": None,
+            "age_seconds": 0,
+            "hash": "",
+            "choices": {},
+            "given": "",
+            "fields": {},
+            "source_request": {},
+            "phases": {},
+            "failure": fault.as_dict(),
+        }
 
 
 def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,7 +101,7 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "nodes": nodes,
         "gpus": gpus,
         "own_nodes": NODE_LABEL in (pod.get("nodeSelector") or {}),
-        "usd_per_hour": float(price) if price else None,
+        "usd_per_hour": _number(price),
         "age_seconds": int((datetime.now(timezone.utc) - created).total_seconds()),
         "hash": annotations.get(HASH_ANNOTATION, ""),
         "choices": _json(annotations.get(CHOICES_ANNOTATION)),
@@ -69,6 +111,15 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "phases": {step.phase: step.text for step in judgement.steps},
         "failure": judgement.failure.as_dict() if judgement.failure else None,
     }
+
+
+def _number(text: str | None) -> float | None:
+    """Return a number that an annotation holds; None where it holds none."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _json(text: str | None) -> dict[str, Any]:
@@ -98,13 +149,58 @@ class Observer:
             f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"ray.io/cluster={self._name}"
         )
         nodes = self._nodes(raycluster)
+        operator, said, words = self._operator(raycluster)
         return Observation(
             raycluster=raycluster,
             pods=pods,
             nodes=nodes,
             progress=self._all_progress(pods, {node["metadata"]["name"] for node in nodes if node_ready(node)}),
-            warnings=self._warnings({self._name, *(pod["metadata"]["name"] for pod in pods)}),
+            warnings=[*self._warnings(self._namespace, self._named(pods)), *said],
+            operator=operator,
+            operator_words=words,
         )
+
+    def _named(self, pods: list[dict[str, Any]]) -> set[str]:
+        """The names of what events may be about: the RayCluster, its pods and their volume claims."""
+        claims = {
+            claim["claimName"]
+            for pod in pods
+            for volume in (pod.get("spec") or {}).get("volumes") or []
+            if (claim := volume.get("persistentVolumeClaim"))
+        }
+        return {self._name, *claims, *(pod["metadata"]["name"] for pod in pods)}
+
+    def _operator(self, cluster: Mapping[str, Any] | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
+        """The operator's pods with their warnings and last words, while it has not acted; nothing where it may not be read."""
+        if cluster is None or taken_up(cluster):
+            return [], [], ""
+        try:
+            owners = self._kubernetes.items(DEPLOYMENTS, labelSelector=OPERATOR_SELECTOR)
+            pods: list[dict[str, Any]] = []
+            said: list[dict[str, Any]] = []
+            words = ""
+            for namespace in sorted({owner["metadata"]["namespace"] for owner in owners}):
+                path = f"/api/v1/namespaces/{quote(namespace)}/pods"
+                found = self._kubernetes.items(path, labelSelector=OPERATOR_SELECTOR)
+                pods += found
+                said += self._warnings(namespace, {pod["metadata"]["name"] for pod in found})
+            for pod in living(pods):
+                if restarts([pod]):
+                    words = self._last_words(pod)
+        except Refused:
+            # Who may deploy need not see the operator's namespace.
+            return [], [], ""
+        return pods, said, words
+
+    def _last_words(self, pod: Mapping[str, Any]) -> str:
+        """The last lines of the run of a pod's container that ended; "" where they cannot be read."""
+        namespace, name = quote(pod["metadata"]["namespace"]), quote(pod["metadata"]["name"])
+        container = container_statuses(pod)[0]["name"]
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}/log"
+        with contextlib.suppress(Refused):
+            log = self._kubernetes.read(path, container=container, tailLines=5, previous="true")
+            return (log or b"").decode(errors="replace")
+        return ""
 
     def _nodes(self, raycluster: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """The nodes that the head's node selector picks: those of the pool, or those that were there already."""
@@ -114,16 +210,15 @@ class Observer:
             selector = ",".join(f"{key}={value}" for key, value in wanted.items())
         return self._kubernetes.items("/api/v1/nodes", labelSelector=selector)
 
-    def _warnings(self, names: Container[str]) -> list[dict[str, Any]]:
-        """The warnings of the objects of these names: the RayCluster and its pods."""
-        path = f"/api/v1/namespaces/{quote(self._namespace)}/events"
-        found = self._kubernetes.items(path, fieldSelector="type=Warning")
-        return [event for event in found if event["involvedObject"].get("name") in names]
+    def _warnings(self, namespace: str, names: Container[str]) -> list[dict[str, Any]]:
+        """The warnings of the namespace's objects of these names."""
+        found = self._kubernetes.items(f"/api/v1/namespaces/{quote(namespace)}/events", fieldSelector="type=Warning")
+        return [event for event in found if (event.get("involvedObject") or {}).get("name") in names]
 
     def _all_progress(self, pods: list[dict[str, Any]], ready: set[str]) -> dict[str, dict[str, dict[str, Any]]]:
         for pod in pods:
             # The API server asks the node for a log, and a dead one for half a minute.
-            if pod["spec"].get("nodeName") in ready:
+            if (pod.get("spec") or {}).get("nodeName") in ready:
                 self._read_log(pod)
         names = {pod["metadata"]["name"] for pod in pods}
         self._progress = {name: phases for name, phases in self._progress.items() if name in names}

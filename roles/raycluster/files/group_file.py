@@ -99,7 +99,7 @@ def _staging(document: dict[str, Any]) -> Staging:
         ModelFile(entry["name"], entry["size"], entry.get("md5"), entry.get("sha256")) for entry in document["files"]
     )
     for file in files:
-        if file.name.startswith("/") or ".." in file.name.split("/"):
+        if not inside(file.name):
             raise ValueError(f"the model file name {file.name!r} would lie outside the model's folder")
     return Staging(
         source=document["source"],
@@ -124,6 +124,11 @@ def worker_stage() -> int | None:
     """
     index = os.environ.get("MULTINODE_REPLICA_INDEX", "")
     return int(index) + 1 if index.isdigit() else None
+
+
+def inside(name: str) -> bool:
+    """Say whether a file's name stays below the folder it is taken from."""
+    return bool(name) and not name.startswith("/") and ".." not in name.split("/")
 
 
 def write_whole(path: Path, text: str) -> None:

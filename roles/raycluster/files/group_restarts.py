@@ -70,6 +70,11 @@ class Restarts:
         return len(self._failures)
 
     @property
+    def limit(self) -> int:
+        """How many restarts there may be."""
+        return self._limit
+
+    @property
     def spent(self) -> bool:
         """Say whether no further try is due: the limit is reached, or no try can succeed."""
         return self.count > self._limit or self._hopeless is not None

@@ -102,7 +102,7 @@ class Head:
         doubt_caches(self._restarts.unserved)
         self._ray.start()
         self._cluster.start()
-        ray_dashboard.attend(self._group.ports["dashboard"])
+        ray_dashboard.attend(self._group.ports["dashboard"], lambda words: self._board.tell("ray", warning=words))
         threading.Thread(target=self._stage, name="staging", daemon=True).start()
         looking = threading.Thread(target=self._look_up_options, name="options", daemon=True)
         looking.start()
@@ -246,9 +246,16 @@ class Head:
         """Record the failure, say it, and end the container; stay where it cannot be recorded, for the next start would not know of it."""
         self._state = "ending"
         ENGINE_FILE.unlink(missing_ok=True)
-        self._board.tell(failure.phase, state=failure.state, cause=failure.cause, remedy=failure.remedy)
-        leave_message(self._board.entries()[failure.phase], failure.evidence)
         recorded = self._restarts.note(failure)
+        self._board.tell(
+            failure.phase,
+            state=failure.state,
+            cause=failure.cause,
+            remedy=failure.remedy,
+            failures=self._restarts.count,
+            tries=self._restarts.limit,
+        )
+        leave_message(self._board.entries()[failure.phase], failure.evidence)
         log(self._restarts.words(failure))
         if not recorded:
             self._engine.kill()
@@ -268,7 +275,7 @@ class Head:
         if not self._restarts.wait_for_change(self._stop):
             raise Stopped
         self._state = "forming"
-        self._board.tell(first["phase"], state="waiting", cause=None, remedy=None)
+        self._board.tell(first["phase"], state="waiting", cause=None, remedy=None, failures=None)
 
     def _status(self) -> dict[str, Any]:
         return {

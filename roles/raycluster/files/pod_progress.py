@@ -98,7 +98,7 @@ class Board:
             entry = self._entries.setdefault(phase, _blank(phase))
             before = dict(entry)
             entry.update(fields)
-            words = any(before.get(key) != entry.get(key) for key in ("state", "cause", "step"))
+            words = any(before.get(key) != entry.get(key) for key in ("state", "cause", "step", "warning"))
             due = time.monotonic() - self._said.get(phase, -HEARTBEAT_SECONDS) >= NUMBERS_SECONDS
             if words or (due and entry != before):
                 self._say(phase)

@@ -10,6 +10,7 @@ import os
 import re
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pod_progress import log
@@ -51,16 +52,18 @@ class Report:
         return self._within
 
 
-def attend(port: int) -> None:
-    """See to the dashboard in the background until it answers at `port`; say so where it does not."""
-    threading.Thread(target=_attend, args=(port,), name="dashboard", daemon=True).start()
+def attend(port: int, warn: Callable[[str], None]) -> None:
+    """See to the dashboard in the background until it answers at `port`; say so, and `warn`, where it does not."""
+    threading.Thread(target=_attend, args=(port, warn), name="dashboard", daemon=True).start()
 
 
-def _attend(port: int) -> None:
+def _attend(port: int, warn: Callable[[str], None]) -> None:
     end = time.monotonic() + PATIENCE_SECONDS
     while not _answers(port):
         if time.monotonic() > end:
-            log(f"Ray's dashboard has not answered for {PATIENCE_SECONDS} s; the group goes on without it")
+            words = f"Ray's dashboard has not answered for {PATIENCE_SECONDS} s; the group goes on without it"
+            log(words)
+            warn(words)
             with contextlib.suppress(OSError):
                 for line in LOG.read_text(errors="replace").splitlines()[-LOG_LINES:]:
                     log(f"dashboard.log: {line}")

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import group_file
-from group_file import ModelFile, Staging, write_whole
+from group_file import ModelFile, Staging, inside, write_whole
 from pod_progress import Board, Failure, foreseen, leave_message, log
 from stage_fetch import Fetch, disk_failure
-from stage_partial import Wanted
+from stage_partial import Wanted, part_name
 from stage_reader import Interrupted, Reader, pause
 from stage_source import Origin, open_origin
 
@@ -160,9 +160,9 @@ class Stager:
         for name in others:
             self._place(name).unlink(missing_ok=True)
             del self._record[name]
-        parts, fetched = self._folder / "parts", {entry.file.name for entry in wanted}
+        parts, fetched = self._folder / "parts", {part_name(entry.file.name) for entry in wanted}
         for path in parts.iterdir() if parts.is_dir() else ():
-            if path.name.rpartition(".")[0].replace("%2F", "/") not in fetched:
+            if path.name.rpartition(".")[0] not in fetched:
                 path.unlink()
         if others:
             log(f"deleted {len(others)} model files that this stage no longer holds")
@@ -172,7 +172,7 @@ class Stager:
         """Say that the disk is too small before a byte is fetched."""
         taken = 0
         for entry in wanted:
-            part = self._folder / "parts" / (entry.file.name.replace("/", "%2F") + ".part")
+            part = self._folder / "parts" / (part_name(entry.file.name) + ".part")
             taken += part.stat().st_blocks * 512 if part.exists() else 0
         needed = sum(entry.size for entry in wanted) - taken
         disk = os.statvfs(self._staging.root)
@@ -252,7 +252,8 @@ class Stager:
     def _read_record(self) -> dict[str, Any]:
         try:
             record = json.loads(self._record_path.read_text())["files"]
-            return {name: {key: entry[key] for key in RECORDED} for name, entry in record.items()}
+            # The folder may be shared, and the record written by others: a name that leads out of it would be deleted there.
+            return {name: {key: entry[key] for key in RECORDED} for name, entry in record.items() if inside(name)}
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError, AttributeError):

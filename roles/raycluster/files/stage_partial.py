@@ -37,12 +37,17 @@ class Wanted:
     path: Path
 
 
+def part_name(name: str) -> str:
+    """Return a file's name as one of a single folder; no two files share it."""
+    return name.replace("%", "%25").replace("/", "%2F")
+
+
 class Part:
     """A file on its way: which ranges are still to be given out, which are on the disk."""
 
     def __init__(self, wanted: Wanted, folder: Path) -> None:
         self.wanted = wanted
-        base = folder / wanted.file.name.replace("/", "%2F")
+        base = folder / part_name(wanted.file.name)
         self.path = base.with_name(base.name + ".part")
         self.journal = base.with_name(base.name + ".journal")
         self._lock = threading.Lock()
@@ -168,11 +173,14 @@ class Part:
     def _read_journal(self) -> tuple[str | None, list[tuple[int, int]]]:
         """Return the ETag and ranges of an earlier try; a last line without its end was being written."""
         try:
-            header, *lines = self.journal.read_text().split("\n")
+            header, *lines = (text := self.journal.read_text()).split("\n")
             known = json.loads(header)
             etag = known.pop("etag")
             ranges = [(int(start), int(end)) for start, end in (line.split() for line in lines[:-1])]
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            if lines[-1]:
+                # What is appended must begin a line.
+                os.truncate(self.journal, len(text.encode()) - len(lines[-1].encode()))
+        except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
             known = None
         if known != self._identity():
             self.discard()

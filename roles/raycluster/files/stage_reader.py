@@ -21,6 +21,8 @@ SILENCE_SECONDS = 30.0
 GATHER_SECONDS = 1.0
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 5
+# A redirect says what it means in its header; of a longer body the connection is given up rather than read.
+REDIRECT_BYTES = 64 << 10
 # Answers below 500 after which the same request may succeed; of 5xx (mirrors have up to 527) any may.
 RETRIED_STATUSES = frozenset({408, 425, 429})
 
@@ -115,8 +117,11 @@ class Reader:
             response = self._response = self._connection.getresponse()
             if response.status not in REDIRECTS:
                 return response
-            response.read()
-            self._free(response)
+            response.read(REDIRECT_BYTES)
+            if response.isclosed():
+                self._free(response)
+            else:
+                self.close()
             self._origin.redirected(name, response.headers.get("Location", ""))
         self.close()
         raise Failure("staging", f"{name} is redirected more than {MOST_REDIRECTS} times", lasting=True)

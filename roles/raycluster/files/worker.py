@@ -189,9 +189,16 @@ class Worker:
     def _fail(self, failure: Failure) -> int:
         """Record the failure, say it, and end the container; stay where it cannot be recorded, for the next start would not know of it."""
         self._cause = failure.cause
-        self._board.tell(failure.phase, state=failure.state, cause=failure.cause, remedy=failure.remedy)
-        leave_message(self._board.entries()[failure.phase], failure.evidence)
         recorded = self._restarts.note(failure)
+        self._board.tell(
+            failure.phase,
+            state=failure.state,
+            cause=failure.cause,
+            remedy=failure.remedy,
+            failures=self._restarts.count,
+            tries=self._restarts.limit,
+        )
+        leave_message(self._board.entries()[failure.phase], failure.evidence)
         log(self._restarts.words(failure))
         if not recorded:
             self._ray.stop()
@@ -208,7 +215,7 @@ class Worker:
         if not self._restarts.wait_for_change(self._stop):
             raise Stopped
         self._state, self._cause = "forming", None
-        self._board.tell(first["phase"], state="waiting", cause=None, remedy=None)
+        self._board.tell(first["phase"], state="waiting", cause=None, remedy=None, failures=None)
 
     def _status(self) -> dict[str, Any]:
         return {

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
-from ansible_collections.multinode.inference.plugins.module_utils.kube.deployment import Observer
+from ansible_collections.multinode.inference.plugins.module_utils.core.names import PRICE_ANNOTATION
+from ansible_collections.multinode.inference.plugins.module_utils.kube.deployment import (
+    RAYCLUSTERS,
+    Observer,
+    list_deployments,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.kube.operator import DEPLOYMENTS
 
 STAGED = 'multinode {"phase": "staging", "state": "done"}'
 
@@ -64,3 +70,89 @@ def test_a_log_that_cannot_be_read_ends_no_wait(code: str) -> None:
 def test_a_log_that_may_not_be_read_is_a_fault() -> None:
     with pytest.raises(Refused):
         look(Cluster(fault=Fault("forbidden", "kubeconfig", "403")))
+
+
+def raycluster(name: str, **annotations: str) -> dict[str, Any]:
+    limits = {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    return {
+        "metadata": {
+            "name": name, "namespace": name, "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 1,
+            "annotations": annotations,
+        },
+        "spec": {"headGroupSpec": {"template": {"spec": {"containers": [limits]}}}, "workerGroupSpecs": []},
+        "status": {"observedGeneration": 1},
+    }  # fmt: skip
+
+
+class Clusters(Cluster):
+    """Deployments of any shape."""
+
+    def __init__(self, *found: dict[str, Any]) -> None:
+        super().__init__()
+        self.found = list(found)
+
+    def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
+        return self.found if path == RAYCLUSTERS else super().items(path, **query)
+
+
+def no_containers(item: dict[str, Any]) -> None:
+    item["spec"]["headGroupSpec"]["template"]["spec"]["containers"] = []
+
+
+def odd_gpus(item: dict[str, Any]) -> None:
+    item["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = "1k"
+
+
+def odd_time(item: dict[str, Any]) -> None:
+    item["metadata"]["creationTimestamp"] = "x"
+
+
+@pytest.mark.parametrize("change", [no_containers, odd_gpus, odd_time])
+def test_a_deployment_that_cannot_be_understood_hides_no_other(change: Any) -> None:
+    odd = raycluster("odd")
+    change(odd)
+    cluster: Any = Clusters(odd, raycluster("fine"))
+    rows = list_deployments(cluster)
+    assert [(row["name"], row["state"] == "Unknown") for row in rows] == [("odd", True), ("fine", False)]
+    assert rows[0].keys() == rows[1].keys() and not rows[0]["ready"]
+    assert "cannot be understood" in rows[0]["failure"]["found"]
+
+
+@pytest.mark.parametrize("price", ["abc", "nan", "1e999", ""])
+def test_a_price_that_is_no_number_is_none(price: str) -> None:
+    cluster: Any = Clusters(raycluster("fine", **{PRICE_ANNOTATION: price}))
+    [row] = list_deployments(cluster)
+    assert row["usd_per_hour"] is None and row["state"] != "Unknown"
+
+
+class WithOperator(Cluster):
+    """The operator's pod, which ended."""
+
+    def __init__(self, fault: Fault | None = None) -> None:
+        super().__init__()
+        self.refusal = fault
+
+    def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
+        if path == DEPLOYMENTS or path.startswith("/api/v1/namespaces/kuberay"):
+            if self.refusal:
+                raise Refused([self.refusal])
+            status = {"containerStatuses": [{"name": "op", "restartCount": 2}]}
+            return [{"metadata": {"name": "op", "namespace": "kuberay"}, "status": status}]
+        return super().items(path, **query)
+
+    def read(self, path: str, **query: Any) -> bytes:
+        return b"its last words" if "/kuberay/" in path and query["previous"] else super().read(path, **query)
+
+
+def test_the_operator_is_looked_at_until_it_has_acted() -> None:
+    cluster: Any = WithOperator()
+    acted = raycluster("llama")
+    unseen = {**acted, "status": {}}
+    seen = Observer(cluster, "llama", "llama").look(unseen)
+    assert [pod["metadata"]["name"] for pod in seen.operator] == ["op"] and seen.operator_words == "its last words"
+    assert not Observer(cluster, "llama", "llama").look(acted).operator
+
+
+def test_an_operator_that_may_not_be_seen_ends_no_wait() -> None:
+    cluster: Any = WithOperator(Fault("forbidden", "kubeconfig", "403"))
+    assert not Observer(cluster, "llama", "llama").look({**raycluster("llama"), "status": {}}).operator

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused, fault_of
-from ansible_collections.multinode.inference.plugins.module_utils.core.health.deployment_health import Observation
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.observation import Observation
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.oci import node_pools
 from ansible_collections.multinode.inference.plugins.module_utils.oci.waiting import Wait

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import ssl
 import threading
@@ -58,6 +59,8 @@ class SourceServer:
         self.link = 0
         # Where the repository sends requests instead.
         self.location: str | None = None
+        # What it says beside it.
+        self.redirect_body = b""
         self.tokens: set[str | None] = set()
         self.fault: Callable[[int, str, int], Fault | None] = lambda number, name, start: None
         self._lock = threading.Lock()
@@ -149,8 +152,10 @@ class SourceServer:
             return
         self.redirects += 1
         request.send_header("Location", self.location or f"{BASE}{PREFIX}{name}?link={self.link}")
-        request.send_header("Content-Length", "0")
+        request.send_header("Content-Length", str(len(self.redirect_body)))
         request.end_headers()
+        with contextlib.suppress(OSError):
+            request.wfile.write(self.redirect_body)
 
     def _send(self, request: BaseHTTPRequestHandler, body: bytes, fault: Fault) -> None:
         limit = len(body) if fault.cut is None else min(fault.cut, len(body))

@@ -83,7 +83,7 @@ def test_the_dashboard_takes_the_cpu_that_others_leave_until_it_answers(
     with subprocess.Popen(["python3", str(program)]) as process:
         try:
             before = os.getpriority(os.PRIO_PROCESS, process.pid)
-            attending = threading.Thread(target=ray_dashboard._attend, args=(port,), daemon=True)
+            attending = threading.Thread(target=ray_dashboard._attend, args=(port, str), daemon=True)
             attending.start()
             until(lambda: os.getpriority(os.PRIO_PROCESS, process.pid) > before, 10, "a nicer dashboard")
             assert attending.is_alive()
@@ -103,7 +103,9 @@ def test_a_dashboard_that_never_answers_is_told_with_its_log(
     monkeypatch.setattr(ray_dashboard, "PATIENCE_SECONDS", 0)
     monkeypatch.setattr(ray_dashboard, "LOG", tmp_path / "dashboard.log")
     (tmp_path / "dashboard.log").write_text("".join(f"line {number}\n" for number in range(30)))
-    ray_dashboard._attend(free_port())
+    warned: list[str] = []
+    ray_dashboard._attend(free_port(), warned.append)
+    assert len(warned) == 1 and warned[0].startswith("Ray's dashboard has not answered")
     said = capfd.readouterr().out
     assert "Ray's dashboard has not answered for 0 s; the group goes on without it" in said
     assert "dashboard.log: line 20\n" in said and "dashboard.log: line 29\n" in said and "line 19" not in said

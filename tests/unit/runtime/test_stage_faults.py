@@ -16,7 +16,9 @@ import pytest
 import stage_fetch
 import stage_model
 import stage_partial
+from group_file import ModelFile
 from pod_progress import Board, Failure
+from stage_partial import Part, Wanted, part_name
 
 from tests.unit.runtime.pods import until
 from tests.unit.runtime.source_server import INDEX, SECRET, SourceServer, md5
@@ -53,6 +55,41 @@ def test_a_record_of_another_shape_is_none(
     (tmp_path / "model" / ".multinode" / "complete.json").write_text(text)
     run(group_document, 0, tmp_path)
     check(tmp_path, source.files, 0)
+
+
+@pytest.mark.parametrize("name", ["../victim", "/victim", "a/../../victim"])
+def test_a_record_that_names_a_file_outside_deletes_nothing(
+    group_document: Document, source: SourceServer, tmp_path: Path, name: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "model" / ".multinode").mkdir(parents=True)
+    entry = {"size": 4, "modified": 0, "md5": None, "sha256": None}
+    name = str(victim) if name.startswith("/") else name
+    (tmp_path / "model" / ".multinode" / "complete.json").write_text(json.dumps({"files": {name: entry}}))
+    run(group_document, 0, tmp_path)
+    assert victim.read_text() == "mine"
+    check(tmp_path, source.files, 0)
+
+
+def test_a_torn_end_of_a_journal_costs_its_line_alone(tmp_path: Path) -> None:
+    wanted = Wanted(ModelFile("a.bin", 100, None, None), 100, tmp_path / "a.bin")
+    part = Part(wanted, tmp_path)
+    part.wrote(0, 10)
+    part.commit()
+    with part.journal.open("a") as stream:
+        stream.write("10 2")
+    for start in (20, 30):
+        part = Part(wanted, tmp_path)
+        part.wrote(start, start + 10)
+        part.commit()
+    assert Part(wanted, tmp_path).held == 30
+
+
+def test_no_two_files_share_what_is_kept_on_the_way() -> None:
+    names = ["a/b", "a%2Fb", "a%252Fb", "a%25/b"]
+    assert len({part_name(name) for name in names}) == len(names)
+    assert not any("/" in part_name(name) for name in names)
 
 
 @pytest.mark.parametrize("text", ["7\n0 39\n", "[]\n0 39\n", '{"etag": 3}\n0 39\n'])

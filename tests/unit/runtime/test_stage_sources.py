@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import stage_fetch
@@ -161,6 +163,26 @@ def test_a_redirect_that_leads_nowhere_is_told(
         run(group_document, 0, tmp_path)
     assert caught.value.lasting
     assert "127.0.0.1:port" not in caught.value.cause
+
+
+@pytest.mark.parametrize("size", [0, 100, 8 << 20])
+def test_of_a_long_redirect_only_its_header_is_read(
+    group_document: Document, source: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    read: list[int] = []
+    real = http.client.HTTPResponse.read
+
+    def noted(response: Any, *amount: int) -> bytes:
+        data = real(response, *amount)
+        read.append(len(data))
+        return data
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", noted)
+    from_the_hub(group_document, source)
+    source.redirect_body = bytes(size)
+    run(group_document, 0, tmp_path)
+    check(tmp_path, source.files, 0)
+    assert max(read) <= 1 << 16
 
 
 def test_a_redirect_from_tls_to_plain_http_is_refused() -> None:

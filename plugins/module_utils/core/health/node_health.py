@@ -15,7 +15,8 @@ from datetime import datetime
 from typing import Any
 
 from ..fault import Fault
-from .deployment_health import node_ready, readable_seconds
+from .deployment_health import readable_seconds
+from .observation import node_ready
 
 # What a work request and a node's launch fail with when there is no host to be had, or no more of them by a limit.
 SHORT_CODES = ("node_out_of_host_capacity", "node_limit_exceeded")

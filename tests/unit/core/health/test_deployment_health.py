@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.health.deployment_health import (
-    Observation,
-    gave_up,
     judge,
-    progress_lines,
     readable_bytes,
     readable_seconds,
-    terminal_cause,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.failures import gave_up
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.observation import Observation
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.pod_words import (
+    final_entry,
+    progress_lines,
 )
 
 
@@ -160,7 +162,8 @@ def test_a_volume_that_a_pod_waits_for_is_said_in_the_kubelets_words() -> None:
         event("h", "FailedMount", "of a pod that runs by now", 9),
         event("w", "FailedMount", "mount.nfs: Connection\n timed out", 5),
         event("w", "FailedMount", "an older word", 4),
-        event("w", "FailedScheduling", "0/3 nodes are available", 6),
+        event("w", "FailedScheduling", "0/3 nodes are available", 3),
+        event("w", "Unhealthy", "the probe failed", 6),
     ]
     waiting = pod("w", state={"waiting": {"reason": "ContainerCreating"}})
     observed = Observation(CLUSTER, [pod("h", "head"), waiting], NODES, warnings=warnings)
@@ -205,8 +208,9 @@ def test_the_latest_line_of_each_phase_counts_and_other_lines_do_not() -> None:
 
 
 def test_only_a_final_cause_is_terminal() -> None:
-    assert terminal_cause('multinode {"phase":"engine","state":"retrying","cause":"the engine ended"}') is None
-    assert terminal_cause('multinode {"phase":"engine","state":"failed","cause":"driver too old"}') == "driver too old"
+    assert final_entry('multinode {"phase":"engine","state":"retrying","cause":"the engine ended"}') is None
+    entry = final_entry('multinode {"phase":"engine","state":"failed","cause":"driver too old"}')
+    assert entry is not None and entry["cause"] == "driver too old"
 
 
 @pytest.mark.parametrize(
@@ -219,3 +223,99 @@ def test_bytes_for_a_reader(count: float, text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59, "59s"), (65, "1m05s"), (3720, "1h02m")])
 def test_seconds_for_a_reader(seconds: float, text: str) -> None:
     assert readable_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'multinode {"phase":"staging","state":"running","done":"x","total":[],"rate":{},"eta":true,"cause":7,"step":["a"]}',
+        'multinode {"phase":"staging","done":1e999,"total":NaN}',
+        'multinode {"phase":"staging","text":' + "[" * 5000 + "]" * 5000 + "}",
+        'multinode {"phase":["staging"]}',
+    ],
+)
+def test_an_odd_line_of_a_log_counts_as_not_said(line: str) -> None:
+    observed = Observation(CLUSTER, [pod("h", "head"), pod("w")], NODES, {"h": progress_lines(line), "w": {}})
+    assert judge(observed, 2, 1).state == "Staging"
+    assert steps(observed)["staging"] == "0/2 nodes staged"
+
+
+def test_what_a_terminal_would_obey_is_not_printed() -> None:
+    line = 'multinode {"phase":"ray","state":"running","step":"\\u001b[2Jgone\\u0007"}'
+    assert progress_lines(line)["ray"]["step"] == " gone "
+
+
+@pytest.mark.parametrize("odd", ["1k", "", "many", "-1", None])
+def test_a_node_that_offers_an_odd_number_of_gpus_offers_none(odd: str | None) -> None:
+    observed = [node("a"), {**node("b"), "status": {"allocatable": {"nvidia.com/gpu": odd}}}]
+    assert steps(Observation(CLUSTER, [], observed))["nodes"].startswith("1/2 nodes")
+
+
+def test_objects_without_what_they_always_have_stop_nothing() -> None:
+    bare: dict[str, Any] = {"metadata": {"name": "x"}}
+    observed = Observation(bare, [bare, {**bare, "status": {"containerStatuses": [{}]}}], [bare], warnings=[{}])
+    assert judge(observed, 2, 1).state == "Deploying"
+
+
+ENDED = {"phase": "engine", "state": "ended", "cause": "the GPU ran out of memory", "failures": 2, "tries": 5}
+
+
+def test_the_last_failure_is_told_with_its_number() -> None:
+    def left(entry: dict[str, Any], at: str) -> dict[str, Any]:
+        return {"lastState": {"terminated": {"finishedAt": at, "message": "multinode " + json.dumps(entry)}}}
+
+    head = pod("h", "head", **left(ENDED, "2026-01-01T00:00:09Z"))
+    gone = {"phase": "ray", "state": "ended", "cause": "rank 0 is gone"}
+    observed = Observation(CLUSTER, [head, pod("w", **left(gone, "2026-01-01T00:00:10Z"))], NODES)
+    assert judge(observed, 2, 1).last_failure == "restart 2 of 5: the GPU ran out of memory"
+    head["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    assert judge(observed, 2, 1).last_failure is None
+
+
+def test_the_token_step_says_what_the_last_try_got() -> None:
+    progress = {"h": {"token": {"phase": "token", "state": "running", "cause": "answered with 500"}}}
+    observed = Observation(CLUSTER, [pod("h", "head")], NODES, progress)
+    assert steps(observed)["token"] == "no completion yet: answered with 500"
+
+
+def test_a_worker_that_cannot_resolve_the_heads_name_is_told() -> None:
+    trouble = "waiting for the head: [Errno -3] Temporary failure in name resolution"
+    progress = {"w": {"ray": {"phase": "ray", "state": "waiting", "step": trouble}}}
+    observed = Observation(CLUSTER, [pod("h", "head"), pod("w")], NODES, progress)
+    assert steps(observed)["ray"].endswith(f"; pod w is {trouble}; see the cluster's DNS")
+
+
+def test_what_serves_with_something_amiss_is_warned_of() -> None:
+    progress = {"h": {"ray": {"phase": "ray", "state": "done", "warning": "the dashboard has not answered"}}}
+    [fault] = judge(Observation(CLUSTER, [pod("h", "head")], NODES, progress), 2, 1).warnings
+    assert fault.line() == "pod h: the dashboard has not answered"
+
+
+def test_a_claim_that_is_not_bound_is_told_in_the_provisioners_words() -> None:
+    waiting = pod("w", state={"waiting": {"reason": "ContainerCreating"}})
+    waiting["spec"] = {"volumes": [{"persistentVolumeClaim": {"claimName": "model-w"}}, {"emptyDir": {}}]}
+    event = {"involvedObject": {"name": "model-w"}, "reason": "ProvisioningFailed", "message": "no such class"}
+    observed = Observation(CLUSTER, [waiting], NODES, warnings=[event])
+    assert steps(observed)["pods"].endswith("; volume claim model-w: no such class")
+
+
+UNSEEN = {"metadata": {"name": "d", "generation": 2}, "status": {}}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_operator_that_ends_again_and_again_is_named_with_its_last_words(count: int) -> None:
+    ended = {"terminated": {"exitCode": 1, "reason": "Error"}}
+    operator = pod("op", restartCount=count, state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState=ended)
+    observed = Observation(UNSEEN, [], NODES, operator=[operator], operator_words="E1130 leader election lost\n")
+    trouble = f"its pod op has ended {count} times (exit code 1, Error); its last words: E1130 leader election lost"
+    assert trouble in steps(observed)["pods"]
+    failure = judge(observed, 2, 1).failure
+    assert (failure is not None and failure.code == "operator") is (count == 3)
+    assert judge(Observation(CLUSTER, [], NODES, operator=[operator]), 2, 1).failure is None
+
+
+def test_an_operator_without_a_node_is_told_and_waited_for() -> None:
+    event = {"involvedObject": {"name": "op"}, "reason": "FailedScheduling", "message": "0/2 nodes are available"}
+    observed = Observation(UNSEEN, [], NODES, operator=[pod("op")], warnings=[event])
+    assert "its pod op is not scheduled: 0/2 nodes are available" in steps(observed)["pods"]
+    assert judge(observed, 2, 1).failure is None

@@ -1,0 +1,135 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Why a deployment cannot become ready by waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..fault import Fault
+from ..names import MODEL_FOLDER
+from .observation import Observation, container_statuses, ended, last_event, living, taken_up, waiting
+from .pod_words import final_entry, progress_lines
+
+# Waiting reasons that no waiting mends; the image ones are tried again by the kubelet, so they have to persist.
+_TERMINAL_REASONS = {
+    "InvalidImageName": "the image's name is not valid",
+    "ErrImageNeverPull": "the image is not on the node and may not be pulled",
+    "CreateContainerConfigError": "the container cannot be made",
+    "CreateContainerError": "the container cannot be made",
+    "RunContainerError": "the container cannot be started",
+}
+_IMAGE_REASONS = {"ImagePullBackOff"}
+# So many restarts of a container whose program says nothing when it ends show that there will be no other.
+_SILENT_ENDS = 3
+_LOGS = "see the logs playbook"
+
+
+def failure_of(observation: Observation) -> Fault | None:
+    """Return why the deployment cannot become ready by waiting, or None."""
+    for event in observation.warnings:
+        if event.get("reason") in ("InvalidRayClusterSpec", "InvalidRayClusterMetadata"):
+            return Fault(
+                "raycluster_refused",
+                "RayCluster",
+                str(event.get("message")),
+                "an accepted RayCluster",
+                "see the operator's log",
+            )
+    for pod in observation.pods:
+        name = pod["metadata"]["name"]
+        for status in container_statuses(pod, init=True):
+            if fault := _container_failure(name, status):
+                return fault
+        # A group that gave up stays up, so that its cause can be read.
+        if entry := failed_phase(observation, name):
+            return _runtime(name, entry)
+    return _operator_failure(observation)
+
+
+def failed_phase(observation: Observation, pod: str) -> Mapping[str, Any] | None:
+    """Return the progress line by which a pod's program says that no restart mends it; None where it says none."""
+    phases = observation.progress.get(pod, {}).values()
+    return next((entry for entry in phases if entry.get("state") == "failed"), None)
+
+
+def gave_up(observation: Observation) -> list[str]:
+    """Return the names of the pods whose program stays up without trying again: what mended it they cannot see."""
+    names = [pod["metadata"]["name"] for pod in living(observation.pods)]
+    return [name for name in names if failed_phase(observation, name)]
+
+
+def operator_trouble(observation: Observation) -> str:
+    """Return what keeps the KubeRay operator from acting, with its last words; "" where nothing is known to."""
+    if observation.raycluster is None or taken_up(observation.raycluster):
+        return ""
+    for pod in living(observation.operator):
+        name = pod["metadata"]["name"]
+        for status in container_statuses(pod, init=True):
+            reason, terminated = waiting(status).get("reason", ""), ended(status)
+            if reason in (*_IMAGE_REASONS, *_TERMINAL_REASONS, "ErrImagePull"):
+                return f"its pod {name}: {reason}: {waiting(status).get('message', '')}"
+            if status.get("restartCount", 0) and terminated:
+                words = observation.operator_words or terminated.get("message") or ""
+                how = f"exit code {terminated.get('exitCode')}, {terminated.get('reason') or 'no reason'}"
+                said = f"; its last words: {' '.join(words.split())[-300:]}" if words.strip() else ""
+                return f"its pod {name} has ended {status['restartCount']} times ({how}){said}"
+        if event := last_event(observation.warnings, [name], ("FailedScheduling",)):
+            return f"its pod {name} is not scheduled: {event[1]}"
+    return ""
+
+
+def _operator_failure(observation: Observation) -> Fault | None:
+    """Only a container that ends again and again is sure: a node for a pod that is not scheduled may still come."""
+    counts = [
+        status.get("restartCount", 0) for pod in living(observation.operator) for status in container_statuses(pod)
+    ]
+    trouble = operator_trouble(observation)
+    if not trouble or max(counts, default=0) < _SILENT_ENDS:
+        return None
+    return Fault("operator", "KubeRay operator", trouble, "an operator that acts on the RayCluster", _OPERATOR_REMEDY)
+
+
+_OPERATOR_REMEDY = "fix the operator (logs_component=operator shows its log), then run deploy again"
+
+
+def _runtime(pod: str, entry: Mapping[str, Any]) -> Fault:
+    return Fault("runtime", f"pod {pod}", f"{entry['phase']}: {entry.get('cause')}", "", entry.get("remedy") or _LOGS)
+
+
+def _container_failure(pod: str, status: Mapping[str, Any]) -> Fault | None:
+    reason, message = waiting(status).get("reason", ""), waiting(status).get("message", "")
+    if reason in _IMAGE_REASONS:
+        return Fault(
+            "image",
+            f"pod {pod}",
+            f"the image {status.get('image')} cannot be pulled: {message}",
+            "",
+            "check recipe_image_uri and the pull secret",
+        )
+    if reason in _TERMINAL_REASONS:
+        return Fault(
+            "container", f"pod {pod}", f"{_TERMINAL_REASONS[reason]}: {message}", "", "see `kubectl describe pod`"
+        )
+    terminated = ended(status)
+    message = terminated.get("message") or ""
+    if status.get("name") == MODEL_FOLDER and terminated.get("exitCode"):
+        return Fault(
+            "model_folder",
+            f"pod {pod}",
+            f"the model's folder cannot be given to the image's user: {message[-300:].strip()}",
+            "a folder whose owner root may change",
+            "an export that squashes root, or is read-only, does not serve: change its options, then run deploy again",
+        )
+    if entry := final_entry(message):
+        return _runtime(pod, entry)
+    if reason == "CrashLoopBackOff" and status.get("restartCount", 0) >= _SILENT_ENDS and not progress_lines(message):
+        # Our programs say why they end: these never ran, or were ended from outside.
+        how = f"exit code {terminated.get('exitCode')}, {terminated.get('reason') or 'no reason'}"
+        last = f": {message[-300:].strip()}" if message.strip() else ""
+        found = f"the container has started {status['restartCount'] + 1} times and always ended without its cause ({how}){last}"
+        return Fault(
+            "container", f"pod {pod}", found, "", "see the logs playbook; the image has to have Python 3.10 or newer"
+        )
+    return None
