@@ -13,13 +13,13 @@ from ..module_utils.core.recipe.inputs import converted_recipe, read_inputs
 from ..module_utils.kube.client import may_pass
 from ..plugin_utils.action import Action
 from ..plugin_utils.cluster import Cluster
-from ..plugin_utils.inputs import given_variables
+from ..plugin_utils.inputs import variables_with_recipe
 from ..plugin_utils.recipe_conversion import write_recipe
 
 
 class ActionModule(Action):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        variables, scope = given_variables(self._loader), arguments.get("scope", "recipe")
+        variables, scope = variables_with_recipe(self._loader), arguments.get("scope", "recipe")
         # Only a plan may go by facts from a file, without a cluster: a deploy asks the source before it spends money.
         planning = scope == "plan"
         whole, path = scope in ("recipe", "plan"), variables.get("convert_to")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,30 @@ def test_a_name_of_the_playbooks_own_runs_nothing(
     assert "Traceback" not in run.output
     refused = {fault["where"] for fault in run.faults if fault["code"] == "reserved"}
     assert refused >= {name for name in NAMES if name.endswith("_result")}, run.output
+
+
+@pytest.mark.parametrize("way", ["path", "inline"])
+def test_a_recipe_from_others_sets_no_variable(tmp_path: Path, rig: RunningRig, tenancy: Tenancy, way: str) -> None:
+    """With `-e @`, each of these keys would run the template or the program."""
+    marker = tmp_path / "touched"
+    template = "{{ lookup('ansible.builtin.pipe', 'touch " + str(marker) + "') }}"
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {marker}\n", encoding="utf-8")
+    program.chmod(0o755)
+    samples.put_model(tenancy.json, rig.configuration)
+    recipe = samples.recipe(samples.make_par(tenancy.json, rig.configuration), recipe_id=template)
+    playbooks = Playbooks(tmp_path, rig.environment(), tenancy.settings)
+
+    def given(recipe: dict[str, Any]) -> dict[str, Any]:
+        text = json.dumps(recipe)
+        (tmp_path / "recipe.json").write_text(text, encoding="utf-8")
+        return {"recipe_file": text if way == "inline" else str(tmp_path / "recipe.json")}
+
+    run = playbooks.run("plan", given(recipe))
+    assert run.code == 0, run.output
+    hostile = {"ansible_remote_tmp": template, "preflight_surroundings": template, "recipe_result": template}
+    hostile |= {"helm_binary": str(program), "ansible_python_interpreter": str(program)}
+    run = playbooks.run("plan", given({**recipe, **hostile}))
+    assert run.code != 0
+    assert sorted(fault["where"] for fault in run.faults) == sorted(f"recipe_file.{key}" for key in hostile)
+    assert not marker.exists()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is made of the tables in the code: `python -m tests.tools.reference` writes it.
 
-docs/recipe.md, docs/settings.md, sample_recipes/recipe.schema.json and docs/awx_survey.json.
+docs/recipe.md, docs/settings.md, sample_recipes/recipe.schema.json and the surveys for AWX.
 
 A unit test says when they no longer agree.
 """
@@ -21,6 +21,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.pa
     Parameter,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.schema import (  # noqa: E402
+    awx_recipe_file_survey,
     awx_survey,
     recipe_schema,
 )
@@ -41,56 +42,76 @@ DOCS = Path(__file__).parents[2] / "docs"
 _RECIPE_HEAD = """\
 # The recipe
 
-What is to be served, as JSON or YAML, given with `-e @recipe.json`: its keys at top level, or below `recipe`. Numbers may
-be given as text (`"8000"`). An empty text counts as not given. Below `recipe` a key that is not listed here is a fault; at
-top level only one that begins with `recipe_`, `input_`, `output_`, `skip_`, `service_endpoint` or `deployment_`, or that
-is a slip away from a known one.
+A recipe says what to serve. It is JSON or YAML, and is given in one of two ways:
+
+| way | for | what it may contain |
+|---|---|---|
+| `-e @recipe.json` | recipes of your own | recipe parameters at top level or below `recipe`, settings, and any other variable |
+| `-e recipe_file=recipe.json` | recipes from others | recipe parameters only |
+
+**Whoever writes a file that you give with `-e @` may run code on the controller.** Ansible takes every key of it as a variable,
+its own `ansible_*` variables among them, and some [settings](settings.md) name programs and files (`helm_binary`,
+`kuberay_chart_ref`, `result_file`). The collection cannot prevent this.
+
+`recipe_file` is read as data: a path, relative to the working directory, or the JSON itself, at most 1 MiB. Settings in it are
+a fault; give yours with `-e`. A recipe key may not be given in both ways. What a recipe can do even so: it names the image and
+the model that run in your cluster with your GPUs, and the plan warns of each protection that it switches off.
+
+Numbers may be given as text (`"8000"`). Empty text counts as not given. Below `recipe` and in `recipe_file`, a key that is not
+listed here is a fault; at top level only one that begins with `recipe_`, `input_`, `output_`, `skip_`, `service_endpoint` or
+`deployment_`, or that is one typo away from a known key.
 
 """
 _RULES = """
 ## Rules
 
 - Head and workers are the same machine: `head_node_*` and `worker_node_*` are equal.
-- `num_worker_nodes` is `recipe_node_pool_size` less one: the head is a node too, and holds the first stage of the model.
-  With `recipe_node_pool_size: auto` it is left out.
+- `num_worker_nodes` is `recipe_node_pool_size` minus one: the head is a node too, and holds the first stage of the model.
+  With `recipe_node_pool_size: auto`, leave it out.
 - A pod takes all GPUs of its node: `recipe_nvidia_gpu_count`, `head_node_num_gpus` and the shape's GPUs are equal.
-- The shape has NVIDIA GPUs; AMD is not served yet.
-- CPU, memory and ephemeral storage fit on a node of the shape beside what the kubelet keeps for itself; shared memory
-  lies inside the pod's memory.
-- Ports differ, and are none of those that Ray takes itself (10002 to 19994), nor 8081, where the pods tell each
-  other how far they are.
+- The shape has NVIDIA GPUs; AMD is not supported yet.
+- CPU, memory and ephemeral storage fit on a node of the shape beside what the kubelet reserves; shared memory counts
+  towards the pod's memory.
+- Ports differ, and none is one that Ray uses itself (10002 to 19994) or 8081, the group's status port.
 - The model has one source: `par` or `bucket_name` of one `input_object_storage`, or `input_hugging_face`.
-- `model_path_in_container` is the `mount_location` or below it; the rest of the path is the prefix of the objects' names.
-- Folders that are mounted are absolute, and none lies in another, nor in `/opt/multinode`, `/run/multinode`,
-  `/run/secrets/multinode` or `/dev/shm`.
-- The volume holds the model whole.
-- A secret is never given, but named: a variable such as `HF_TOKEN` in `recipe_container_env` is refused, and belongs into
-  `recipe_environment_secrets`.
-- `recipe_container_command_args` are further options of vLLM. Those that follow from the recipe (`--tensor-parallel-size`,
-  `--port`, `--api-key` and so on) are refused; what the plan does not reckon with is taken with a warning.
-- The name becomes a DNS name: lower case, underscores dropped, spaces to hyphens; at most 40 characters (KubeRay makes
-  longer names of it, and takes 53). Of two deployments whose names become one, the second is refused.
+- `model_path_in_container` is the `mount_location` or below it; the rest of the path is the prefix of the object names.
+- Mounted folders are absolute. None lies in another, in a folder of the deployment (`/opt/multinode`, `/run/multinode`,
+  `/run/secrets/multinode`, `/tmp/ray`, `/dev/shm`) or in `/proc`, `/sys` or `/dev`, and none covers a folder that the image
+  needs, such as `/usr`.
+- `local_filesystem` uses only folders of the nodes that the setting `local_filesystem_folders` allows.
+- The volume holds the whole model.
+- A secret is never given, but named. Variables such as `HF_TOKEN` or `DATABASE_URL` in `recipe_container_env`, values that
+  look like a credential, and URLs with a password are refused; name a Secret in `recipe_environment_secrets`.
+- `recipe_container_command_args` are further options of vLLM. Those that the recipe sets itself (`--tensor-parallel-size`,
+  `--port`, `--api-key` and so on) are refused; those that the plan does not account for are accepted with a warning.
+- The name becomes a DNS name: lower case, without underscores, hyphens for spaces; at most 40 characters (KubeRay derives
+  longer names from it, and accepts 53). Of two deployments whose names become the same, the second is refused.
 
-All faults are said at once, each with its place, what was found, what was expected and what to do.
+All faults are reported at once, each with its place, what was found, what was expected and what to do.
 
 ## Other spellings
 
-- `blueprint_*` is taken for `recipe_*`.
+- `blueprint_*` is read as `recipe_*`.
 - A recipe for a leader and workers (`recipe_mode: service` with `multinode_num_nodes_to_use_from_shared_pool` and vLLM's
-  arguments) is converted, and what changed is said. `ansible-playbook playbooks/plan.yml -e @old.json -e convert_to=new.json`
-  writes it down, its secrets too.
+  arguments) is converted, and every change is reported. `ansible-playbook playbooks/plan.yml -e @old.json -e convert_to=new.json`
+  writes the converted recipe to a file, secrets included. RDMA is a setting here: `rdma: host_network`.
 - The modes `job`, `update`, `shared_node_pool`, `team` and a `service` on one node are refused.
 
 ## For editors and AWX
 
 `sample_recipes/recipe.schema.json` is the same as a JSON Schema: put `"$schema": "./recipe.schema.json"` into a recipe
-beside it. `docs/awx_survey.json` is a survey for a job template of AWX; objects and lists are answered as JSON there.
+beside it. There are two surveys for an AWX job template, both safe for answers from others, since an answer is a value and
+never a variable's name: `docs/awx_survey.json` asks for each parameter (objects and lists as JSON), and
+`docs/awx_survey_recipe_file.json` for a whole recipe as one text.
 """
 _SETTINGS_HEAD = """\
 # Platform settings
 
-Where it is to be served: extra variables at top level, beside the recipe (`-e @settings.yml`, or a survey in AWX). On
-Oracle Cloud `oke_cluster_id` and a way to sign in are enough. Every default of the product is here and nowhere else.
+Settings say where and how to serve: extra variables at top level, beside the recipe (`-e @settings.yml`, or a survey in AWX).
+On Oracle Cloud `oke_cluster_id` and a way to sign in are enough. Every default of the product is here and nowhere else.
+
+Settings are trusted: some name programs that run on the controller, or files that are written there. A recipe from others is
+given as [`recipe_file`](recipe.md), which cannot contain settings.
 
 """
 
@@ -130,6 +151,11 @@ def survey() -> str:
     return _json(awx_survey())
 
 
+def recipe_file_survey() -> str:
+    """The text of docs/awx_survey_recipe_file.json."""
+    return _json(awx_recipe_file_survey())
+
+
 def _json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
@@ -160,6 +186,7 @@ WRITTEN = {
     DOCS / "recipe.md": recipe,
     DOCS / "settings.md": settings,
     DOCS / "awx_survey.json": survey,
+    DOCS / "awx_survey_recipe_file.json": recipe_file_survey,
     DOCS.parent / "sample_recipes" / "recipe.schema.json": schema,
 }
 

@@ -24,33 +24,33 @@ _PARAMS = "recipe_raycluster_params"
 _BOOT_VOLUME_BESIDE = 200
 
 _OTHER_MODES = {
-    "service": f"it is served where {NODES} says how many nodes it takes; a model on one node needs no group",
-    "job": "a job ends; this deploys what goes on serving",
+    "service": f"give {NODES}, the number of nodes; a model on one node needs no group",
+    "job": "a job ends; this deploys a model that keeps serving",
     "update": "it changes a node of a cluster; this deploys a model",
-    "shared_node_pool": "it makes nodes without a model; deploy makes the node pool of its model itself",
+    "shared_node_pool": "it creates nodes without a model; deploy creates the model's node pool itself",
     "team": "it divides a cluster among teams; this deploys a model",
 }
 _LEFT_OUT = {
-    "multinode_rdma_enabled_in_shared_pool": "the group talks over the nodes' front network",
-    "recipe_shared_node_pool_selector": "nodes are taken by their shape",
+    "multinode_rdma_enabled_in_shared_pool": "RDMA is a setting: give rdma: host_network to use it",
+    "recipe_shared_node_pool_selector": "nodes are selected by their shape",
     "recipe_container_command": "the group's own programs start Ray and vLLM",
     "recipe_container_command_use_shell": "the group's own programs start Ray and vLLM",
     "recipe_host_port": "the Service listens on recipe_container_port",
     "recipe_prometheus_enabled": "metrics are always there",
-    "recipe_compartment_ocid": "the setting compartment_id says it",
-    "recipe_node_pool_size": f"{NODES} says how many nodes serve",
-    "recipe_container_cpu_count": "the pod takes what a node of the shape has",
-    "recipe_container_memory_size": "the pod takes what a node of the shape has",
+    "recipe_compartment_ocid": "use the setting compartment_id",
+    "recipe_node_pool_size": f"{NODES} gives the number of nodes",
+    "recipe_container_cpu_count": "the pod gets what a node of the shape has",
+    "recipe_container_memory_size": "the pod gets what a node of the shape has",
     "recipe_node_autoscaling_params": "a group has a fixed number of nodes",
     "recipe_pod_autoscaling_params": "a group has a fixed number of pods",
-    "pre_filled_sample_name": "it says nothing of the deployment",
+    "pre_filled_sample_name": "it does not describe the deployment",
 }
 _PROBES = ("startup", "liveness", "readiness")
 
 
 @dataclass(frozen=True)
 class Change:
-    """What stands otherwise in the converted recipe: `where` in the given one, what became of it, and why."""
+    """What the conversion changed: `where` in the given recipe, what it became, and why."""
 
     where: str
     became: str
@@ -66,7 +66,7 @@ class Change:
 def convert(given: Mapping[str, Any], findings: Findings) -> tuple[dict[str, Any], list[Change]]:
     """Return the recipe in today's spelling, and what changed; a recipe that is in it already comes back as it is.
 
-    given: the recipe's keys as they were written. Nothing is typed yet: what is odd is left for the rules to find.
+    given: the recipe's keys as they were written. Nothing is typed yet: odd values are left for the rules to find.
     """
     changes: list[Change] = []
     recipe = _renamed(given, findings, changes)
@@ -75,7 +75,7 @@ def convert(given: Mapping[str, Any], findings: Findings) -> tuple[dict[str, Any
     if mode == "service" and nodes not in (None, ""):
         return _from_leader_and_workers(recipe, findings, changes), changes
     if isinstance(mode, str) and mode in _OTHER_MODES:
-        # Said here with its reason; the table would only say that it is another.
+        # With its reason; the table would only say that it is another.
         findings.fault("mode", "recipe_mode", mode, "raycluster", _OTHER_MODES[mode])
         recipe["recipe_mode"] = "raycluster"
     return recipe, changes

@@ -25,7 +25,8 @@ RESULT = "_result"
 _READ_OF_ANSIBLE = ("ansible_check_mode", "ansible_failed_task", "ansible_playbook_python")
 _FOREIGN_PREFIXES = ("ansible_", "awx_", "tower_")
 # Where a recipe may stand as one value: a mapping among the variables, or a file that was read as data.
-_NESTED = ("recipe", "recipe_file")
+RECIPE_FILE = "recipe_file"
+_NESTED = ("recipe", RECIPE_FILE)
 
 
 @dataclass
@@ -71,7 +72,7 @@ def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> In
         raise Refused(modes)
     settings = read_parameters(extra_variables, SETTINGS, findings)
     if whole:
-        recipe = read_known(given, RECIPE, findings, where)
+        recipe = read_known(_without_settings(given, where, findings), RECIPE, findings, where)
     else:
         recipe = read_parameters(given, (replace(_DEPLOYMENT_NAME, required=scope != "any"), _SHARED_POOL), findings)
     _use_shared_pool(recipe, settings, extra_variables, findings)
@@ -140,7 +141,7 @@ def _recipe_among(extra_variables: Mapping[str, Any], findings: Findings) -> tup
     """
     recipe_names = {parameter.name for parameter in RECIPE}
     setting_names = {parameter.name for parameter in SETTINGS}
-    named = [name for name in _NESTED if extra_variables.get(name) is not None]
+    named = [name for name in _NESTED if not is_unset(extra_variables.get(name))]
     found: dict[str, Any] = {}
     for key, value in extra_variables.items():
         name = str(key)
@@ -172,6 +173,17 @@ def _recipe_among(extra_variables: Mapping[str, Any], findings: Findings) -> tup
     if any(fault.code in ("depth", "bits") for fault in findings.faults):
         findings.refuse()
     return found, named[0] if named else ""
+
+
+def _without_settings(given: Mapping[str, Any], where: str, findings: Findings) -> Mapping[str, Any]:
+    """Settings decide where and by whom things are done: they are not taken from a recipe, which others may have written."""
+    inside = [setting.name for setting in SETTINGS if setting.name in given]
+    for name in inside:
+        remedy = f"take it out, and give it as an extra variable (-e {name}=...) if you want it"
+        findings.fault(
+            "setting", place_of(where, name), "a setting inside the recipe", "recipe parameters only", remedy
+        )
+    return {key: value for key, value in given.items() if key not in inside}
 
 
 def converted_recipe(extra_variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The recipe's table in two other forms: a JSON Schema for editors, and a survey for AWX."""
+"""The recipe's table in other forms: a JSON Schema for editors, and surveys for AWX."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .formats import Format
+from .inputs import RECIPE_FILE
 from .parameters import RECIPE, Parameter
 from .settings import SETTINGS
 from .values import expected_of
@@ -19,6 +20,7 @@ _STRUCTURED = ("object", "objects", "list")
 # Settings that a survey asks for beside the recipe.
 _ASKED = ("oke_cluster_id",)
 _SURVEY_TEXT = 4096
+_LONGEST_RECIPE = 2**20
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -36,7 +38,7 @@ def recipe_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Recipe of multinode.inference",
-        "description": "What is to be served: a model, on so many nodes of a shape.",
+        "description": "What to serve: a model, on a number of nodes of one shape.",
         **schema,
         # Object Storage or a Hugging Face repository.
         "oneOf": [{"required": ["input_object_storage"]}, {"required": ["input_hugging_face"]}],
@@ -50,8 +52,20 @@ def awx_survey() -> dict[str, Any]:
     served = sorted((entry for entry in RECIPE if not entry.not_served), key=lambda entry: not entry.required)
     return {
         "name": "Deploy a model",
-        "description": "The recipe; what is not answered is not given. Objects and lists are answered as JSON.",
+        "description": "The recipe. Leave out what you do not want to set; answer objects and lists as JSON.",
         "spec": [_question(parameter) for parameter in (*settings, *served)],
+    }
+
+
+def awx_recipe_file_survey() -> dict[str, Any]:
+    """Return a survey that asks for the recipe as one text: AWX hands it on as recipe_file, which is read as data."""
+    settings = tuple(setting for setting in SETTINGS if setting.name in _ASKED)
+    whole = Parameter(RECIPE_FILE, "object", "The recipe as JSON; it may not contain settings.", required=True)
+    question = {**_question(whole), "max": _LONGEST_RECIPE}
+    return {
+        "name": "Deploy a recipe",
+        "description": "A recipe, also one from others: it is read as data.",
+        "spec": [*(_question(setting) for setting in settings), question],
     }
 
 

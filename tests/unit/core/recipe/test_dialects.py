@@ -132,13 +132,12 @@ def test_a_model_by_name_is_a_repository() -> None:
         (
             "service",
             (
-                "it is served where multinode_num_nodes_to_use_from_shared_pool says how many nodes it takes; a model on "
-                "one node needs no group"
+                "give multinode_num_nodes_to_use_from_shared_pool, the number of nodes; a model on one node needs no group"
             ),
         ),
-        ("job", "a job ends; this deploys what goes on serving"),
+        ("job", "a job ends; this deploys a model that keeps serving"),
         ("update", "it changes a node of a cluster; this deploys a model"),
-        ("shared_node_pool", "it makes nodes without a model; deploy makes the node pool of its model itself"),
+        ("shared_node_pool", "it creates nodes without a model; deploy creates the model's node pool itself"),
         ("team", "it divides a cluster among teams; this deploys a model"),
     ],
 )
@@ -146,6 +145,31 @@ def test_another_mode_is_refused_by_name_with_the_reason(mode: str, reason: str)
     assert faults_of(recipe(recipe_mode=mode)) == [f"recipe_mode: {mode}, expected raycluster; {reason}"]
     with pytest.raises(Refused):
         converted_recipe(recipe(recipe_mode=mode))
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [
+        {"recipe_mode": "update", "recipe_node_name": "192.0.2.4", "recipe_node_labels": {"a": "b"}},
+        {"recipe_mode": "shared_node_pool", "shared_node_pool_size": 2, "shared_node_pool_shape": "BM.GPU.H100.8"},
+        {"recipe_mode": "service", "recipe_node_shape": "VM.GPU.A10.2", "recipe_node_pool_size": 1, "colour": "red"},
+        {"blueprint_mode": "team"},
+    ],
+)
+@pytest.mark.parametrize("below_recipe", [False, True])
+def test_what_a_recipe_of_another_mode_lacks_for_this_one_is_not_listed(
+    given_: dict[str, Any], below_recipe: bool
+) -> None:
+    with pytest.raises(Refused) as refused:
+        read_inputs({"recipe": given_} if below_recipe else given_)
+    assert [fault.code for fault in refused.value.faults] == ["mode"]
+
+
+def test_the_conversion_names_the_setting_that_brings_rdma_back() -> None:
+    spelling = "multinode_rdma_enabled_in_shared_pool"
+    changes = convert(leader_and_workers(**{spelling: True}), Findings())[1]
+    (line,) = [change.line() for change in changes if change.where == spelling]
+    assert line == f"{spelling}: left out; RDMA is a setting: give rdma: host_network to use it"
 
 
 _names = [*(parameter.name for parameter in RECIPE), *leader_and_workers()]

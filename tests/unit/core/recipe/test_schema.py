@@ -16,7 +16,11 @@ import pytest
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Findings, Refused
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.parameters import RECIPE, Parameter
-from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.schema import awx_survey, recipe_schema
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.schema import (
+    awx_recipe_file_survey,
+    awx_survey,
+    recipe_schema,
+)
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.values import read_known
 
 from ..recipes import CLUSTER, recipe
@@ -154,3 +158,9 @@ def test_the_answers_of_a_survey_are_a_recipe() -> None:
             value = json.dumps(value)
         answers[question["variable"]] = int(value) if question["type"] == "integer" and value != "" else value
     assert read_inputs(answers).recipe == read_inputs(sample).recipe
+
+
+def test_a_recipe_is_one_answer_of_the_other_survey() -> None:
+    cluster, whole = awx_recipe_file_survey()["spec"]
+    assert (cluster["variable"], whole["variable"], whole["type"]) == ("oke_cluster_id", "recipe_file", "textarea")
+    assert cluster["required"] and whole["required"]
