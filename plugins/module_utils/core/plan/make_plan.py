@@ -16,6 +16,7 @@ from ..catalog.limits import limit_of
 from ..catalog.shapes import Shape
 from ..fault import Findings, Refused
 from ..model.model import ModelFacts, read_model
+from ..model.staged_files import check_files
 from ..recipe.inputs import Inputs
 from ..recipe.model_source import model_source
 from ..recipe.node_checks import check_room, checked_shape, warn_of_unknown_room
@@ -77,6 +78,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     path = recipe["recipe_raycluster_params"]["model_path_in_container"].rstrip("/")
     staging = staging_of(facts.model, model, per_stage, path, whole_set)
     engine = engine_of(inputs, model, memory, (tensor, pipeline), given, network_variables(inputs, shape), findings)
+    check_files(staging, engine["args"], findings)
     endpoint = endpoint_of(inputs, findings)
 
     # Where it runs: the cluster, and the node pool with its place in the cloud.
