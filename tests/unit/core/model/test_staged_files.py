@@ -87,7 +87,8 @@ def entries(count: int) -> list[dict[str, Any]]:
 
 def test_what_is_accepted_fits_into_the_config_map_with_the_programs() -> None:
     programs = {path.name: path.read_text(encoding="utf-8") for path in PROGRAMS.glob("*.py")}
-    most = max(count for count in range(0, 20_000, 50) if not faults_of({"files": entries(count)}))
+    document = len(json.dumps({"staging": {"files": entries(1000)}, "engine": []}, indent=1))
+    most = (CONFIG_MAP_BYTES - ROOM_FOR_PROGRAMS) * 1000 // document
     assert most > 4000
     config = [{"name": "config.json", "size": 800, "md5": None, "sha256": None}]
     made = plan(facts(model={**facts().model, "index": None, "files": [*config, *entries(most - 100)]}))
