@@ -126,7 +126,7 @@ class ActionModule(Action):
                             step.phase if step else "token",
                             f"{text}, {readable_seconds(self._lines.age())} after the wait began",
                             "a completion by then (wait_timeout_minutes)",
-                            _remedy("look at the logs playbook; running deploy again waits on", plan),
+                            _remedy("look at the logs playbook; run deploy again to keep waiting", plan),
                         )
                     ]
                 )

@@ -44,11 +44,11 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Look whether the cluster can take it
+- name: Check cluster prerequisites
   multinode.inference.kubernetes_info:
     name: llama
     operator_namespace: kuberay-system
-  register: surroundings
+  register: prerequisites
 """
 
 RETURN = r"""

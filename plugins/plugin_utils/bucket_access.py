@@ -3,7 +3,7 @@
 """The pre-authenticated request through which a deployment's pods read a bucket, over the life of the deployment.
 
 The Secret is the home of its URL, which the cloud tells once only. Before a request is made the Secret says which one is to
-be looked for, and the last to go at the end is the Secret: so no run that is killed leaves a request that nobody knows.
+be looked for, and the last to go at the end is the Secret: so a killed run leaves no request without a record.
 """
 
 from __future__ import annotations

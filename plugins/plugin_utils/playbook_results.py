@@ -210,8 +210,8 @@ def left_behind(results: Results) -> list[dict[str, Any]]:
         fault = Fault(
             "objects_left",
             f"Kubernetes objects of {name}",
-            "not looked at, since the API server did not answer: RayCluster, Secrets and, if it had them, block volumes and a "
-            "load balancer, which go on costing money, and a pre-authenticated request of a bucket",
+            "not checked, since the API server did not answer: RayCluster, Secrets and, if it had them, block volumes and a "
+            "load balancer, which are still billed, and a pre-authenticated request of a bucket",
             "no object of the deployment",
             "run undeploy again when it answers: they are found by their labels",
         )
@@ -220,7 +220,7 @@ def left_behind(results: Results) -> list[dict[str, Any]]:
 
 
 def nodes_left(results: Results, faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a fault where undeploy stopped before it came to the node pool: one that is there goes on billing.
+    """Return a fault where undeploy stopped before it came to the node pool: one that is there is still billed.
 
     faults: what it stopped for. Refused because the deployment is another one, there is nothing of ours to look at.
     """
@@ -232,9 +232,9 @@ def nodes_left(results: Results, faults: Sequence[Mapping[str, Any]]) -> list[di
     fault = Fault(
         "nodes_left",
         f"node pool {recipe.get('name')}",
-        "not looked at, since undeploy stopped before; if it is there, its nodes go on costing money",
+        "not checked, since undeploy stopped before; if it is there, its nodes are still billed",
         "no node pool of the deployment",
-        "mend what stopped it and run undeploy again, or delete the node pool in the console",
+        "fix what stopped it and run undeploy again, or delete the node pool in the console",
     )
     return [fault.as_dict()]
 
@@ -251,7 +251,7 @@ def nodes_cost(results: Results, faults: Sequence[Mapping[str, Any]]) -> list[di
     if not (words := bill(plan)):
         return []
     return [
-        Fault("nodes_cost_money", "node pool", words, "", "deploy goes on with them when it is run again").as_dict()
+        Fault("nodes_cost_money", "node pool", words, "", "run deploy again to keep using them, or undeploy").as_dict()
     ]
 
 

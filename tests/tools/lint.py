@@ -22,6 +22,9 @@ from tests.tools.setup import REPOSITORY
 PLUGINS = "ansible_collections.multinode.inference.plugins"
 PROGRAMS = "roles/raycluster/files"
 
+# What nothing asks yet.
+UNUSED_YET = ("*/core/catalog/vllm/*", "*/core/api_keys.py")
+
 
 class Checks:
     """Runs checks one after the other and remembers what failed."""
@@ -66,6 +69,8 @@ def style(checks: Checks) -> None:
 
 def documents(checks: Checks) -> None:
     """YAML, playbooks and roles, changelog, shell scripts."""
+    # Of the product alone: what only tests use is dead.
+    checks.run("vulture", [program("vulture"), "plugins", "roles", "tests/tools", "--exclude", ",".join(UNUSED_YET)])
     checks.run("yamllint", [program("yamllint"), "-s", "."])
     # ansible-lint keeps a folder .ansible in the tree; --offline, else it installs this collection below the user's home
     checks.run("ansible-lint, production", [program("ansible-lint"), "--offline", "--profile", "production"])

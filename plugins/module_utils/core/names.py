@@ -26,7 +26,6 @@ SHAPE_ANNOTATION = "multinode.inference/shape"
 CHOICES_ANNOTATION = "multinode.inference/choices"
 PRICE_ANNOTATION = "multinode.inference/usd-per-hour"
 REQUEST_ANNOTATION = "multinode.inference/source-request"
-CREATED_ANNOTATION = "multinode.inference/created"
 # Of the RayCluster: what was given (its hash), each field of the plan (its hash), and the pods as they were rendered.
 GIVEN_ANNOTATION = "multinode.inference/given"
 FIELDS_ANNOTATION = "multinode.inference/fields"

@@ -151,7 +151,7 @@ def explained(
     """Turn what the SDK raises into `Refused`; see `service_fault` for the words.
 
     endpoint          the address asked, named when nothing answers
-    ambiguous_remedy  what to do when nobody knows whether the request was carried out
+    ambiguous_remedy  what to do when it is unknown whether the request was carried out
     """
     try:
         yield

@@ -133,7 +133,7 @@ def refuse_other_owner(pool: dict[str, Any], deployment_name: str, required: boo
         return
     if owner is None:
         found = f"{pool['id']} has no freeform tag {NAME_TAG}: whose it is could be told by the RayCluster only"
-        remedy = "run undeploy again when the Kubernetes API answers, or delete the node pool in the console; its nodes go on costing money"
+        remedy = "run undeploy again when the Kubernetes API answers, or delete the node pool in the console; its nodes are still billed"
         raise Refused([Fault("node_pool_owner_unknown", f"node pool {pool['name']}", found, deployment_name, remedy)])
     found = f"{deployment_name}, and the node pool {pool['id']} is of the deployment {owner}"
     remedy = f"give deployment_name: {owner} if that one is meant"

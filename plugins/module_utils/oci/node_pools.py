@@ -167,7 +167,7 @@ class NodePools:
         """
         models = oci.container_engine.models
         details = as_model(models, "CreateNodePoolDetails", definition, "definition")
-        remedy = "nobody knows whether it was made: run again, it is found by its tags"
+        remedy = "it may exist; run again to find it by its tags"
         with self._asking("creating the node pool", f"node pool {name}", MANAGE, remedy):
             try:
                 response = self.engine.create_node_pool(details, opc_retry_token=uuid.uuid4().hex[:30])

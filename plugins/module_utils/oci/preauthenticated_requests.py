@@ -61,7 +61,7 @@ class PreauthenticatedRequests:
             object_name=prefix or None,
             time_expires=datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=days),
         )
-        remedy = "nobody knows whether it was made: run again, the one of no use is found by its name and revoked"
+        remedy = "it may exist; run again to find it by its name and revoke it"
         with self._asking("making a pre-authenticated request", ambiguous_remedy=remedy):
             made = self.storage.create_preauthenticated_request(self.namespace, self.bucket, details).data
         # Services of before the field have the path alone.

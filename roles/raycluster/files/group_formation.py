@@ -139,7 +139,7 @@ class Formation:
             elif lost := watch.lost:
                 yield f"stage {stage} ({address}): {lost}"
             elif not status.get("reaches"):
-                yield f"stage {stage} ({address}) has not reached rank 0 on a port of the kernel's choice"
+                yield f"stage {stage} ({address}) has not connected to rank 0 yet"
             elif status.get("staged") != stage:
                 cause = status.get("cause")
                 yield f"stage {stage} ({address}) is staging" + (f": {cause}" if cause else "")

@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 120.0
 
 
 def open_door(address: str) -> int:
-    """Take connections at a port of the kernel's choice, and end them at once; the port."""
+    """Accept connections on a free port, and close them at once; the port."""
     listener = socket.create_server((address, 0), backlog=64)
 
     def take() -> None:
@@ -50,7 +50,7 @@ class Reach:
             return None
         return Failure(
             "ray",
-            f"this pod does not reach rank 0 at {self._host}:{self._port}, a port of the kernel's choice, though it reaches its "
+            f"this pod cannot connect to rank 0 at {self._host}:{self._port}, though it reaches its "
             f"status port: {self._trouble}; open all ports between the nodes and pods of the group (security lists, network "
             "security groups, NetworkPolicies)",
         )

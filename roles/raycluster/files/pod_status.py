@@ -8,7 +8,7 @@ A status is a JSON object with no secret in it:
   machine: versions, driver and GPU of the pod, {} before they were looked at
   worker: stage (held or being staged; null unknown), staged (a stage number, -1 for the common files alone, null not yet), node_id,
     reaches (whether it reached the head's door)
-  head: joinable (its Ray runs, and the group forms), door (a port of the kernel's choice, for workers to reach), unserved (tries that
+  head: joinable (its Ray runs, and the group forms), door (a free port, for workers to reach), unserved (tries that
     failed since it last served), stages {address of a node: stage}, from the cluster as it formed; empty before
 """
 

@@ -113,7 +113,7 @@ def test_undeploy_says_what_is_left_and_what_could_not_be_looked_for() -> None:
         "leftover": {"remainder": [], "left": [], "unseen": []},
     }
     assert left_behind(results) == [fault]
-    # What its nodes held up went with them.
+    # What its nodes blocked went with them.
     results["retry"] = {"removed": ["Pod/a"], "left": []}
     assert left_behind(results) == []
     details, lines = undeploy(results)
@@ -175,7 +175,7 @@ def test_undeploy_that_stopped_before_the_node_pool_says_that_nodes_may_bill() -
     recipe = {"name": "llama", "settings": {"oke_cluster_id": "ocid1.cluster.oc1.iad.aaaa"}}
     (fault,) = nodes_left({"recipe": recipe, "undeploy": {"failed": True}, "node_pool": {}}, [])
     assert (fault["code"], fault["where"]) == ("nodes_left", "node pool llama")
-    assert "costing money" in fault["found"]
+    assert "billed" in fault["found"]
     # The pool's own task says what went wrong with it, and without a cluster of OKE there is no pool.
     assert nodes_left({"recipe": recipe, "node_pool": {"failed": True, "changed": False}}, []) == []
     assert nodes_left({"recipe": {"name": "llama", "settings": {"oke_cluster_id": None}}}, []) == []

@@ -28,8 +28,6 @@ from .observation import (
 )
 from .pod_words import last_failure
 
-# The phases after the objects were applied, in the order in which the last of them ends.
-PHASES = ("nodes", "pods", "staging", "ray", "engine", "token")
 # What the kubelet, the scheduler, the controllers and provisioners say of a pod that cannot run yet, or of its volume.
 _POD_REASONS = (
     "FailedMount",
@@ -121,7 +119,7 @@ def _pods(observation: Observation, nodes: int) -> Step:
     ]
     text = f"{len(running)}/{nodes} pods running"
     if observation.raycluster is not None and not taken_up(observation.raycluster):
-        text += ", the KubeRay operator has not taken the RayCluster up yet"
+        text += ", waiting for the KubeRay operator to reconcile it"
         if trouble := operator_trouble(observation):
             text += f": {trouble}"
     still = [pod for pod in alive if pod not in running]

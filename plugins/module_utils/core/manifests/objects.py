@@ -28,8 +28,6 @@ from .raycluster import SOURCE_FOLDER, raycluster
 from .running import GROUP_DOCUMENT, rendered_hash
 from .storage import file_system_objects
 
-PROGRAMS_FOLDER = "/opt/multinode"
-
 
 def render(plan: Mapping[str, Any], programs: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the objects of the deployment, Secrets left out: their values are not in the plan.

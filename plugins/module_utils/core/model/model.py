@@ -67,7 +67,6 @@ class ModelFacts:
     quantization: Quantization | None
     max_length: int | None
     supports_pipeline: bool | None
-    multimodal: bool
     remote_code: bool
     checkpoint_bytes: int
     checkpoint_source: str
@@ -146,7 +145,6 @@ def read_model(
         quantization=quantization,
         max_length=_max_length(top, text, tokenizer_config),
         supports_pipeline=supports_pipeline(architecture),
-        multimodal=raw_text is not config or any(key.endswith("vision_config") for key in map(str, config)),
         remote_code=bool(as_mapping(config.get("auto_map"))),
         checkpoint_bytes=checkpoint.total_bytes,
         checkpoint_source=checkpoint.source,
@@ -367,7 +365,7 @@ def _weighed(facts: ModelFacts, stored_element: int, doubts: list[Fault]) -> Mod
                 "model.safetensors.index.json" if facts.checkpoint_source == "index" else "the model's files",
                 f"{stated / 1e9:.1f} GB of weights",
                 f"{(total - extra) / 1e9:.1f} GB by the configuration",
-                "the plan goes by the files; look whether they hold the model twice, or another type than config.json says",
+                "the plan goes by the files; check whether they hold the model twice, or another type than config.json says",
             )
         )
     return replace(_scaled(facts, stored_element, total - extra), certain=False, warnings=tuple(warnings))

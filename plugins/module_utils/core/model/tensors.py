@@ -58,11 +58,6 @@ class Weight:
         """Bytes in the checkpoint."""
         return self.count * _bytes(self.rows, self.columns, self.converted, element, quantization) if self.stored else 0
 
-    @property
-    def elements(self) -> int:
-        """Parameters of all `count` matrices."""
-        return self.rows * self.columns * self.count
-
 
 def _bytes(rows: int, columns: int, converted: bool, element: int, quantization: Quantization | None) -> int:
     if not converted or quantization is None or not quantization.weight_bits:

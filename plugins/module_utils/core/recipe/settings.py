@@ -37,7 +37,7 @@ CLOUD = (
     _of_no_pod(
         "adopt_defaults",
         "boolean",
-        "Take what would be chosen for a new deployment today in place of what this one was made with.",
+        "Use today's defaults instead of those recorded at creation.",
         default=False,
     ),
     _of_no_pod("region", "string", "OCI region; without it, that of the cluster's OCID.", format=formats.REGION),

@@ -148,7 +148,7 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
         {},
         (
             "model.safetensors.index.json: 42.9 GB of weights, expected 16.1 GB by the configuration; the plan goes by the "
-            "files; look whether they hold the model twice, or another type than config.json says"
+            "files; check whether they hold the model twice, or another type than config.json says"
         ),
     ),
     (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module against a bucket with state: made once, kept, renewed, and nothing left that nobody knows."""
+"""The module against a bucket with state: made once, kept, renewed, and none left without a record."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 
 from ...fault import Fault
-from .text import GIB, gpus, layer_range, memory_parts, shorten, size
+from .text import GIB, gpus, layer_range, memory_parts, readable_count, shorten, size
 
 _STYLE = """
 :root { --ink: #1c2430; --soft: #5b6675; --paper: #ffffff; --card: #f4f6f9; --line: #d5dbe3;
@@ -153,7 +153,7 @@ def _legend(plan: Mapping[str, Any]) -> str:
     if stage and memory["kv_tokens"]:
         text = (
             f"<p>Of each GPU vLLM may use {stage['usable_bytes'] / GIB:.1f} GiB. The KV cache holds "
-            f"{memory['kv_tokens']:,} tokens: {memory['concurrent']:g} requests of {memory['context']:,} at once.</p>"
+            f"{memory['kv_tokens']:,} tokens: {readable_count(memory['concurrent'])} requests of {memory['context']:,} at once.</p>"
         )
     return _svg(20, "legend", parts) + text
 

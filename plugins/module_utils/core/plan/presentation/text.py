@@ -22,6 +22,13 @@ _OCID = re.compile(r"\b(ocid1\.[a-z0-9]+)\.[A-Za-z0-9.\-_]*?([A-Za-z0-9]{6})\b(?
 _LATER = (("restart", "a restart"), ("lost_pod", "a lost pod"), ("changed_template", "a changed pod"))
 
 
+def readable_count(count: float) -> str:
+    """Return an estimate as a person counts: 3.4, 12, 350, 37,000."""
+    if count < 10:
+        return f"{count:.1f}".removesuffix(".0")
+    return f"{float(f'{count:.2g}'):,.0f}"
+
+
 def describe(plan: Mapping[str, Any]) -> list[str]:
     """Return the whole plan: where each layer goes, memory, price, minutes, choices and warnings."""
     lines = [*_head(plan), *_memory(plan), *_price(plan), *_minutes(plan), *_changes(plan)]
@@ -100,7 +107,7 @@ def _head(plan: Mapping[str, Any]) -> list[str]:
     if memory and memory["kv_tokens"]:
         lines += _field(
             "Context",
-            f"{memory['context']:,} tokens, {memory['concurrent']:g} such requests at once "
+            f"{memory['context']:,} tokens, {readable_count(memory['concurrent'])} such requests at once "
             f"({memory['kv_tokens']:,} tokens of KV cache)",
         )
     return lines
