@@ -19,6 +19,7 @@ from ..module_utils.core.manifests.older_kuberay import token_secret_kind, witho
 from ..module_utils.core.manifests.running import keep_pods, runtime_of
 from ..module_utils.core.names import object_names
 from ..module_utils.core.plan.standing_deployment import named_otherwise
+from ..module_utils.core.plan.types import Plan
 from ..module_utils.core.recipe.inputs import Inputs
 from ..module_utils.kube.client import Kubernetes, may_pass
 from ..module_utils.kube.deployment import Observer, read_secret
@@ -75,7 +76,11 @@ class ActionModule(WritingAction):
             changes.append({"object": f"RayCluster/{plan['deployment']['name']}", "change": "delete"})
         changes += self.apply(objects, task_vars)
         name = plan["deployment"]["name"]
-        if (plan["existing"] or {}).get("failed") and f"RayCluster/{name}" not in {one["object"] for one in changes}:
+        if (
+            plan["existing"]
+            and plan["existing"]["failed"]
+            and f"RayCluster/{name}" not in {one["object"] for one in changes}
+        ):
             changes += self._make_again(kubernetes, name, plan["deployment"]["namespace"], task_vars)
         if access.record and not reads_bucket:
             changes += [{"object": words, "change": "revoked"} for words in access.revoke()]
@@ -97,7 +102,7 @@ class ActionModule(WritingAction):
         found: dict[str, Any] | None = kubernetes.get(path)
         return found
 
-    def _delete(self, kubernetes: Kubernetes, plan: dict[str, Any], task_vars: dict[str, Any]) -> None:
+    def _delete(self, kubernetes: Kubernetes, plan: Plan, task_vars: dict[str, Any]) -> None:
         """Delete the RayCluster and return when its pods have ended."""
         name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
         item = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": name, "namespace": namespace}}
@@ -119,12 +124,12 @@ class ActionModule(WritingAction):
     @staticmethod
     def _keep_pods(
         kubernetes: Kubernetes,
-        plan: dict[str, Any],
+        plan: Plan,
         objects: list[dict[str, Any]],
         raycluster: dict[str, Any] | None,
     ) -> list[Fault]:
         """Leave running pods as they are where nobody asked for others; return what is kept."""
-        if raycluster is None or not (plan["existing"] or {}).get("keep_pods"):
+        if raycluster is None or plan["existing"] is None or not plan["existing"]["keep_pods"]:
             return []
         namespace = quote(plan["deployment"]["namespace"])
         runtime = quote(runtime_of(raycluster))
@@ -205,7 +210,7 @@ class ActionModule(WritingAction):
             time.sleep(1)
 
     def _secrets(
-        self, kubernetes: Kubernetes, plan: dict[str, Any], given: dict[str, str], token_secret: str
+        self, kubernetes: Kubernetes, plan: Plan, given: dict[str, str], token_secret: str
     ) -> list[dict[str, Any]]:
         """Return the Secrets that are missing or hold something else than was given.
 
@@ -221,5 +226,5 @@ class ActionModule(WritingAction):
         return wanted
 
     @staticmethod
-    def _read(kubernetes: Kubernetes, plan: dict[str, Any], kind: str) -> dict[str, str] | None:
+    def _read(kubernetes: Kubernetes, plan: Plan, kind: str) -> dict[str, str] | None:
         return read_secret(kubernetes, plan["deployment"]["namespace"], object_names(plan["deployment"]["name"])[kind])

@@ -15,6 +15,7 @@ from ..module_utils.core.fault import Fault, Refused
 from ..module_utils.core.health.deployment_health import Judgement, judge, readable_seconds
 from ..module_utils.core.health.observation import Observation, head_pod
 from ..module_utils.core.names import object_names
+from ..module_utils.core.plan.types import Plan
 from ..module_utils.core.sizing.costs import bill
 from ..module_utils.kube.deployment import Observer, read_secret
 from ..plugin_utils.action import Action
@@ -74,7 +75,7 @@ class ActionModule(Action):
         return result
 
     @staticmethod
-    def _key(kubernetes: Any, plan: dict[str, Any]) -> tuple[str, str]:
+    def _key(kubernetes: Any, plan: Plan) -> tuple[str, str]:
         """Return name and value of the API key that our own requests have."""
         secret_name = object_names(plan["deployment"]["name"])["api_key_secret"]
         found = api_keys.first(read_secret(kubernetes, plan["deployment"]["namespace"], secret_name) or {})
@@ -84,7 +85,7 @@ class ActionModule(Action):
         return found
 
     def _wait_for_token(
-        self, observer: Observer, plan: dict[str, Any], watch: NodeWatch, deadline: float
+        self, observer: Observer, plan: Plan, watch: NodeWatch, deadline: float
     ) -> tuple[Judgement, Any]:
         failed_since: float | None = None
         while True:
@@ -132,7 +133,7 @@ class ActionModule(Action):
                 )
             time.sleep(POLL_SECONDS)
 
-    def _endpoint(self, kubernetes: Any, plan: dict[str, Any], key: str, deadline: float) -> dict[str, Any]:
+    def _endpoint(self, kubernetes: Any, plan: Plan, key: str, deadline: float) -> dict[str, Any]:
         """Wait until the endpoint answers a completion from here too, and return its URLs."""
         if plan["endpoint"]["exposure"] == "none":
             return {}
@@ -188,7 +189,7 @@ class ActionModule(Action):
         }
 
 
-def _remedy(words: str, plan: dict[str, Any]) -> str:
+def _remedy(words: str, plan: Plan) -> str:
     """Say also what the nodes cost that nobody waits for any more."""
     return "; ".join(part for part in (words, bill(plan)) if part)
 

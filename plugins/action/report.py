@@ -15,6 +15,7 @@ from ..module_utils.core import version as release
 from ..module_utils.core.fault import Fault, Refused, fault_of
 from ..module_utils.core.plan.presentation.page import page
 from ..module_utils.core.plan.presentation.text import describe_shortly
+from ..module_utils.core.plan.types import Plan
 from ..plugin_utils.action import Action
 from ..plugin_utils.inputs import given_inputs, given_variables
 from ..plugin_utils.playbook_results import OF_PLAYBOOK, left_behind, nodes_cost, nodes_left, not_ready, timeline
@@ -31,7 +32,7 @@ class ActionModule(Action):
         failure, failed = results.pop("ansible_failed", {}), bool(arguments.get("failed"))
         faults = self._faults_of(failure) if failed else []
         recipe = results.get("recipe") or {}
-        plan = (results.get("preflight") or {}).get("plan") or {}
+        plan: Any = (results.get("preflight") or {}).get("plan") or {}
         result: dict[str, Any] = {
             "schema": SCHEMA,
             "playbook": playbook,
@@ -91,7 +92,7 @@ class ActionModule(Action):
             return [fault.as_dict() for fault in refused.faults]
         return [Fault("task", "", "no message").as_dict()]
 
-    def _show_plan(self, plan: dict[str, Any]) -> None:
+    def _show_plan(self, plan: Plan) -> None:
         """Print the plan shortly, before anything is made."""
         self._display.display("\n" + "\n".join(describe_shortly(plan)) + "\n")
         self._write("html_file", page(plan))

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..module_utils.core.manifests.objects import secret
 from ..module_utils.core.names import label_selector, object_names
+from ..module_utils.core.plan.types import Plan
 from ..module_utils.core.recipe.settings import SIGN_IN
 from ..module_utils.core.source_request import place_of, record_of, recorded, request_name
 from ..module_utils.kube.client import Kubernetes
@@ -54,7 +55,7 @@ class BucketAccess:
                 return recorded(item["metadata"].get("annotations"))
         return {}
 
-    def announce(self, plan: Mapping[str, Any]) -> dict[str, Any] | None:
+    def announce(self, plan: Plan) -> dict[str, Any] | None:
         """Return the Secret that has to be there before a request is made, None where it is: it names the request."""
         source = plan["model"]["source"]
         place = {key: source[key] for key in ("region", "namespace", "bucket")}
@@ -67,7 +68,7 @@ class BucketAccess:
         self.record = {"name": request_name(self._name, self._namespace, cluster), **place, "former": former}
         return self._secret(plan, self.record)
 
-    def present(self, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def present(self, plan: Plan) -> list[dict[str, Any]]:
         """Make the request where the one of the record does not serve; return the Secret, where it is another now."""
         known = self.record.get("id") if self.url else None
         result = self._ask(plan, known)
@@ -80,7 +81,7 @@ class BucketAccess:
         would_be_made = result["changed"] and not result["request"]
         return [self._secret(plan, self.record)] if self._made or would_be_made else []
 
-    def settle(self, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def settle(self, plan: Plan) -> list[dict[str, Any]]:
         """After the Secret has its new URL: revoke what bears the name beside it, and those of other buckets before.
 
         Return the Secret, where it knows less now.
@@ -111,7 +112,7 @@ class BucketAccess:
         """Return the annotation that bears the record, {} where no request is known."""
         return record_of(self.record) if self.record.get("id") else {}
 
-    def _ask(self, plan: Mapping[str, Any], known: str | None) -> dict[str, Any]:
+    def _ask(self, plan: Plan, known: str | None) -> dict[str, Any]:
         days = self._settings["source_request_days"]
         return self._run({"state": "present", "prefix": plan["staging"]["prefix"], "id": known, "days": days})
 
@@ -128,7 +129,7 @@ class BucketAccess:
         sign_in["region"] = record.get("region") or sign_in["region"]
         return self._run_module(_MODULE, {**sign_in, **place, **arguments})
 
-    def _secret(self, plan: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    def _secret(self, plan: Plan, record: Mapping[str, Any]) -> dict[str, Any]:
         item = secret(plan, _KIND, {"par": self.url} if self.url else {})
         item["metadata"]["annotations"].update(record_of(record))
         return item

@@ -17,6 +17,7 @@ from ..module_utils.core.health.node_health import Finding, Wanted, small_disks,
 from ..module_utils.core.health.node_repair import EMPTY_SECONDS, Decision, Limits, Repair
 from ..module_utils.core.health.observation import Observation
 from ..module_utils.core.plan.node_pool import moved
+from ..module_utils.core.plan.types import Plan
 from ..module_utils.core.recipe.settings import JOIN_MINUTES, JOIN_MINUTES_BARE_METAL, SIGN_IN
 from ..module_utils.kube.client import Kubernetes
 from .progress import Lines
@@ -37,7 +38,7 @@ class NodeWatch:
         self,
         action: Action,
         kubernetes: Kubernetes,
-        plan: Mapping[str, Any],
+        plan: Plan,
         settings: Mapping[str, Any],
         lines: Lines,
         task_vars: dict[str, Any],
@@ -48,7 +49,8 @@ class NodeWatch:
         self._plan = plan
         self._lines = lines
         self._task_vars = task_vars
-        self._pool = plan["node_pool"]
+        # Without one of our own nothing is asked of it.
+        self._pool: Any = plan["node_pool"]
         self._wanted = _wanted(plan, settings)
         self._repair = Repair(self._wanted, _limits(plan, settings), plan["other_placements"])
         self._looked = float("-inf")
@@ -150,7 +152,7 @@ class NodeWatch:
         )
 
 
-def _wanted(plan: Mapping[str, Any], settings: Mapping[str, Any]) -> Wanted:
+def _wanted(plan: Plan, settings: Mapping[str, Any]) -> Wanted:
     nodes = plan["nodes"]
     usual = JOIN_MINUTES_BARE_METAL if nodes["shape"].startswith("BM.") else JOIN_MINUTES
     return Wanted(
@@ -162,7 +164,7 @@ def _wanted(plan: Mapping[str, Any], settings: Mapping[str, Any]) -> Wanted:
     )
 
 
-def _limits(plan: Mapping[str, Any], settings: Mapping[str, Any]) -> Limits:
+def _limits(plan: Plan, settings: Mapping[str, Any]) -> Limits:
     cost: Mapping[str, Any] = plan["expected"]["cost"]
     parts: Sequence[float | None] = [cost["nodes"], cost["boot_volumes"]]
     known = [part for part in parts if part is not None]

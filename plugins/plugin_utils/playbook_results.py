@@ -13,6 +13,7 @@ from ..module_utils.core.catalog.shapes import find_shape
 from ..module_utils.core.fault import Fault
 from ..module_utils.core.names import DEPLOYMENT_TAG
 from ..module_utils.core.plan.presentation.text import describe
+from ..module_utils.core.plan.types import Plan
 from ..module_utils.core.sizing.costs import bill
 from ..module_utils.core.source_request import end_near
 
@@ -57,7 +58,7 @@ def deploy(results: Results) -> Details:
     return details, lines
 
 
-def _reached_from_inside(plan: Mapping[str, Any]) -> str:
+def _reached_from_inside(plan: Plan) -> str:
     name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
     return f"Inside the cluster: http://{name}-api.{namespace}:{plan['pod']['ports']['api']} (endpoint_exposure: none)"
 

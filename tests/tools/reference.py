@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is made of the tables in the code: `python -m tests.tools.reference` writes it.
 
-docs/recipe.md, docs/settings.md, sample_recipes/recipe.schema.json and the surveys for AWX.
+docs/recipe.md, docs/settings.md, sample_recipes/recipe.schema.json, the surveys for AWX, and in docs/architecture.md the
+table of the plan.
 
 A unit test says when they no longer agree.
 """
@@ -9,13 +10,16 @@ A unit test says when they no longer agree.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, get_args, get_type_hints, is_typeddict
 
 from tests.tools.collection_finder import install
 
 install()
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.types import Plan  # noqa: E402
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.parameters import (  # noqa: E402
     RECIPE,
     Parameter,
@@ -141,6 +145,27 @@ def settings() -> str:
     return _SETTINGS_HEAD + "\n".join(f"## {title}\n\n{_settings_table(table)}" for title, table in parts)
 
 
+def architecture() -> str:
+    """The text of docs/architecture.md: as it is, with the table of the plan's keys as its types have them."""
+    rows = ["| Key of the plan | Holds | Keys |", "|---|---|---|"]
+    for name, annotated in get_type_hints(Plan, include_extras=True).items():
+        kind, meaning = get_args(annotated)
+        rows.append(f"| `{name}` | {meaning} | {', '.join(_keys(kind))} |")
+    table = re.compile(r"^\| Key of the plan .*\n(?:\|.*\n)+", re.MULTILINE)
+    text, count = table.subn(
+        lambda _found: "\n".join(rows) + "\n", (DOCS / "architecture.md").read_text(encoding="utf-8")
+    )
+    if count != 1:
+        raise SystemExit("docs/architecture.md has no table of the plan's keys, or more than one")
+    return text
+
+
+def _keys(kind: Any) -> Iterable[str]:
+    """The keys of a part of the plan, where it is one of its own."""
+    parts = [part for part in (kind, *get_args(kind)) if is_typeddict(part)]
+    return (f"`{key}`" for part in parts for key in get_type_hints(part))
+
+
 def schema() -> str:
     """The text of sample_recipes/recipe.schema.json."""
     return _json(recipe_schema())
@@ -183,6 +208,7 @@ def _settings_table(table: Iterable[Parameter]) -> str:
 
 
 WRITTEN = {
+    DOCS / "architecture.md": architecture,
     DOCS / "recipe.md": recipe,
     DOCS / "settings.md": settings,
     DOCS / "awx_survey.json": survey,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from ..fault import Findings
 from .families import REMOVED
@@ -49,6 +49,17 @@ _RAY_LLM_TAG = re.compile(r"(?P<ray>\d+\.\d+\.\d+)\S*?-py(?P<major>\d)(?P<minor>
 _OPENAI_WITHOUT_RAY = (0, 18)
 
 
+class KnownImage(TypedDict, total=False):
+    """What the plan says of an image; all of it, or nothing for one that is not known."""
+
+    ray: str
+    vllm: str
+    python: str
+    cuda: str
+    least_driver: int | None
+    least_compute_capability: str | None
+
+
 @dataclass(frozen=True)
 class ImageLine:
     """What an image holds. `least_driver` is the major version of NVIDIA's driver; None: not known."""
@@ -60,7 +71,7 @@ class ImageLine:
     least_driver: int | None
     least_capability: tuple[int, int] | None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> KnownImage:
         """The line as the plan carries it."""
         least = self.least_capability
         return {

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 from .shapes import Shape
 
@@ -28,7 +28,14 @@ BLOCK_VOLUMES = ("block-storage", "total-storage-gb")
 LOAD_BALANCERS = ("load-balancer", "lb-flexible-count")
 
 
-def limit_of(shape: Shape, nodes: int) -> dict[str, Any]:
+class Limit(TypedDict):
+    """A service limit of OCI, None where it is not known, and the GPUs that are taken of it."""
+
+    name: str | None
+    gpus: int
+
+
+def limit_of(shape: Shape, nodes: int) -> Limit:
     """Return the limit's name (None where it is not known) and how many GPUs of it the nodes take."""
     family = shape.name.partition(".")[2].rpartition(".")[0]
     name = next((limit for part, limit in _LIMITS if family == part), None)

@@ -23,13 +23,14 @@ from ..names import (
     object_names,
 )
 from ..plan.changes import field_hashes
+from ..plan.types import Plan
 from ..recipe.parameter_objects import STATUS_PORT
 from .raycluster import SOURCE_FOLDER, raycluster
 from .running import GROUP_DOCUMENT, rendered_hash
 from .storage import file_system_objects
 
 
-def render(plan: Mapping[str, Any], programs: Mapping[str, str]) -> list[dict[str, Any]]:
+def render(plan: Plan, programs: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the objects of the deployment, Secrets left out: their values are not in the plan.
 
     programs: the text of each program that runs in the pods, by file name.
@@ -47,14 +48,14 @@ def render(plan: Mapping[str, Any], programs: Mapping[str, str]) -> list[dict[st
     return objects
 
 
-def namespace(plan: Mapping[str, Any]) -> dict[str, Any]:
+def namespace(plan: Plan) -> dict[str, Any]:
     """Return the namespace of the deployment."""
     item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": plan["deployment"]["namespace"]}}
     _mark(item, plan)
     return item
 
 
-def secret(plan: Mapping[str, Any], kind: str, values: Mapping[str, str]) -> dict[str, Any]:
+def secret(plan: Plan, kind: str, values: Mapping[str, str]) -> dict[str, Any]:
     """Return the Secret `kind` (a key of `object_names`) of the deployment with `values` as its data."""
     item = {
         "apiVersion": "v1",
@@ -67,7 +68,7 @@ def secret(plan: Mapping[str, Any], kind: str, values: Mapping[str, str]) -> dic
     return item
 
 
-def group_document(plan: Mapping[str, Any]) -> dict[str, Any]:
+def group_document(plan: Plan) -> dict[str, Any]:
     """Return what the programs in the pods read as group.json: all that they know of the plan."""
     return {
         "schema": 1,
@@ -90,7 +91,7 @@ def group_document(plan: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _runtime(plan: Mapping[str, Any], programs: Mapping[str, str]) -> dict[str, Any]:
+def _runtime(plan: Plan, programs: Mapping[str, str]) -> dict[str, Any]:
     """The programs as a ConfigMap named by its content: another version of the collection restarts nothing unasked."""
     data = {**programs, GROUP_DOCUMENT: json.dumps(group_document(plan), indent=1, sort_keys=True)}
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:10]
@@ -103,17 +104,17 @@ def _runtime(plan: Mapping[str, Any], programs: Mapping[str, str]) -> dict[str, 
     }
 
 
-def _metadata(plan: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _metadata(plan: Plan, name: str) -> dict[str, Any]:
     return {"name": name, "namespace": plan["deployment"]["namespace"]}
 
 
-def _mark(item: dict[str, Any], plan: Mapping[str, Any]) -> None:
+def _mark(item: dict[str, Any], plan: Plan) -> None:
     """Give the object the labels by which it is found again, and the hash of the plan it follows from."""
     item["metadata"].setdefault("labels", {}).update(common_labels(plan["deployment"]["name"]))
     item["metadata"].setdefault("annotations", {})[HASH_ANNOTATION] = plan["deployment"]["hash"]
 
 
-def _record(plan: Mapping[str, Any]) -> dict[str, str]:
+def _record(plan: Plan) -> dict[str, str]:
     """What a later run, or `status`, wants to know of the deployment and finds nowhere else."""
     price = plan["expected"]["cost"]["nodes"]
     return {
@@ -131,7 +132,7 @@ def _record(plan: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _network_policies(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _network_policies(plan: Plan) -> list[dict[str, Any]]:
     """Close the group: its own pods reach each other on every port (NCCL, Gloo and vLLM take ports as they come).
 
     From elsewhere only the head's API, its dashboard where it is exposed (Ray's token guards that one), and metrics where
@@ -171,7 +172,7 @@ def _network_policies(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _disruption_budget(plan: Mapping[str, Any]) -> dict[str, Any]:
+def _disruption_budget(plan: Plan) -> dict[str, Any]:
     """No pod of the group is evicted: one gone, the engine is gone.
 
     As a number of pods: a share, or maxUnavailable, would need a scale subresource, which RayCluster has not.
@@ -190,7 +191,7 @@ def _disruption_budget(plan: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _api_service(plan: Mapping[str, Any]) -> dict[str, Any]:
+def _api_service(plan: Plan) -> dict[str, Any]:
     """The endpoint. It selects the head alone, and has no endpoint before a token came back (the head's readiness)."""
     name = plan["deployment"]["name"]
     ports = plan["pod"]["ports"]

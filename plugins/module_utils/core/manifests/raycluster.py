@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..catalog.images import RAY_LLM_USER
 from ..names import WORKER_GROUP, common_labels, object_names
 from ..plan.engine import DRAIN_SECONDS, STATE_FOLDER
 from ..plan.rdma import HOST_NETWORK
+from ..plan.types import Plan
 from ..recipe.parameter_objects import LEAST_PROBE_SECONDS
 from .storage import init_containers, mounts_of, volumes_of
 
@@ -27,7 +27,7 @@ _INFINIBAND = {"name": "infiniband", "hostPath": {"path": "/dev/infiniband", "ty
 _RDMA_RIGHTS = {"privileged": True, "runAsUser": 0, "capabilities": {"add": ["IPC_LOCK"]}}
 
 
-def raycluster(plan: Mapping[str, Any], runtime_name: str) -> dict[str, Any]:
+def raycluster(plan: Plan, runtime_name: str) -> dict[str, Any]:
     """Return the RayCluster of the plan (KubeRay 1.7, ray.io/v1); `runtime_name` is the programs' ConfigMap."""
     name = plan["deployment"]["name"]
     workers = plan["nodes"]["count"] - 1
@@ -69,7 +69,7 @@ def raycluster(plan: Mapping[str, Any], runtime_name: str) -> dict[str, Any]:
     }
 
 
-def _pod_template(plan: Mapping[str, Any], runtime_name: str, role: str) -> dict[str, Any]:
+def _pod_template(plan: Plan, runtime_name: str, role: str) -> dict[str, Any]:
     name, pod = plan["deployment"]["name"], plan["pod"]
     volumes: list[dict[str, Any]] = [
         {"name": "programs", "configMap": {"name": runtime_name, "defaultMode": 0o555}},
@@ -135,7 +135,7 @@ def _affinity(name: str) -> dict[str, Any]:
     }
 
 
-def _source_volumes(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _source_volumes(plan: Plan) -> list[dict[str, Any]]:
     """The Secret that the model's files are read with: our own with a URL, the user's with a token, or none."""
     if plan["staging"]["source"] != "hugging_face":
         named: dict[str, Any] = {"secretName": object_names(plan["deployment"]["name"])["source_secret"]}
@@ -153,7 +153,7 @@ def _key_volumes(name: str, role: str) -> list[dict[str, Any]]:
     return [{"name": "api-keys", "secret": {"secretName": object_names(name)["api_key_secret"], "defaultMode": 0o440}}]
 
 
-def _container(plan: Mapping[str, Any], role: str, mounts: list[dict[str, Any]]) -> dict[str, Any]:
+def _container(plan: Plan, role: str, mounts: list[dict[str, Any]]) -> dict[str, Any]:
     pod = plan["pod"]
     limits = {
         "memory": f"{pod['memory_gib']}Gi",
@@ -220,14 +220,14 @@ _PROBE_FIELDS = {
 }
 
 
-def _probe_times(plan: Mapping[str, Any], role: str, probe: str) -> dict[str, int]:
+def _probe_times(plan: Plan, role: str, probe: str) -> dict[str, int]:
     """Return what the recipe says of a probe of the head, but no time-out too short; the workers' probes only look after Ray."""
     given = plan["pod"]["probes"][probe] if role == "head" else {}
     times = {_PROBE_FIELDS[name]: value for name, value in given.items() if name in _PROBE_FIELDS}
     return {**times, "timeoutSeconds": max(times.get("timeoutSeconds", 0), LEAST_PROBE_SECONDS[probe])}
 
 
-def _environment(plan: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
+def _environment(plan: Plan, role: str) -> list[dict[str, Any]]:
     pod_ip = {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}
     environment: list[dict[str, Any]] = [
         {"name": "POD_IP", "valueFrom": pod_ip},

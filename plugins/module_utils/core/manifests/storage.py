@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..catalog.images import RAY_LLM_USER
 from ..names import MODEL_FOLDER, common_labels
 from ..plan.storage import FILE_SYSTEM_DRIVER
+from ..plan.types import BlockVolume, Plan
 
 
-def volumes_of(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+def volumes_of(plan: Plan) -> list[dict[str, Any]]:
     """Return the entries of the pod's `volumes` for the plan's own."""
     found = []
     for volume in plan["pod"]["volumes"]:
@@ -27,12 +27,12 @@ def volumes_of(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def mounts_of(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+def mounts_of(plan: Plan) -> list[dict[str, Any]]:
     """Return the entries of a container's `volumeMounts` for them."""
     return [{"name": volume["name"], "mountPath": volume["mount"]} for volume in plan["pod"]["volumes"]]
 
 
-def init_containers(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+def init_containers(plan: Plan) -> list[dict[str, Any]]:
     """Return what gives the model's folder to the image's user, where the kubelet does not.
 
     It gives a block volume to fsGroup; a folder of the node and a file system stay root's. The group may write, too:
@@ -55,7 +55,7 @@ def init_containers(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def file_system_objects(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+def file_system_objects(plan: Plan) -> list[dict[str, Any]]:
     """Return a PersistentVolume and its claim for each file system. Their names hold a hash of what they lead to.
 
     A volume belongs to the whole cluster, and what it leads to can never change.
@@ -95,7 +95,7 @@ def file_system_objects(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     return objects
 
 
-def _claim_template(volume: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _claim_template(volume: BlockVolume, name: str) -> dict[str, Any]:
     return {
         "metadata": {"labels": common_labels(name)},
         "spec": {

@@ -257,5 +257,7 @@ def _moved(found: Placement, place: Mapping[str, Any]) -> Placement:
         values["nsg_ids"] = place["nsg_ids"]
         changed["nsg_ids"] = "as other pools of the subnet have"
     choices = [choice for choice in found.choices if choice["field"] not in changed]
-    choices += [{"field": name, "value": values[name], "why": why} for name, why in changed.items() if values[name]]
+    for name, why in changed.items():
+        if values[name]:
+            choices.append({"field": name, "value": values[name], "why": why})
     return replace(found, values=values, choices=choices)

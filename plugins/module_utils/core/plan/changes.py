@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..names import short_hash, without_none
+from .types import Change
 
 LIVE, RESTART, NEW_POOL = "live", "restart", "new_pool"
 
@@ -119,7 +120,7 @@ def field_hashes(plan: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def changed_fields(plan: Mapping[str, Any], former: Mapping[str, str]) -> list[dict[str, str]]:
+def changed_fields(plan: Mapping[str, Any], former: Mapping[str, str]) -> list[Change]:
     """Return {field, class} of each field that is not as it was; `former` is `field_hashes` of then."""
     today = field_hashes(plan)
     return [

@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..fault import Findings
 from ..recipe.inputs import Inputs
+from .types import Endpoint
 
 # external-dns makes the records of the names that it finds in it (external-dns, annotations).
 HOSTNAME_ANNOTATION = "external-dns.alpha.kubernetes.io/hostname"
 
 
-def endpoint_of(inputs: Inputs, findings: Findings) -> dict[str, Any]:
+def endpoint_of(inputs: Inputs, findings: Findings) -> Endpoint:
     """Return the exposure, the annotations of its Service, the names of API and dashboard, and who may read metrics."""
     exposure, domain = inputs.settings["endpoint_exposure"], inputs.recipe["service_endpoint_domain"]
     annotations = dict(inputs.settings["service_annotations"] or {})

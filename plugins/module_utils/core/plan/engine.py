@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from ..fault import Findings
 from ..model.model import ModelFacts
@@ -15,6 +15,7 @@ from ..recipe.vllm_arguments import merged, options
 from ..sizing.memory import MemoryPlan
 from ..sizing.parallelism import stage_files
 from .arguments import EngineArguments
+from .types import Engine, Repository, Staging
 
 # Ray keeps at least 75 MB of object store (Ray, ray_constants.py) and vLLM hardly uses it: what it takes is lost to
 # the page cache that loading reads through.
@@ -30,7 +31,7 @@ CACHE_FOLDER = f"{STATE_FOLDER}/cache"
 
 def staging_of(
     found: Mapping[str, Any], model: ModelFacts, per_stage: list[int], path: str, whole_set: str = ""
-) -> dict[str, Any]:
+) -> Staging:
     """Which files the nodes hold, and which node which of the weights. `whole_set`: why each holds all, if it does."""
     files = [{key: entry.get(key) for key in ("name", "size", "md5", "sha256")} for entry in found.get("files") or ()]
     weight_map = (found.get("index") or {}).get("weight_map") or {}
@@ -46,15 +47,22 @@ def staging_of(
             inventory.head_everywhere or unsure,
         )
     source = found["source"]
+    repository = {key: source[key] for key in ("endpoint", "repository", "commit") if key in source}
     return {
         "source": source["kind"],
-        **{key: source[key] for key in ("endpoint", "repository", "commit") if key in source},
+        **cast(Repository, repository),
         "prefix": found["prefix"],
         "root": path.rstrip("/"),
         "files": files,
         "by_stage": bool(by_stage),
         "shards_per_stage": by_stage,
     }
+
+
+def served_names(recipe: Mapping[str, Any]) -> list[str]:
+    """Return the names by which the model is asked for: the recipe's, or that of its folder, and its path."""
+    path = recipe["recipe_raycluster_params"]["model_path_in_container"].rstrip("/")
+    return [recipe["recipe_served_model_name"] or path.rpartition("/")[2], path]
 
 
 def engine_of(
@@ -65,7 +73,7 @@ def engine_of(
     given: EngineArguments,
     network: Mapping[str, str],
     findings: Findings,
-) -> dict[str, Any]:
+) -> Engine:
     """Return vLLM's arguments, the environment and Ray's parameters.
 
     parallel  GPUs of a node, and nodes
@@ -73,15 +81,13 @@ def engine_of(
     """
     recipe, (tensor, pipeline) = inputs.recipe, parallel
     params = recipe["recipe_raycluster_params"]
-    path = params["model_path_in_container"].rstrip("/")
-    served = [recipe["recipe_served_model_name"] or path.rpartition("/")[2], path]
     arguments = [
         "--tensor-parallel-size", str(tensor),
         "--pipeline-parallel-size", str(pipeline),
         "--distributed-executor-backend", "ray",
         "--host", "0.0.0.0",
         "--port", str(recipe["recipe_container_port"]),
-        "--served-model-name", *served,
+        "--served-model-name", *served_names(recipe),
     ]  # fmt: skip
     # The default differs from version to version (0.9, then 0.92), and the plan is reckoned with this.
     arguments += ["--gpu-memory-utilization", f"{given.memory.gpu_memory_utilization:g}"]
@@ -117,7 +123,6 @@ def engine_of(
     return {
         "args": arguments,
         "optional": [option for option in optional if option[0] not in said],
-        "served_names": served,
         "env": _environment(
             recipe,
             {

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..fault import Findings
 from .placement import Placement
+from .types import Choice
 
 # The way to what a new deployment would get.
 ADOPT = "take it with adopt_defaults: true"
@@ -72,7 +73,7 @@ class Choices:
         """`kept`: what the deployment was made with; with `adopt_defaults` today's choice takes its place."""
         self._kept = {} if adopt_defaults else kept
         self._findings = findings
-        self.made: list[dict[str, Any]] = []
+        self.made: list[Choice] = []
 
     def choose(self, name: str, given: Any, today: Any, why: str) -> Any:
         """Return what was given; else what the deployment was made with; else `today`."""

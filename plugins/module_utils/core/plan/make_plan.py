@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from ..catalog.images import check_image, image_line
+from ..catalog.images import KnownImage, check_image, image_line
 from ..catalog.limits import limit_of
 from ..catalog.shapes import Shape
 from ..fault import Findings, Refused
@@ -29,7 +29,7 @@ from .arguments import EngineArguments, read_arguments
 from .capacity import Need, listed_shape, settle
 from .changes import change_classes, plan_hash
 from .endpoint import endpoint_of
-from .engine import engine_of, staging_of
+from .engine import engine_of, served_names, staging_of
 from .facts import ADOPT, Choices, Facts, commit_choice
 from .node_pool import node_pool_of, other_placements
 from .placement import Placement, choose_placement
@@ -38,13 +38,14 @@ from .prerequisites import check_prerequisites
 from .rdma import check_rdma, network_variables
 from .standing_deployment import effect_on
 from .storage import check_storage, on_local_drives, throughput
+from .types import Expected, Image, Memory, ModelCache, Plan, Pod, Staging
 
 SCHEMA = 1
 # From so many stages on a single request mostly waits.
 _DEEP = 4
 
 
-def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
+def make_plan(inputs: Inputs, facts: Facts) -> Plan:
     """Return the plan (docs/architecture.md). Raises Refused with every fault that forbids it."""
     recipe, settings, cluster = inputs.recipe, inputs.settings, facts.cluster
     findings = Findings()
@@ -93,19 +94,20 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
 
     _keep_commit(facts.model["source"], choices)
     held = bytes_per_node(staging, pipeline)
-    line = image_line(pod["image"])
-    plan: dict[str, Any] = {
+    plan: Plan = {
         "schema": SCHEMA,
         "deployment": {
             "name": inputs.name,
             "deployment_name": inputs.deployment_name,
             "namespace": namespace,
             "recipe_name": recipe["recipe_id"] or inputs.deployment_name,
+            "hash": "",
+            "given": inputs.given,
         },
         "model": {
             "source": {key: value for key, value in facts.model["source"].items() if key != "newest"},
             "path": path,
-            "served_names": engine.pop("served_names"),
+            "served_names": served_names(recipe),
             "architecture": model.architecture,
             "bytes": sum(entry["size"] or 0 for entry in staging["files"]),
         },
@@ -124,17 +126,19 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
         else None,
         "other_placements": other_placements(inputs, placement) if placement else [],
         "pod": pod,
-        "image": {"name": pod["image"], **(line.as_dict() if line else {})},
+        "image": _image(pod["image"]),
         "engine": engine,
         "staging": staging,
         "endpoint": endpoint,
         "expected": _expected(inputs, shape, pod, staging["by_stage"], held, prices, exports, findings),
         "limit": limit_of(shape, pipeline),
         "restart": {"limit": settings["restart_limit"], "window_minutes": settings["restart_window_minutes"]},
+        "choices": choices.made,
+        "existing": None,
+        "warnings": [],
+        "change_class": {},
     }
     plan["deployment"]["hash"] = plan_hash(plan)
-    plan["deployment"]["given"] = inputs.given
-    plan["choices"] = choices.made
     plan["existing"] = existing = effect_on(
         plan, facts.deployment, settings["adopt_defaults"], facts.surroundings.get("raycluster_fields")
     )
@@ -145,7 +149,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> dict[str, Any]:
     return plan
 
 
-def _shared(cache: Mapping[str, Any]) -> str:
+def _shared(cache: ModelCache) -> str:
     """Why every node needs every file: what is deleted as another stage's on its own disk is the next node's on a shared one."""
     return "one file system holds it for all nodes" if cache["kind"] == "file_system" else ""
 
@@ -155,7 +159,7 @@ def _placement(
     facts: Facts,
     shape: Shape | None,
     nodes: int,
-    pod: Mapping[str, Any],
+    pod: Pod,
     findings: Findings,
 ) -> Placement:
     """Where the node pool goes, in the domain that has room for all nodes that are still to be made."""
@@ -178,13 +182,13 @@ def _prices(inputs: Inputs, shape: Shape | None, findings: Findings) -> Prices |
 def _expected(
     inputs: Inputs,
     shape: Shape,
-    pod: Mapping[str, Any],
+    pod: Pod,
     by_stage: bool,
     held: list[int],
     prices: Prices,
     exports: Sequence[Mapping[str, Any]],
     findings: Findings,
-) -> dict[str, Any]:
+) -> Expected:
     """What it costs and how long it takes; `held`: bytes that each node stages."""
     settings, cache = inputs.settings, pod["model_cache"]
     vpus, boot_gb = settings["model_volume_vpus_per_gb"], inputs.recipe["recipe_node_boot_volume_size_in_gbs"]
@@ -270,7 +274,7 @@ def _sizes(
     return memory
 
 
-def bytes_per_node(staging: Mapping[str, Any], nodes: int) -> list[int]:
+def bytes_per_node(staging: Staging, nodes: int) -> list[int]:
     """Return the bytes that each node stages: its stage's shards, and every file that is no shard of a stage."""
     sizes = {entry["name"]: entry["size"] or 0 for entry in staging["files"]}
     if not staging["by_stage"]:
@@ -281,7 +285,13 @@ def bytes_per_node(staging: Mapping[str, Any], nodes: int) -> list[int]:
     return [common + sum(sizes.get(name, 0) for name in names) for names in stages]
 
 
-def _memory(memory: MemoryPlan | None) -> dict[str, Any] | None:
+def _image(name: str) -> Image:
+    line = image_line(name)
+    known: KnownImage = line.as_dict() if line else {}
+    return {"name": name, **known}
+
+
+def _memory(memory: MemoryPlan | None) -> Memory | None:
     if memory is None:
         return None
     return {

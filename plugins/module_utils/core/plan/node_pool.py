@@ -13,6 +13,7 @@ from ..names import HASH_TAG, NAME_TAG, NODE_LABEL, freeform_tags, short_hash, w
 from ..recipe.inputs import Inputs
 from .placement import Placement
 from .storage import on_local_drives
+from .types import NodeConfig, NodePool
 
 # The taint that OKE gives to preemptible nodes (OKE, "Using Preemptible Capacity").
 PREEMPTIBLE_TAINT = "oci.oraclecloud.com/oke-is-preemptible"
@@ -20,24 +21,28 @@ PREEMPTIBLE_TAINT = "oci.oraclecloud.com/oke-is-preemptible"
 
 def node_pool_of(
     inputs: Inputs, placement: Placement, nodes: int, shape: Shape | None, cache_folder: str | None
-) -> dict[str, Any]:
+) -> NodePool:
     """Return the node pool in the field names of the OCI SDK's CreateNodePoolDetails.
 
     cache_folder: the nodes' folder that holds the model, if one does.
     """
     recipe, settings, cluster_id = inputs.recipe, inputs.settings, inputs.settings["oke_cluster_id"]
     values = placement.values
-    config: dict[str, Any] = {
+    # A tag's value has at most 256 characters (OCI, tagging).
+    tags = {**(settings["node_pool_tags"] or {}), NAME_TAG: inputs.deployment_name[:256]}
+    config: NodeConfig = {
         "size": nodes,
         "placement_configs": placements(values.get("placement_configs"), settings),
+        "freeform_tags": tags,
     }
     if settings["compute_cluster_id"]:
         config["compute_cluster_id"] = settings["compute_cluster_id"]
-    for name in ("nsg_ids", "node_pool_pod_network_option_details"):
-        if values.get(name):
-            config[name] = values[name]
+    if values.get("nsg_ids"):
+        config["nsg_ids"] = values["nsg_ids"]
+    if network := values.get("node_pool_pod_network_option_details"):
+        config["node_pool_pod_network_option_details"] = network
     labels = {**(settings["node_pool_labels"] or {}), NODE_LABEL: inputs.name}
-    pool: dict[str, Any] = {
+    pool: NodePool = {
         "name": inputs.name,
         "compartment_id": values.get("compartment_id"),
         "cluster_id": cluster_id,
@@ -58,12 +63,11 @@ def node_pool_of(
             "eviction_grace_duration": "PT0M",
             "is_force_delete_after_grace_duration": True,
         },
+        "freeform_tags": {},
     }
     if recipe["recipe_public_ssh_key"]:
         pool["ssh_public_key"] = recipe["recipe_public_ssh_key"]
-    # A tag's value has at most 256 characters (OCI, tagging).
-    further = {**(settings["node_pool_tags"] or {}), NAME_TAG: inputs.deployment_name[:256]}
-    return _tagged(pool, inputs.name, cluster_id, further)
+    return _tagged(pool)
 
 
 def placements(found: Sequence[Mapping[str, Any]] | None, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -87,12 +91,13 @@ def other_placements(inputs: Inputs, placement: Placement) -> list[list[dict[str
     return [placements(found, inputs.settings) for found in placement.others]
 
 
-def moved(pool: Mapping[str, Any], placement_configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def moved(pool: NodePool, placement_configs: Sequence[Mapping[str, Any]]) -> NodePool:
     """Return the plan's node pool in another place, as a plan made there would have it."""
-    config = {**pool["node_config_details"], "placement_configs": [dict(item) for item in placement_configs]}
-    tags = config.pop("freeform_tags")
-    bare = {key: value for key, value in pool.items() if key != "freeform_tags"}
-    return _tagged({**bare, "node_config_details": config}, pool["name"], pool["cluster_id"], tags)
+    config: NodeConfig = {
+        **pool["node_config_details"],
+        "placement_configs": [dict(item) for item in placement_configs],
+    }
+    return _tagged({**pool, "node_config_details": config})
 
 
 def tolerations(settings: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -113,9 +118,14 @@ def prepared_folder(inputs: Inputs, shape: Shape | None, cache_folder: str | Non
     return inputs.settings["nvme_folder"].rstrip("/") if wanted else ""
 
 
-def _tagged(pool: dict[str, Any], name: str, cluster_id: str, further: Mapping[str, str]) -> dict[str, Any]:
+def _tagged(pool: NodePool) -> NodePool:
     """Return the pool with its tags. Instances bear the same but for the hash: a change of it must not touch a node."""
-    tags = {**further, **freeform_tags(name, cluster_id, short_hash(without_none(pool)))}
+    name, cluster_id, config = pool["name"], pool["cluster_id"], pool["node_config_details"]
+    own = freeform_tags(name, cluster_id, "")
+    further = {key: value for key, value in config["freeform_tags"].items() if key not in own}
+    # The hash is of the pool without what the tags are made of.
+    bare = {key: value for key, value in pool.items() if key != "freeform_tags"}
+    bare["node_config_details"] = {key: value for key, value in config.items() if key != "freeform_tags"}
+    tags = {**further, **freeform_tags(name, cluster_id, short_hash(without_none(bare)))}
     on_instances = {key: value for key, value in tags.items() if key != HASH_TAG}
-    config = {**pool["node_config_details"], "freeform_tags": on_instances}
-    return {**pool, "node_config_details": config, "freeform_tags": tags}
+    return {**pool, "node_config_details": {**config, "freeform_tags": on_instances}, "freeform_tags": tags}

@@ -16,6 +16,7 @@ from typing import Any
 from ..catalog.shapes import Shape
 from ..fault import Findings
 from ..recipe.inputs import Inputs
+from .types import Choice
 
 # <platform image>-OKE-<Kubernetes version>-<build>; the platform image's name holds its date.
 IMAGE_NAME = re.compile(r"^(?P<platform>.+)-OKE-(?P<version>\d+\.\d+\.\d+)-(?P<build>\d+)$")
@@ -37,7 +38,7 @@ class Placement:
     """
 
     values: dict[str, Any] = field(default_factory=dict)
-    choices: list[dict[str, Any]] = field(default_factory=list)
+    choices: list[Choice] = field(default_factory=list)
     drift: list[dict[str, Any]] = field(default_factory=list)
     places: list[dict[str, Any]] = field(default_factory=list)
     others: list[list[dict[str, Any]]] = field(default_factory=list)

@@ -19,6 +19,7 @@ from .facts import Choices
 from .node_pool import tolerations
 from .rdma import mode_of
 from .storage import storage_of
+from .types import Pod
 
 # vLLM's tensor parallel ranks talk through /dev/shm; Oracle's NCCL manifests give 32 GiB to nodes of 8 GPUs.
 SHARED_MEMORY_MIB = 16 * 1024
@@ -26,7 +27,7 @@ SHARED_MEMORY_MIB = 16 * 1024
 
 def pod_of(
     inputs: Inputs, choices: Choices, shape: Shape | None, exports: Sequence[Mapping[str, Any]], findings: Findings
-) -> dict[str, Any]:
+) -> Pod:
     """Return the pod, the same on every node; `exports` as for `storage_of`."""
     recipe, settings = inputs.recipe, inputs.settings
     params = recipe["recipe_raycluster_params"]

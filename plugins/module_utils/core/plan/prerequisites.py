@@ -12,13 +12,14 @@ from typing import Any
 
 from ..catalog.kubernetes_rights import report_missing
 from ..fault import Findings, fault_of
+from .types import Pod
 
 # How many nodes that do not fit are named.
 _NAMED = 8
 _UNITS = (("gpus", "GPUs"), ("cpu", "vCPU"), ("memory_gib", "GiB of memory"), ("ephemeral_gib", "GiB of disk"))
 
 
-def check_prerequisites(found: Mapping[str, Any], pod: Mapping[str, Any], nodes: int, findings: Findings) -> None:
+def check_prerequisites(found: Mapping[str, Any], pod: Pod, nodes: int, findings: Findings) -> None:
     """Add what stands against a deployment, and what it has to do without.
 
     found  `cluster` of `kubernetes_info`; empty without a cluster
@@ -75,12 +76,12 @@ def _check_dns(found: Mapping[str, Any], findings: Findings) -> None:
     )
 
 
-def _check_storage_classes(found: Mapping[str, Any], pod: Mapping[str, Any], findings: Findings) -> None:
+def _check_storage_classes(found: Mapping[str, Any], pod: Pod, findings: Findings) -> None:
     known = found["storage_classes"]
     if known is None:
         return
-    wanted = {volume["storage_class"] for volume in pod["volumes"] if volume.get("storage_class")}
-    for name in sorted(wanted - set(known)):
+    classes = [volume["storage_class"] for volume in pod["volumes"] if volume["kind"] == "block"]
+    for name in sorted({name for name in classes if name} - set(known)):
         findings.fault(
             "storage_class_missing",
             "model_storage_class",
@@ -113,9 +114,7 @@ def _check_advertisers(found: Mapping[str, Any], findings: Findings) -> None:
         )
 
 
-def _check_gpu_nodes(
-    nodes: Sequence[Mapping[str, Any]], pod: Mapping[str, Any], wanted: int, findings: Findings
-) -> None:
+def _check_gpu_nodes(nodes: Sequence[Mapping[str, Any]], pod: Pod, wanted: int, findings: Findings) -> None:
     """As many of the nodes that exist have to take a pod as the group has."""
     needed = {
         "gpus": pod["gpus"],

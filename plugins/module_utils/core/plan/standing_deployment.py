@@ -11,6 +11,7 @@ from ..fault import Fault
 from ..names import DEPLOYMENT_TAG, NAME_ANNOTATION, NAME_TAG
 from ..recipe.inputs import Inputs
 from .changes import RESTART, changed_fields
+from .types import Existing, Plan
 
 _GONE = ("DELETING", "DELETED")
 
@@ -73,11 +74,11 @@ def named_otherwise(written: str, name: str, raycluster: Mapping[str, Any] | Non
 
 
 def effect_on(
-    plan: Mapping[str, Any],
+    plan: Plan,
     deployment: Mapping[str, Any],
     adopt_defaults: bool,
     raycluster_fields: Collection[str] | None = None,
-) -> dict[str, Any] | None:
+) -> Existing | None:
     """Return what applying the plan means for the deployment that stands; None where there is none.
 
     raycluster_fields: of `kubernetes_info`; None where it is not known.

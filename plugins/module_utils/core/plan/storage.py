@@ -13,48 +13,34 @@ from ..names import short_hash
 from ..recipe.inputs import Inputs
 from ..recipe.model_source import model_source
 from .facts import Choices
+from .types import FileSystemVolume, ModelCache, Volume
 
 # Of the node's boot volume, where the shape has no local drives or the nodes are not ours to prepare.
 BOOT_FOLDER = "/var/lib/multinode-inference"
 FILE_SYSTEM_DRIVER = "fss.csi.oraclecloud.com"
-# What the files of a kind outlive: the container always does, since a restart is an exit of it.
-OUTLIVES = {"volume": "container", "node": "pod", "file_system": "node"}
 # A file system keeps some of a disk for itself, 5 % with ext4's defaults.
 _USABLE_SHARE = 0.95
 
 
 def storage_of(
     inputs: Inputs, choices: Choices, shape: Shape | None, exports: Sequence[Mapping[str, Any]], findings: Findings
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the pods' volumes, and the one that holds the model as {kind, outlives, path, size_gib}.
+) -> tuple[list[Volume], ModelCache]:
+    """Return the pods' volumes, and what holds the model.
 
     exports: where the mount targets of the recipe's file systems were found, {file_system_ocid, mount_target_ocid, ip,
-    export_path, gbps}. Volumes are of three kinds: block (a claim of each pod's own), folder (of the node) and file_system.
+    export_path, gbps}
     """
     recipe, settings = inputs.recipe, inputs.settings
     source = model_source(recipe)
     mount = source["mount_location"].rstrip("/")
-    volumes = [
-        *_file_systems(inputs, exports, findings),
-        *(
-            {
-                "name": f"folder-{number}",
-                "kind": "folder",
-                "mount": entry["mount_location"].rstrip("/"),
-                "path": entry["node_directory_path"].rstrip("/"),
-            }
-            for number, entry in enumerate(recipe["local_filesystem"] or ())
-        ),
-    ]
+    volumes: list[Volume] = [*_file_systems(inputs, exports, findings)]
+    for number, entry in enumerate(recipe["local_filesystem"] or ()):
+        folder, path = entry["mount_location"].rstrip("/"), entry["node_directory_path"].rstrip("/")
+        volumes.append({"name": f"folder-{number}", "kind": "folder", "mount": folder, "path": path})
     cache = next((volume for volume in volumes if volume["mount"] == mount), None)
     if cache is None:
         if settings["model_cache"] == "node":
-            cache = {
-                "name": "model",
-                "kind": "folder",
-                "mount": mount,
-                "path": _folder(inputs, choices, shape),
-            }
+            cache = {"name": "model", "kind": "folder", "mount": mount, "path": _folder(inputs, choices, shape)}
         else:
             cache = {
                 "name": "model",
@@ -64,14 +50,16 @@ def storage_of(
                 "storage_class": settings["model_storage_class"],
             }
         volumes.insert(0, cache)
-    kind = {"block": "volume", "folder": "node"}.get(cache["kind"], cache["kind"])
-    held = {
-        "kind": kind,
-        "outlives": OUTLIVES[kind],
-        "path": cache.get("path") or cache.get("handle"),
-        "size_gib": cache["size_gib"] if kind == "volume" else 0,
-    }
-    return volumes, held
+    return volumes, _held(cache)
+
+
+def _held(cache: Volume) -> ModelCache:
+    """What the files outlive: the container always, since a restart is an exit of it."""
+    if cache["kind"] == "block":
+        return {"kind": "volume", "outlives": "container", "path": None, "size_gib": cache["size_gib"]}
+    if cache["kind"] == "folder":
+        return {"kind": "node", "outlives": "pod", "path": cache["path"], "size_gib": 0}
+    return {"kind": "file_system", "outlives": "node", "path": cache["handle"], "size_gib": 0}
 
 
 def _folder(inputs: Inputs, choices: Choices, shape: Shape | None) -> str:
@@ -84,7 +72,9 @@ def _folder(inputs: Inputs, choices: Choices, shape: Shape | None) -> str:
     return f"{folder.rstrip('/')}/{settings['namespace'] or inputs.name}/{inputs.name}"
 
 
-def _file_systems(inputs: Inputs, exports: Sequence[Mapping[str, Any]], findings: Findings) -> Iterable[dict[str, Any]]:
+def _file_systems(
+    inputs: Inputs, exports: Sequence[Mapping[str, Any]], findings: Findings
+) -> Iterable[FileSystemVolume]:
     """Volumes of OCI File Storage; what the recipe does not say of the mount target was looked up."""
     for number, entry in enumerate(inputs.recipe["input_file_system"] or ()):
         found: Mapping[str, Any] = next(
@@ -119,7 +109,7 @@ def _file_systems(inputs: Inputs, exports: Sequence[Mapping[str, Any]], findings
         }
 
 
-def throughput(cache: Mapping[str, Any], exports: Iterable[Mapping[str, Any]]) -> float | None:
+def throughput(cache: ModelCache, exports: Iterable[Mapping[str, Any]]) -> float | None:
     """Return the Gbit/s of the mount target that the model's file system was found at, None where it is not known."""
     for export in exports:
         if f"{cache['path'] or ''}".startswith(f"{export['file_system_ocid']}:") and export.get("gbps"):
@@ -134,7 +124,7 @@ def on_local_drives(path: str | None, settings: Mapping[str, Any], shape: Shape 
 
 
 def check_storage(
-    inputs: Inputs, cache: Mapping[str, Any], model: Mapping[str, Any], shape: Shape | None, findings: Findings
+    inputs: Inputs, cache: ModelCache, model: Mapping[str, Any], shape: Shape | None, findings: Findings
 ) -> None:
     """What holds the model has to hold it whole: with an unknown stage order any node may need any file.
 
@@ -158,7 +148,7 @@ def check_storage(
 
 
 def _check_folder(
-    inputs: Inputs, cache: Mapping[str, Any], needed: float, amount: str, shape: Shape, findings: Findings
+    inputs: Inputs, cache: ModelCache, needed: float, amount: str, shape: Shape, findings: Findings
 ) -> None:
     recipe = inputs.recipe
     if on_local_drives(cache["path"], inputs.settings, shape):

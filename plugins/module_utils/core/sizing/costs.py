@@ -7,7 +7,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 from ..catalog.shapes import PRICE_DATE, Shape
 from ..fault import Findings
@@ -39,6 +39,17 @@ class Prices:
     date: str = PRICE_DATE
 
 
+class Cost(TypedDict):
+    """US dollars an hour. `nodes` and `total` are None where the GPU's price is not known."""
+
+    nodes: float | None
+    boot_volumes: float
+    model_volumes: float
+    load_balancer: float
+    total: float | None
+    price_date: str
+
+
 def prices_of(shape: Shape, given: Mapping[str, str] | None, findings: Findings, preemptible: bool = False) -> Prices:
     """Return the list prices with those of the setting `prices` in their place."""
     own: dict[str, Any] = {}
@@ -61,8 +72,8 @@ def prices_of(shape: Shape, given: Mapping[str, str] | None, findings: Findings,
 
 def cost_of(
     shape: Shape, nodes: int, boot_volume_gb: int, model_volume_gb: int, vpus: int, load_balancer: bool, prices: Prices
-) -> dict[str, Any]:
-    """Return US dollars an hour, part by part. `nodes` and `total` are None where the GPU's price is not known."""
+) -> Cost:
+    """Return US dollars an hour, part by part."""
     compute = None if prices.gpu_hour is None else prices.gpu_hour * shape.gpus * nodes
 
     def volumes(size: int, units: int) -> float:

@@ -11,6 +11,7 @@ from html import escape
 from typing import Any
 
 from ...fault import Fault
+from ..types import Existing, Plan
 from .text import GIB, gpus, layer_range, memory_parts, readable_count, shorten, size
 
 _STYLE = """
@@ -37,7 +38,7 @@ _CARD_WIDTH, _CARD_HEIGHT, _GAP = 222, 202, 24
 _BAR_HEIGHT = 84
 
 
-def page(plan: Mapping[str, Any]) -> str:
+def page(plan: Plan) -> str:
     """Return the page. It is well-formed XML, too, and every text in it is escaped."""
     name = plan["deployment"]["name"]
     body = [
@@ -48,7 +49,7 @@ def page(plan: Mapping[str, Any]) -> str:
         _section("Price", _cost(plan)),
         _section("Minutes to the first token", _minutes(plan)),
         _section("What runs", _runs(plan)),
-        _section("What changes", _changes(plan)) if plan["existing"] else "",
+        _section("What changes", _changes(plan["existing"])) if plan["existing"] else "",
         _section("Chosen", _choices(plan)) if plan["choices"] else "",
         _section("Warnings", _warnings(plan)) if plan["warnings"] else "",
     ]
@@ -71,7 +72,7 @@ def _section(title: str, content: str) -> str:
     return f"<section><h2>{escape(title)}</h2>\n{content}\n</section>"
 
 
-def _subtitle(plan: Mapping[str, Any]) -> str:
+def _subtitle(plan: Plan) -> str:
     nodes, model = plan["nodes"], plan["model"]
     return (
         f"{model['served_names'][0]} ({model['architecture']}, {size(model['bytes'])}) "
@@ -97,10 +98,10 @@ def _label(x: float, y: float, text: str, kind: str = "", anchor: str = "start")
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{_text(text)}</text>'
 
 
-def _nodes(plan: Mapping[str, Any]) -> str:
+def _nodes(plan: Plan) -> str:
     """A card for each node: its layers, its disk, and each GPU as a column filled with what lies in it."""
     count, held = plan["nodes"]["count"], plan["expected"]["bytes_per_node"]
-    stages = (plan["memory"] or {}).get("per_gpu") or []
+    stages = plan["memory"]["per_gpu"] if plan["memory"] else []
     parts = []
     for number in range(count):
         column, row = number % _COLUMNS, number // _COLUMNS
@@ -142,23 +143,23 @@ def _gpus(stage: Mapping[str, Any], count: int, x: float, y: float) -> list[str]
     ]
 
 
-def _legend(plan: Mapping[str, Any]) -> str:
+def _legend(plan: Plan) -> str:
     memory = plan["memory"]
-    stage = memory["per_gpu"][0] if memory else None
     names = [("weights", "weights"), ("overhead", "activations, graphs, CUDA (an estimate)"), ("cache", "KV cache")]
     parts = []
     for number, (kind, words) in enumerate(names):
         parts += [_box(number * 300, 4, 12, 12, kind), _label(number * 300 + 18, 14, words)]
     text = ""
-    if stage and memory["kv_tokens"]:
+    if memory and memory["kv_tokens"]:
+        usable = memory["per_gpu"][0]["usable_bytes"]
         text = (
-            f"<p>Of each GPU vLLM may use {stage['usable_bytes'] / GIB:.1f} GiB. The KV cache holds "
+            f"<p>Of each GPU vLLM may use {usable / GIB:.1f} GiB. The KV cache holds "
             f"{memory['kv_tokens']:,} tokens: {readable_count(memory['concurrent'])} requests of {memory['context']:,} at once.</p>"
         )
     return _svg(20, "legend", parts) + text
 
 
-def _layers(plan: Mapping[str, Any]) -> str:
+def _layers(plan: Plan) -> str:
     """All layers in one row, shared out to the stages."""
     per_stage = plan["parallelism"]["layers_per_stage"]
     total = sum(per_stage)
@@ -172,7 +173,7 @@ def _layers(plan: Mapping[str, Any]) -> str:
     return _svg(50, f"{total} layers over {len(per_stage)} stages", parts)
 
 
-def _cost(plan: Mapping[str, Any]) -> str:
+def _cost(plan: Plan) -> str:
     cost = plan["expected"]["cost"]
     rows = [(key.replace("_", " "), cost[key]) for key in ("nodes", "boot_volumes", "model_volumes", "load_balancer")]
     largest = max((value or 0 for _name, value in rows), default=0) or 1
@@ -190,7 +191,7 @@ def _cost(plan: Mapping[str, Any]) -> str:
     return note + _svg(len(rows) * 26, "price an hour by part", parts)
 
 
-def _minutes(plan: Mapping[str, Any]) -> str:
+def _minutes(plan: Plan) -> str:
     minutes = plan["expected"]["minutes"]
     total, x, parts = minutes["total"] or 1, 0.0, []
     names = ("nodes", "pods", "staging", "ray", "engine", "token")
@@ -214,7 +215,7 @@ def _table(rows: Sequence[tuple[str, str]]) -> str:
     return f"<table>{cells}</table>"
 
 
-def _runs(plan: Mapping[str, Any]) -> str:
+def _runs(plan: Plan) -> str:
     pod, limit = plan["pod"], plan["limit"]
     return _table(
         [
@@ -227,17 +228,17 @@ def _runs(plan: Mapping[str, Any]) -> str:
     )
 
 
-def _changes(plan: Mapping[str, Any]) -> str:
-    rows = [(_text(entry["field"]), _text(entry["class"])) for entry in plan["existing"]["changes"]]
-    if plan["existing"]["by_delete"]:
+def _changes(existing: Existing) -> str:
+    rows = [(_text(entry["field"]), _text(entry["class"])) for entry in existing["changes"]]
+    if existing["by_delete"]:
         rows.append(("the RayCluster", "deleted and made again: this KubeRay has no upgradeStrategy"))
     return _table(rows) if rows else "<p>Nothing: the deployment stands as it is.</p>"
 
 
-def _choices(plan: Mapping[str, Any]) -> str:
+def _choices(plan: Plan) -> str:
     return _table([(entry["field"], f"{_text(entry['value'])} ({_text(entry['why'])})") for entry in plan["choices"]])
 
 
-def _warnings(plan: Mapping[str, Any]) -> str:
+def _warnings(plan: Plan) -> str:
     lines = [f'<p class="warn">{_text(Fault(**entry).line())}</p>' for entry in plan["warnings"]]
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...fault import Fault
 from ..changes import LIVE, NEW_POOL, RESTART
+from ..types import Plan
 
 COLUMNS = 100
 _LABEL = 13
@@ -29,7 +30,7 @@ def readable_count(count: float) -> str:
     return f"{float(f'{count:.2g}'):,.0f}"
 
 
-def describe(plan: Mapping[str, Any]) -> list[str]:
+def describe(plan: Plan) -> list[str]:
     """Return the whole plan: where each layer goes, memory, price, minutes, choices and warnings."""
     lines = [*_head(plan), *_memory(plan), *_price(plan), *_minutes(plan), *_changes(plan)]
     pod, image = plan["pod"], plan["image"]
@@ -52,7 +53,7 @@ def describe(plan: Mapping[str, Any]) -> list[str]:
     return lines + _warnings(plan)
 
 
-def describe_shortly(plan: Mapping[str, Any]) -> list[str]:
+def describe_shortly(plan: Plan) -> list[str]:
     """Return what has to be known before money is spent."""
     return [*_head(plan), *_price(plan), *_minutes(plan, whole=False), *_changes(plan), *_warnings(plan)]
 
@@ -93,7 +94,7 @@ def _field(label: str, text: str) -> list[str]:
     return [f"{label if number == 0 else '':<{_LABEL}}{line}".rstrip() for number, line in enumerate(wrapped)]
 
 
-def _head(plan: Mapping[str, Any]) -> list[str]:
+def _head(plan: Plan) -> list[str]:
     nodes, parallelism, memory, model = plan["nodes"], plan["parallelism"], plan["memory"], plan["model"]
     lines = _field("Deployment", f"{plan['deployment']['name']} in namespace {plan['deployment']['namespace']}")
     lines += _field(
@@ -113,7 +114,7 @@ def _head(plan: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _memory(plan: Mapping[str, Any]) -> list[str]:
+def _memory(plan: Plan) -> list[str]:
     memory, held = plan["memory"], plan["expected"]["bytes_per_node"]
     if not memory:
         return []
@@ -132,7 +133,7 @@ def _memory(plan: Mapping[str, Any]) -> list[str]:
     return [*lines, f"{'':<33}# weights   + overhead (an estimate)   = KV cache", ""]
 
 
-def _cache(plan: Mapping[str, Any]) -> str:
+def _cache(plan: Plan) -> str:
     """Where the model's files lie, and when they are read again."""
     cache = plan["pod"]["model_cache"]
     shares = " of its stage" if plan["staging"]["by_stage"] else ""
@@ -154,25 +155,21 @@ def _bar(stage: Mapping[str, Any]) -> str:
     return "#" * weights + "+" * overhead + "=" * (_BAR - weights - overhead)
 
 
-def _price(plan: Mapping[str, Any]) -> list[str]:
+def _price(plan: Plan) -> list[str]:
     cost = plan["expected"]["cost"]
     parts = [
-        (name, cost[key])
-        for name, key in (
-            ("nodes", "nodes"),
-            ("boot volumes", "boot_volumes"),
-            ("model volumes", "model_volumes"),
-            ("load balancer", "load_balancer"),
-        )
-        if cost[key]
+        ("nodes", cost["nodes"]),
+        ("boot volumes", cost["boot_volumes"]),
+        ("model volumes", cost["model_volumes"]),
+        ("load balancer", cost["load_balancer"]),
     ]
-    detail = ", ".join(f"{name} {value:.2f}" for name, value in parts)
+    detail = ", ".join(f"{name} {value:.2f}" for name, value in parts if value)
     if cost["total"] is None:
         return _field("Price", f"not known for this shape; beside the nodes an hour: {detail} USD")
     return _field("Price", f"{cost['total']:.2f} USD an hour: {detail} (list of {cost['price_date']})")
 
 
-def _minutes(plan: Mapping[str, Any], whole: bool = True) -> list[str]:
+def _minutes(plan: Plan, whole: bool = True) -> list[str]:
     minutes = plan["expected"]["minutes"]
     phases = ", ".join(
         f"{name} {minutes[name]:g}"
@@ -186,7 +183,7 @@ def _minutes(plan: Mapping[str, Any], whole: bool = True) -> list[str]:
     return [*lines, *_field("", f"later: {later}")] if whole else lines
 
 
-def _changes(plan: Mapping[str, Any]) -> list[str]:
+def _changes(plan: Plan) -> list[str]:
     """Return what applying the plan means for the deployment that stands."""
     existing = plan["existing"]
     if not existing:
@@ -206,7 +203,7 @@ def _changes(plan: Mapping[str, Any]) -> list[str]:
     return lines or _field("Changes", "none: the deployment stands as it is")
 
 
-def _warnings(plan: Mapping[str, Any]) -> list[str]:
+def _warnings(plan: Plan) -> list[str]:
     lines = []
     for warning in plan["warnings"]:
         lines += _field("Warning", Fault(**warning).line())
