@@ -160,7 +160,7 @@ DEFAULTS: dict[str, dict[str, int]] = {
     "gpt_oss": _defaults((201088, 2880, 2880, 36, 64, 8, 64, 131072, 128), num_local_experts=128),
     "minimax_m2": _defaults((200064, 3072, 1536, 62, 48, 8, 128, 196608, 0), num_local_experts=256),
     "nemotron_h": _defaults(
-        (131072, 4096, 21504, 4, 32, 8, 128, 4096, 0),
+        (131072, 4096, 21504, 0, 32, 8, 128, 4096, 0),
         n_routed_experts=8,
         n_shared_experts=1,
         moe_intermediate_size=7688,

@@ -56,7 +56,19 @@ _QWEN3_5 = Family(embedding_everywhere=True, head_norms="head", output_gate=True
 # By model_type of the text part.
 FAMILIES: dict[str, Family] = {
     **dict.fromkeys(
-        ("llama", "mistral", "ministral", "ministral3", "internlm3", "solar", "granite", "phi3", "nanbeige", "cwm"),
+        (
+            "llama",
+            "mistral",
+            "ministral",
+            "ministral3",
+            "internlm3",
+            "solar",
+            "granite",
+            "phi3",
+            "nanbeige",
+            "cwm",
+            "nemotron-nas",
+        ),
         _LLAMA,
     ),
     "arcee": Family(gated=False),
@@ -112,6 +124,7 @@ FAMILIES: dict[str, Family] = {
     "hy_v3": Family(embedding_everywhere=True, head_everywhere=True, head_norms="head", router_bias=True),
     "hunyuan_v1_moe": Family(tied=True, head_norms="head"),
     "dbrx": _EVERYWHERE,
+    "mimo": Family(qkv_bias=True),
     "mimo_v2_flash": Family(router_bias=True),
     "gpt_neox": Family(gated=False, qkv_bias=True, output_bias=True, mlp_bias=True, norms=4),
     "glm4_moe": Family(router_bias=True),
@@ -147,6 +160,71 @@ MLA_TYPES = frozenset(
         "bailing_hybrid",
     )
 )
+
+# Classes of vLLM's registry, and the families (model_type of the text part) that each is built for: a class decides what
+# is built, so the same model_type with another class is not known. "*": any known family.
+_CLASSES = """
+ApertusForCausalLM apertus; ArceeForCausalLM arcee; BailingMoeForCausalLM bailing_moe
+BailingMoeV2ForCausalLM bailing_moe_v2; CohereForCausalLM cohere; Cohere2ForCausalLM cohere2; CwmForCausalLM cwm
+DbrxForCausalLM dbrx; DeciLMForCausalLM nemotron-nas; DeepseekV2ForCausalLM deepseek_v2
+DeepseekV3ForCausalLM deepseek_v3 kimi_k2; DeepseekV32ForCausalLM deepseek_v32; Ernie4_5ForCausalLM ernie4_5
+Ernie4_5_MoeForCausalLM ernie4_5_moe; Exaone4ForCausalLM exaone4; FalconForCausalLM falcon; GPTNeoXForCausalLM gpt_neox
+GemmaForCausalLM gemma; Gemma2ForCausalLM gemma2; Gemma3ForCausalLM gemma3 gemma3_text
+Gemma4ForCausalLM gemma4 gemma4_text; GlmForCausalLM glm; Glm4ForCausalLM glm4; Glm4MoeForCausalLM glm4_moe
+Glm4MoeLiteForCausalLM glm4_moe_lite; GlmMoeDsaForCausalLM glm_moe_dsa; GptOssForCausalLM gpt_oss
+GraniteForCausalLM granite; GraniteMoeForCausalLM granitemoe; HYV3ForCausalLM hy_v3
+HunYuanDenseV1ForCausalLM hunyuan_v1_dense; HunYuanMoEV1ForCausalLM hunyuan_v1_moe; InternLM3ForCausalLM internlm3
+LlamaForCausalLM llama; Llama4ForCausalLM llama4_text; MiMoForCausalLM mimo; MiMoV2FlashForCausalLM mimo_v2_flash
+MiniCPMForCausalLM minicpm; MiniMaxM2ForCausalLM minimax_m2; MistralForCausalLM mistral ministral
+Ministral3ForCausalLM ministral3; MixtralForCausalLM mixtral; NanbeigeForCausalLM nanbeige; NemotronForCausalLM nemotron
+NemotronHForCausalLM nemotron_h; Olmo2ForCausalLM olmo2; Olmo3ForCausalLM olmo3; OlmoeForCausalLM olmoe
+Phi3ForCausalLM phi3; PhiMoEForCausalLM phimoe; Qwen2ForCausalLM qwen2; Qwen2MoeForCausalLM qwen2_moe
+Qwen3ForCausalLM qwen3; Qwen3MoeForCausalLM qwen3_moe; Qwen3NextForCausalLM qwen3_next
+Qwen3_5ForCausalLM qwen3_5 qwen3_5_text; Qwen3_5MoeForCausalLM qwen3_5_moe_text; SeedOssForCausalLM seed_oss
+SmolLM3ForCausalLM smollm3; SolarForCausalLM solar; StableLmForCausalLM stablelm; Starcoder2ForCausalLM starcoder2
+"""
+CLASSES: dict[str, frozenset[str]] = {
+    words[0]: frozenset(words[1:]) for entry in _CLASSES.replace("\n", ";").split(";") if (words := entry.split())
+}
+
+
+@dataclass(frozen=True)
+class Tower:
+    """The vision tower of a class.
+
+    split      vLLM cuts its attention and feed-forward over the GPUs
+    falls_back where its heads do not divide, each GPU gets all of it (vllm/model_executor/models/vision.py,
+               is_vit_use_data_parallel); else vLLM refuses
+    """
+
+    split: bool = True
+    falls_back: bool = False
+
+
+# Towers that were compared with what vLLM builds. Every other one is kept whole on each GPU by the plan, which then is
+# uncertain.
+TOWERS: dict[str, Tower] = {
+    **dict.fromkeys(
+        (
+            "Gemma3ForConditionalGeneration",
+            "Llama4ForConditionalGeneration",
+            "LlavaForConditionalGeneration",
+            "LlavaNextForConditionalGeneration",
+            "Mistral3ForConditionalGeneration",
+            "PaliGemmaForConditionalGeneration",
+            "Glm4vMoeForConditionalGeneration",
+            "Qwen2VLForConditionalGeneration",
+            "Qwen2_5_VLForConditionalGeneration",
+            "Qwen3VLForConditionalGeneration",
+            "Qwen3VLMoeForConditionalGeneration",
+            "Qwen3_5ForConditionalGeneration",
+            "Qwen3_5MoeForConditionalGeneration",
+        ),
+        Tower(),
+    ),
+    "Gemma4ForConditionalGeneration": Tower(split=False),
+    "KimiK25ForConditionalGeneration": Tower(falls_back=True),
+}
 
 # Classes without the SupportsPP interface in vLLM 0.32.
 WITHOUT_PIPELINE = frozenset(

@@ -15,7 +15,8 @@ from .config_fields import as_integer, as_mapping
 _LAYER_NAME = re.compile(r"(?:^|\.)(?:layers|h|blocks|decoder_layers)\.(\d{1,4})\.")
 # Parts of a tensor's name that show it belongs to a tower beside the language model, which has layers of its own.
 _BESIDE_NAME = re.compile(
-    r"(?:^|\.)(?:visual|vision\w*|vit|audio\w*|image\w*|mm_projector|multi_modal_projector|mlp1|embed_vision)\."
+    r"(?:^|\.)(?:visual|vision\w*|vit|vpm|apm|audio\w*|speech\w*|sound\w*|image\w*|sam_model|encoder|resampler|talker|tts|"
+    r"token2wav|code2wav|mm_projector|multi_modal_projector|mlp1|embed_vision|embed_audio)\."
 )
 # Layers for multi-token prediction that stand beside the decoder's own; vLLM loads them for speculation only.
 _PREDICTION_NAME = re.compile(r"(?:^|\.)(?:mtp|nextn)\w*\.")
@@ -54,6 +55,17 @@ def _place(name: str) -> int | str:
         if pattern.search(name):
             return place
     return OTHER
+
+
+def layer_tensors(names: Iterable[str]) -> dict[int, list[str]]:
+    """The tensors of each decoder layer, by what stands behind the layer's number."""
+    found: dict[int, list[str]] = {}
+    kept = list(names)
+    for place, name in zip(places(kept), kept, strict=True):
+        if isinstance(place, int):
+            match = _LAYER_NAME.search(name)
+            found.setdefault(place, []).append(name[match.end() :] if match else name)
+    return found
 
 
 @dataclass(frozen=True)

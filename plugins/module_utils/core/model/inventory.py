@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,6 @@ from .config_fields import Fields
 from .layers import Layer, expert_count, is_mla, kv_head_count
 from .quantization import Quantization
 from .tensors import Inventory, Weight
-from .vision import vision_weights
 
 # Names of an expert's width and of the number of shared experts.
 EXPERT_WIDTHS = ("moe_intermediate_size", "expert_intermediate_size", "expert_hidden_dim")
@@ -32,28 +31,34 @@ class Builder:
         self.heads = text.size("num_attention_heads", "n_head", "n_heads", "num_heads")
         self.experts = expert_count(text)
         self.intermediate = text.size("intermediate_size", "ffn_hidden_size", "n_inner") or 4 * self.hidden
+        self.shared = text.integer(*SHARED_COUNTS) or 0
+        # Llama 4 has another width for the layers without experts.
+        self.dense_width = (
+            text.size("intermediate_size_mlp") if model_type == "llama4_text" else 0
+        ) or self.intermediate
         self._seen: dict[tuple[Any, ...], tuple[Weight, ...]] = {}
 
-    def inventory(self, config: Mapping[str, Any], layers: tuple[Layer, ...], tied: bool) -> Inventory:
-        """All weights of the model."""
+    def inventory(
+        self, everywhere: tuple[Weight, ...], layers: tuple[Layer, ...], tied: bool, predicted: int
+    ) -> Inventory:
+        """All weights of the model. predicted: layers for multi-token prediction."""
         vocabulary = self.text.size("vocab_size", "padded_vocab_size")
         embedding = [Weight("model.embed_tokens.weight", vocabulary, self.hidden, "vocabulary")]
         per_layer = self.text.size("hidden_size_per_layer_input")
+        rows = self.text.size("vocab_size_per_layer_input") or vocabulary
         if per_layer:
             # Gemma's per-layer embeddings (gemma4.py).
             width = per_layer * len(layers)
-            rows = self.text.size("vocab_size_per_layer_input") or vocabulary
             embedding.append(Weight("model.embed_tokens_per_layer.weight", rows, width, "vocabulary"))
             embedding.append(Weight("model.per_layer_model_projection.weight", width, self.hidden, "rows"))
         head = () if tied else (Weight("lm_head.weight", vocabulary, self.hidden, "vocabulary"),)
-        extra = self.text.integer("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules") or 0
         return Inventory(
             embedding=tuple(embedding),
             layers=tuple(self.layer(layer) for layer in layers),
             final=(Weight("model.norm.weight", self.hidden),),
             head=head,
-            everywhere=tuple(vision_weights(config, self.hidden)),
-            extra=self._prediction(layers, extra) if 0 < extra <= 16 else (),
+            everywhere=everywhere,
+            extra=self._prediction(layers, predicted) if 0 < predicted <= 16 else (),
             tied=tied,
             embedding_everywhere=self.family.embedding_everywhere,
             head_everywhere=self.family.head_everywhere,
@@ -133,7 +138,7 @@ class Builder:
     def _biases(self) -> tuple[bool, bool]:
         # attention_bias is for all four projections; qkv_bias and add_qkv_bias for the first three.
         every = self.text.optional_flag("attention_bias", "use_bias")
-        three = self.text.optional_flag("qkv_bias", "add_qkv_bias")
+        three = self.text.optional_flag("qkv_bias", "add_qkv_bias", "use_qkv_bias")
         qkv = every if three is None else three
         output = self.family.output_bias if self.family.qkv_bias or every is None else every
         return self.family.qkv_bias if qkv is None else qkv, output
@@ -163,7 +168,12 @@ class Builder:
         value_heads, value_dim = self.text.size("linear_num_value_heads"), self.text.size("linear_value_head_dim")
         values = value_heads * value_dim
         at = "linear_attn"
-        yield Weight(f"{at}.in_proj_qkvz.weight", 2 * keys + 2 * values, self.hidden, "rows")
+        # Qwen3.5 stores queries, keys and values apart from the gate; vLLM has them in one matrix.
+        apart = self.model_type.startswith("qwen3_5")
+        first, gate = ("in_proj_qkv", "in_proj_z") if apart else ("in_proj_qkvz", "in_proj_qkvz")
+        yield Weight(f"{at}.{first}.weight", keys, self.hidden, "rows", 2)
+        yield Weight(f"{at}.{first}.weight", values, self.hidden, "rows")
+        yield Weight(f"{at}.{gate}.weight", values, self.hidden, "rows")
         yield Weight(f"{at}.in_proj_ba.weight", 2 * value_heads, self.hidden, "rows")
         yield Weight(f"{at}.conv1d.weight", 2 * keys + values, self.text.size("linear_conv_kernel_dim"), "rows")
         yield Weight(f"{at}.out_proj.weight", self.hidden, values, "columns")
@@ -172,11 +182,11 @@ class Builder:
 
     def _mamba(self) -> Iterator[Weight]:
         # vllm/model_executor/layers/mamba/mamba_mixer2.py. One group is repeated on every GPU.
-        heads, groups = self.text.size("mamba_num_heads"), self.text.size("n_groups")
+        heads, groups = self.text.size("mamba_num_heads"), self.text.size("n_groups", "mamba_n_groups")
         inner = heads * self.text.size("mamba_head_dim")
         state = groups * self.text.size("ssm_state_size")
         shared = "heads" if groups == 1 else "rows"
-        kernel = self.text.size("conv_kernel")
+        kernel = self.text.size("conv_kernel", "mamba_d_conv")
         yield Weight("mixer.in_proj.weight", 2 * inner + heads, self.hidden, "rows")
         yield Weight("mixer.in_proj_groups.weight", 2 * state, self.hidden, shared, heads=1)
         yield Weight("mixer.conv1d.weight", inner + 2 * state, kernel, "rows")
@@ -187,9 +197,7 @@ class Builder:
 
     def _dense(self, layer: Layer) -> Iterator[Weight]:
         at = {"llama4_text": "feed_forward", "nemotron_h": "mixer"}.get(self.model_type, "mlp")
-        width = self.intermediate
-        if self.model_type == "llama4_text":
-            width = self.text.size("intermediate_size_mlp") or width
+        width = layer.width or self.dense_width
         if self.text.flag("use_double_wide_mlp") and layer.kv_shared:
             width *= 2
         yield from self._matrices(at, width)
@@ -229,9 +237,8 @@ class Builder:
         if self.model_type == "llama4_text":
             return width
         given = self.text.size("shared_expert_intermediate_size", "shared_intermediate_size")
-        shared = self.text.integer(*SHARED_COUNTS) or 0
         of_all = self.text.size("moe_shared_expert_intermediate_size")
-        return given or shared * (of_all or width)
+        return given or self.shared * (of_all or width)
 
     def _prediction(self, layers: tuple[Layer, ...], count: int) -> tuple[Weight, ...]:
         # Multi-token prediction: the last layer again, with a projection of embedding and hidden state together.

@@ -5,100 +5,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from ..catalog.config_defaults import DEFAULTS
-from ..catalog.families import FAMILIES, REMOVED, UNKNOWN, supports_pipeline
+from ..catalog.families import CLASSES, FAMILIES, REMOVED, TOWERS, UNKNOWN, supports_pipeline
+from ..catalog.vllm_version import version_of
 from ..fault import Fault, Refused
 from .checkpoint import Checkpoint, read_checkpoint
+from .completeness import check_alike, check_layers
 from .config_fields import Fields, as_mapping
+from .doubts import DBRX_PARTS, TEXT_PARTS, doubts_of, stated_layers, unread_fields
+from .facts import ModelFacts
 from .inventory import EXPERT_WIDTHS, Builder, key_value_heads, latent_copies
-from .layers import MOST_LAYERS, Layer, expert_count, is_mla, read_layers
-from .quantization import Quantization, read_quantization
-from .tensors import Inventory, Weight
+from .layers import MOST_LAYERS, expert_count, is_mla, layer_list, read_layers
+from .lengths import read_lengths
+from .overrides import with_overrides
+from .quantization import read_quantization
+from .tensors import Weight
+from .vision import vision_heads, vision_weights
 
 # The computed size of a checkpoint counts as confirmed when it differs from the stated one by no more than this.
 _TOLERANCE = 0.02
-# Fields that announce something which the families here do not have.
-_STRANGE_FIELDS = (
-    "compress_ratios",
-    "block_configs",
-    "attn_layer_period",
-    "mamba_d_state",
-    "full_attn_idxs",
-    "ssm_cfg",
+# Since then vLLM builds a head of its own where the checkpoint of a tied model has one.
+_UNTIES_SINCE = (0, 29)
+_PREDICTED = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules", "num_mtp_layers")
+_EXPERTS_PER_TOKEN = (
+    "num_experts_per_tok",
+    "num_experts_per_token",
+    "experts_per_token",
+    "top_k_experts",
+    "moe_top_k",
+    "moe_topk",
+    "moe_k",
 )
 # Of the types that a checkpoint may state; what is served in 16 bits counts 2 bytes.
 _DTYPE_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "float64": 8}
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """All that the plan needs to know of a model. Sizes in elements and bytes; nothing here depends on the parallelism.
-
-    certain            False: weights or KV cache are estimates, a warning says why
-    kv_known           False: nothing tells what a token keeps; the KV cache cannot be planned
-    kv_heads           as the configuration states them, for vLLM's checks; MLA ignores them
-    dtype              the type vLLM serves in: float32 becomes bfloat16
-    max_length         longest context that the model was made for; None when nothing says
-    supports_pipeline  None: not known
-    remote_code        the repository brings its own code (auto_map)
-    checkpoint_bytes   tensor bytes that are served, from the index, else from the files, else computed
-    checkpoint_source  "index", "files" or "computed"
-    layer_scale        factor by which the layers' computed bytes differ from the stated ones
-    latent_copies      values per layer that vLLM keeps beside the weights for MLA
-    """
-
-    architecture: str
-    model_type: str
-    certain: bool
-    layers: tuple[Layer, ...]
-    hidden_size: int
-    heads: int
-    kv_heads: int
-    intermediate_size: int
-    expert_intermediate_size: int
-    vocab_size: int
-    experts: int
-    tied: bool
-    mla: bool
-    dtype: str
-    quantization: Quantization | None
-    max_length: int | None
-    supports_pipeline: bool | None
-    remote_code: bool
-    checkpoint_bytes: int
-    checkpoint_source: str
-    kv_known: bool
-    inventory: Inventory
-    mamba_groups: int = 0
-    layer_scale: float = 1.0
-    latent_copies: int = 0
-    recurrent_element: int = 4
-    warnings: tuple[Fault, ...] = ()
-    _sums: dict[tuple[int, int, int], int] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def element_bytes(self) -> int:
-        """Bytes of one unquantized weight as served."""
-        return 2
-
-    def weight_bytes(self, tensor: int, first: int, last: int) -> int:
-        """Bytes of weights on one GPU of the stage that holds the layers first..last-1, with `tensor` GPUs a stage."""
-        key = (tensor, first, last)
-        if key not in self._sums:
-            # Layers that are alike share one tuple: each is summed once.
-            known: dict[int, int] = {}
-            total = 0.0
-            for number, group in enumerate(self.inventory.stage(first, last, len(self.layers))):
-                if id(group) not in known:
-                    known[id(group)] = sum(
-                        weight.rank_bytes(tensor, self.element_bytes, self.quantization) for weight in group
-                    )
-                total += known[id(group)] * (self.layer_scale if number < last - first else 1.0)
-            self._sums[key] = round(total)
-        return self._sums[key]
 
 
 def read_model(
@@ -106,31 +48,46 @@ def read_model(
     index: Mapping[str, Any] | None = None,
     files: Sequence[Mapping[str, Any]] = (),
     *,
-    tokenizer_config: Mapping[str, Any] | None = None,
+    vllm: str = "",
+    overrides: Mapping[str, Any] | None = None,
     hf_quant_config: Mapping[str, Any] | None = None,
 ) -> ModelFacts:
-    """Read a model. `index` is the content of model.safetensors.index.json; `files` are {name, size}.
+    """Read a model as that version of vLLM does; "" for the newest that was read.
 
+    `index` is the content of model.safetensors.index.json; `files` are {name, size}; `overrides` are --hf-overrides.
     Raises Refused when nothing says how many layers there are: then no stage can be planned.
     """
+    version = version_of(vllm)
+    config = with_overrides(config, overrides or {})
     raw_text = text_part(config)
     top = Fields(config)
     model_type = Fields(raw_text).text("model_type") or top.text("model_type")
     text = Fields({**DEFAULTS.get(model_type, {}), **raw_text, **_nested_sizes(model_type, raw_text)})
+    text.text("model_type")
     architecture = next(iter(top.strings("architectures")), "")
     checkpoint = read_checkpoint(index, files)
-    count = _layer_count(text, checkpoint)
+    count = _layer_count(text, model_type, checkpoint)
     family = FAMILIES.get(model_type, UNKNOWN)
     quantization = read_quantization(config, raw_text, hf_quant_config)
-    layers, unknown_types = read_layers(text, model_type, count)
-    tied = _tied(top, text, family.tied, checkpoint)
+    multimodal = raw_text is not config or bool(_parts_beside(config))
+    tower = TOWERS.get(architecture) if multimodal else None
+    known = model_type in FAMILIES and (model_type in CLASSES.get(architecture, ()) or tower is not None)
+    layers, unknown_types = read_layers(text, model_type, count, model_type in FAMILIES, version)
+    tied = _tied(top, text, family.tied, checkpoint, version)
     builder = Builder(text, model_type, family, quantization)
+    vision = Fields(as_mapping(config.get("vision_config")))
+    heads_beside = vision_heads(vision)
+    everywhere = tuple(vision_weights(config, vision, builder.hidden, tower))
+    predicted = text.integer(*_PREDICTED) or 0
     attentive = [layer for layer in layers if layer.attention not in ("linear", "mamba", "none")]
     heads = text.size("num_attention_heads", "n_head", "n_heads", "num_heads")
+    lengths = read_lengths(text, (top.text("model_type"), model_type), version)
+    weight_map = as_mapping((index or {}).get("weight_map"))
     facts = ModelFacts(
         architecture=architecture,
         model_type=model_type,
         certain=True,
+        known=known,
         layers=layers,
         hidden_size=builder.hidden,
         heads=heads,
@@ -143,24 +100,53 @@ def read_model(
         mla=is_mla(text, model_type),
         dtype=_served_dtype(top, text),
         quantization=quantization,
-        max_length=_max_length(top, text, tokenizer_config),
+        default_length=lengths.default,
+        max_length=lengths.longest,
         supports_pipeline=supports_pipeline(architecture),
-        remote_code=bool(as_mapping(config.get("auto_map"))),
+        multimodal=multimodal,
+        remote_code=bool(as_mapping(top.value("auto_map"))),
         checkpoint_bytes=checkpoint.total_bytes,
         checkpoint_source=checkpoint.source,
         kv_known=bool(builder.hidden and heads) and all(layer.kv_heads and layer.head_dim for layer in attentive),
-        inventory=builder.inventory(config, layers, tied),
-        mamba_groups=text.size("n_groups") if any(layer.attention == "mamba" for layer in layers) else 0,
+        inventory=builder.inventory(everywhere, layers, tied, predicted),
+        vllm=version,
+        mamba_groups=text.size("n_groups", "mamba_n_groups")
+        if any(layer.attention == "mamba" for layer in layers)
+        else 0,
         latent_copies=latent_copies(text, model_type),
         recurrent_element=2 if "16" in text.text("mamba_ssm_dtype", "mamba_ssm_cache_dtype") else 4,
+        experts_per_token=text.size(*_EXPERTS_PER_TOKEN),
+        vision_heads=heads_beside if tower is not None and tower.split else 0,
+        vision_falls_back=tower is not None and tower.falls_back,
     )
-    reasons = _doubts(config, text, model_type, quantization, unknown_types)
-    return _weighed(facts, _stored_element(top, text), reasons)
+    stated = stated_layers(text, count)
+    doubts = doubts_of(facts, unknown_types)
+    if known:
+        doubts += unread_fields(top, text, vision, raw_text is not config)
+    alike = check_alike(weight_map, layers, quantization) if weight_map else []
+    facts = replace(facts, faults=(*check_layers(weight_map, count, predicted), *(alike if known else [])))
+    return _weighed(facts, _stored_element(top, text), [*doubts, *stated, *([] if known else alike)])
+
+
+# Parts of a configuration that describe what stands beside the language model.
+_BESIDE = (
+    "vision_config",
+    "audio_config",
+    "speech_config",
+    "sound_config",
+    "talker_config",
+    "code2wav_config",
+    "encoder",
+)
+
+
+def _parts_beside(config: Mapping[str, Any]) -> list[str]:
+    return [name for name in _BESIDE if as_mapping(config.get(name))]
 
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a configuration that describes the language model."""
-    for name in ("text_config", "llm_config", "language_config", "thinker_config"):
+    for name in TEXT_PARTS:
         nested = as_mapping(config.get(name))
         if nested:
             return text_part(nested)
@@ -171,7 +157,7 @@ def _nested_sizes(model_type: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     """Dbrx keeps the sizes of attention and experts in objects of their own."""
     if model_type != "dbrx":
         return {}
-    attention, experts = Fields(as_mapping(raw.get("attn_config"))), Fields(as_mapping(raw.get("ffn_config")))
+    attention, experts = (Fields(as_mapping(raw.get(name))) for name in DBRX_PARTS)
     return {
         "num_key_value_heads": attention.size("kv_n_heads"),
         "num_experts": experts.size("moe_num_experts"),
@@ -179,19 +165,17 @@ def _nested_sizes(model_type: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _layer_count(text: Fields, checkpoint: Checkpoint) -> int:
-    count = text.size("num_hidden_layers", "n_layer", "num_layers", "n_layers") or len(
-        text.text("hybrid_override_pattern")
-    )
+def _layer_count(text: Fields, model_type: str, checkpoint: Checkpoint) -> int:
+    count = layer_list(text, model_type) or text.size("num_hidden_layers", "n_layer", "num_layers", "n_layers")
     if not count and checkpoint.layers:
-        count = max(1, checkpoint.layers - (text.integer("num_nextn_predict_layers") or 0))
+        count = max(1, checkpoint.layers - (text.integer(*_PREDICTED) or 0))
     if not 0 < count <= MOST_LAYERS:
         raise Refused(
             [
                 Fault(
                     "layers_unknown",
                     "config.json num_hidden_layers",
-                    repr(text.raw.get("num_hidden_layers"))[:60],
+                    repr(text.value("num_hidden_layers"))[:60],
                     f"a number from 1 to {MOST_LAYERS}",
                     "give the configuration of a decoder model; without its layers no pipeline stage can be planned",
                 )
@@ -200,14 +184,16 @@ def _layer_count(text: Fields, checkpoint: Checkpoint) -> int:
     return count
 
 
-def _tied(top: Fields, text: Fields, default: bool, checkpoint: Checkpoint) -> bool:
+def _tied(top: Fields, text: Fields, default: bool, checkpoint: Checkpoint, vllm: tuple[int, int]) -> bool:
     given = top.optional_flag("tie_word_embeddings")
     if given is None:
         given = text.optional_flag("tie_word_embeddings")
     if given is None:
         # Only where neither says, the checkpoint does: a tied one has no head.
         return default if checkpoint.has_head is None else not checkpoint.has_head
-    return given
+    text.optional_flag("tie_word_embeddings")
+    # A head in the checkpoint of a tied model is built and loaded since then (config/model.py, maybe_untie_word_embeddings).
+    return given and not (checkpoint.has_head and vllm >= _UNTIES_SINCE)
 
 
 def _served_dtype(top: Fields, text: Fields) -> str:
@@ -226,86 +212,6 @@ def _stated_dtype(top: Fields, text: Fields) -> str:
 
 def _stored_element(top: Fields, text: Fields) -> int:
     return _DTYPE_BYTES.get(_stated_dtype(top, text), 2)
-
-
-_LENGTH_NAMES = (
-    "max_position_embeddings",
-    "n_positions",
-    "max_seq_len",
-    "seq_length",
-    "max_target_positions",
-    "max_sequence_length",
-    "max_seq_length",
-    "seq_len",
-)
-# RoPE types whose stated length is already the scaled one (vllm/config/model.py, _get_and_verify_max_len).
-_SCALED_ROPES = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
-
-
-def _max_length(top: Fields, text: Fields, tokenizer_config: Mapping[str, Any] | None) -> int | None:
-    lengths = [length for name in _LENGTH_NAMES if (length := text.size(name))]
-    longest = text.size("model_max_length") or (min(lengths) if lengths else 0)
-    of_tokenizer = Fields(as_mapping(tokenizer_config)).size("model_max_length")
-    if of_tokenizer:
-        longest = min(longest, of_tokenizer) if longest else of_tokenizer
-    if not longest:
-        return None
-    rope = text.mapping("rope_scaling", "rope_parameters")
-    kind = Fields(rope).text("rope_type", "type")
-    factor = rope.get("factor")
-    if kind == "longrope":
-        # vLLM serves the original length unless told otherwise.
-        return (
-            Fields(rope).size("original_max_position_embeddings")
-            or text.size("original_max_position_embeddings")
-            or longest
-        )
-    usable = isinstance(factor, (int, float)) and not isinstance(factor, bool) and 1 < factor < 1024
-    if usable and kind not in _SCALED_ROPES and "gemma3" not in (top.text("model_type") or text.text("model_type")):
-        return int(longest * float(rope["factor"]))
-    return longest
-
-
-def _doubts(
-    config: Mapping[str, Any],
-    text: Fields,
-    model_type: str,
-    quantization: Quantization | None,
-    unknown_types: Sequence[str],
-) -> list[Fault]:
-    faults = []
-    if model_type not in FAMILIES:
-        faults.append(
-            Fault(
-                "model_type_unknown",
-                "config.json model_type",
-                f"{model_type or 'nothing'}, which the planner does not know",
-                "a known family",
-                "its memory is estimated from the files' sizes and the usual fields; leave a margin",
-            )
-        )
-    strange = [name for name in _STRANGE_FIELDS if text.raw.get(name) or config.get(name)]
-    if unknown_types or (strange and model_type in FAMILIES):
-        faults.append(
-            Fault(
-                "layers_uncertain",
-                "config.json " + ("layer_types" if unknown_types else strange[0]),
-                ", ".join(unknown_types) or "a field the planner does not know",
-                "",
-                "these layers are planned with full attention, which needs the most memory",
-            )
-        )
-    if quantization is not None and not quantization.weight_bits:
-        faults.append(
-            Fault(
-                "quantization_uncertain",
-                "config.json quantization_config",
-                f"{quantization.method}, whose bytes per weight the planner cannot tell",
-                "",
-                "the weights' size is taken from the files; leave a margin",
-            )
-        )
-    return faults
 
 
 def _weighed(facts: ModelFacts, stored_element: int, doubts: list[Fault]) -> ModelFacts:

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from ..catalog.config_keys import HARMLESS_QUANTIZATION
 from .config_fields import Fields, as_mapping, as_strings
 
 # Least compute capability of each method in vLLM 0.32 (get_min_capability below
@@ -52,6 +53,10 @@ class Quantization:
     scale_bytes      bytes of scale and zero point per group or block
     experts_only     only the experts' weights are stored so (mxfp4)
     not_converted    names or patterns of modules that are stored in the model's own type
+    targets          expressions for the modules that are stored so, where these are not all
+    padding          an expert's width on one GPU and its hidden size are filled up to multiples of these by the kernel
+    kv_bits          bits of a cached value where the checkpoint brings a type of its own for the cache; 0: none
+    doubts           fields of which the planner does not know what they mean
     native           least compute capability with arithmetic in this type; below it the weights are unpacked first
     """
 
@@ -63,6 +68,10 @@ class Quantization:
     experts_only: bool = False
     not_converted: tuple[str, ...] = ()
     native: tuple[int, int] = (0, 0)
+    targets: tuple[str, ...] = ()
+    padding: tuple[int, int] = (1, 1)
+    kv_bits: int = 0
+    doubts: tuple[str, ...] = ()
 
     @property
     def bytes_per_weight(self) -> float:
@@ -74,7 +83,8 @@ class Quantization:
 
     @cached_property
     def _exact(self) -> frozenset[str]:
-        return frozenset(name for name in self.not_converted if not name.startswith("re:") and "*" not in name)
+        plain = (name for name in self.not_converted if not name.startswith("re:") and "*" not in name)
+        return frozenset(_own_name(name) for name in plain)
 
     @cached_property
     def _patterns(self) -> tuple[re.Pattern[str], ...]:
@@ -84,19 +94,47 @@ class Quantization:
                 if name.startswith("re:"):
                     patterns.append(re.compile(name[3:]))
                 elif "*" in name:
-                    patterns.append(re.compile("(?:^|.*\\.)" + re.escape(name).replace("\\*", ".*")))
+                    patterns.append(re.compile("(?:.*\\.)?" + re.escape(_own_name(name)).replace("\\*", ".*")))
             except re.error:
                 continue
         return tuple(patterns)
 
     def converts(self, module: str) -> bool:
         """Whether the module of that full name (`model.layers.0.mlp.gate`) is stored in this form."""
-        parts = module.split(".")
-        names = {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
-        names.update(parts)
-        # Names are given with and without the prefix of the language model.
-        names.update(".".join(parts[1:end]) for end in range(2, len(parts) + 1))
-        return not (names & self._exact) and not any(pattern.match(module) for pattern in self._patterns)
+        own = _own_name(module)
+        parts = own.split(".")
+        names = {".".join(parts[:end]) for end in range(1, len(parts) + 1)} | set(parts)
+        if names & self._exact:
+            return False
+        # A pattern is written for the names of the checkpoint, which may have the prefix of a language model.
+        spellings = (module, own, f"model.language_model.{own}", f"language_model.model.{own}")
+        if self.targets and not any(re.match(target, name) for target in self.targets for name in spellings):
+            return False
+        return not any(pattern.match(name) for pattern in self._patterns for name in spellings)
+
+
+# What stands before the layers of a language model, in the names of checkpoints and of vLLM's classes.
+_PREFIX = re.compile(
+    r"^(?:(?:model|language_model|backbone|transformer|llm|thinker|text_model|decoder|gpt_neox)\.)+(?=\S)"
+)
+
+
+def _own_name(name: str) -> str:
+    """A module's name without the prefixes of the language model: checkpoints and classes have different ones."""
+    return _PREFIX.sub("", name)
+
+
+def kernel_padding(quantization: Quantization, capability: tuple[int, int] | None) -> tuple[int, int]:
+    """What the kernels for mxfp4 experts fill up: width on one GPU, hidden size.
+
+    Marlin below compute capability 9.0, Triton's kernels on 9.0, TensorRT-LLM's above (vLLM, fused_moe/oracle/mxfp4.py;
+    what Triton's layout adds is from logs: 13.47 GiB of gpt-oss-20b and 64.4 to 66 of gpt-oss-120b on one H100).
+    """
+    if not quantization.experts_only:
+        return 1, 1
+    if capability is None or capability[0] == 9:
+        return 64, 256
+    return (128, 256) if capability[0] < 9 else (256, 256)
 
 
 def read_quantization(
@@ -119,10 +157,16 @@ def read_quantization(
     producer = Fields(fields.mapping("producer")).text("name")
     if producer == "modelopt" or method.startswith("modelopt"):
         return _modelopt(fields, method or "modelopt")
+    found = _by_method(method, fields)
+    # What is switched off or empty says nothing.
+    return replace(found, doubts=tuple(name for name in fields.unread(HARMLESS_QUANTIZATION) if raw[name]))
+
+
+def _by_method(method: str, fields: Fields) -> Quantization:
     ignored = tuple(
         name
         for key in ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules")
-        for name in as_strings(raw.get(key))
+        for name in fields.strings(key)
     )
     if method in ("fp8", "fbgemm_fp8"):
         block = fields.integers("weight_block_size")
@@ -135,7 +179,7 @@ def read_quantization(
     if method in ("awq", "awq_marlin", "gptq", "gptq_marlin", "auto-round", "auto_round", "inc"):
         return _integers(method.replace("_", "-") if method == "auto_round" else method, fields, ignored)
     if method == "compressed-tensors":
-        return _compressed(fields, ignored)
+        return replace(_compressed(fields, ignored), kv_bits=8 if fields.mapping("kv_cache_scheme") else 0)
     return Quantization(method or "unknown", 0, not_converted=ignored)
 
 
@@ -150,6 +194,31 @@ def _modelopt(fields: Fields, method: str) -> Quantization:
     inner = Fields(fields.mapping("quantization") or fields.raw)
     algorithm = (inner.text("quant_algo") or fields.text("quant_algo")).upper()
     ignored = inner.strings("exclude_modules") or inner.strings("ignore") or fields.strings("ignore")
+    form = _modelopt_form(algorithm, method, inner, ignored)
+    # What each group has is said once more in config_groups; of several algorithms only quantized_layers tells.
+    known = {*HARMLESS_QUANTIZATION, "config_groups", "quantized_layers", "quantization", "group_size", "quant_algo"}
+    doubts = {name for part in (inner, fields) for name in part.unread(known) if part.raw[name]}
+    return replace(form, kv_bits=_modelopt_cache(inner, fields), doubts=tuple(sorted(doubts - _CACHE_FIELDS)))
+
+
+_CACHE_FIELDS = {"kv_cache_scheme", "kv_cache_quant_algo"}
+
+
+def _modelopt_cache(inner: Fields, fields: Fields) -> int:
+    """Bits of a cached value, 0 where the cache has the model's own type (vllm/utils/torch_utils.py)."""
+    for name in ("kv_cache_scheme", "kv_cache_quant_algo"):
+        for part in (inner, fields):
+            given = part.value(name)
+            scheme = Fields(as_mapping(given))
+            bits = scheme.size("num_bits") if scheme.text("type") == "float" else 0
+            if bits == 4 or (bits == 8 and scheme.value("dynamic") is False):
+                return bits
+            if given:
+                return {"FP8": 8, "NVFP4": 4}.get(given.upper(), 0) if isinstance(given, str) else 0
+    return 0
+
+
+def _modelopt_form(algorithm: str, method: str, inner: Fields, ignored: tuple[str, ...]) -> Quantization:
     if algorithm in ("FP8", "FP8_PER_CHANNEL_PER_TOKEN"):
         return Quantization("modelopt", 8, not_converted=ignored, native=(8, 9))
     if algorithm == "FP8_PB_WO":
@@ -172,12 +241,30 @@ def _compressed(fields: Fields, ignored: tuple[str, ...]) -> Quantization:
         # Several schemes for several modules: which module has which is not worked out here.
         return Quantization("compressed-tensors", 0, not_converted=ignored)
     bits, kind, group, strategy = schemes.pop()
-    if not bits:
+    targets = [target for item in groups for target in as_strings(item.get("targets"))]
+    expressions = tuple(target[3:] for target in targets if target.startswith("re:"))
+    unclear = [target for target in targets if target != "Linear" and not target.startswith("re:")]
+    if not bits or unclear or not all(map(_is_expression, expressions)):
         return Quantization("compressed-tensors", 0, not_converted=ignored)
+    form = _compressed_form(bits, kind, group, strategy, weights[0], ignored)
+    return form if "Linear" in targets else replace(form, targets=expressions)
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
+
+
+def _compressed_form(
+    bits: int, kind: str, group: int, strategy: str, weights: Fields, ignored: tuple[str, ...]
+) -> Quantization:
     if kind == "float" and bits == 4:
         return Quantization("compressed-tensors", 4, group or 16, None, 1.0, False, ignored, (10, 0))
     if kind == "float":
-        block = weights[0].integers("block_structure")
+        block = weights.integers("block_structure")
         if strategy == "block" and len(block) == 2 and all(block):
             return Quantization("compressed-tensors", bits, 0, (block[0], block[1]), 4.0, False, ignored, (8, 9))
         return Quantization("compressed-tensors", bits, group, None, 2.0, False, ignored, (8, 9))

@@ -52,11 +52,20 @@ class Weight:
     def rank_bytes(self, tensor: int, element: int, quantization: Quantization | None) -> int:
         """Bytes on one GPU. element: bytes of one weight that is not converted."""
         rows, columns = self.rank_shape(tensor)
+        if self.converted and quantization is not None and ".experts" in self.name and self.split != "whole":
+            of_width, of_hidden = quantization.padding
+            per_row, per_column = (of_width, of_hidden) if self.split == "rows" else (of_hidden, of_width)
+            rows, columns = -(-rows // per_row) * per_row, -(-columns // per_column) * per_column
         return self.count * _bytes(rows, columns, self.converted, element, quantization)
 
     def stored_bytes(self, element: int, quantization: Quantization | None) -> int:
         """Bytes in the checkpoint."""
         return self.count * _bytes(self.rows, self.columns, self.converted, element, quantization) if self.stored else 0
+
+    @property
+    def elements(self) -> int:
+        """Parameters of all `count` matrices."""
+        return self.rows * self.columns * self.count
 
 
 def _bytes(rows: int, columns: int, converted: bool, element: int, quantization: Quantization | None) -> int:

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from .config_fields import Fields, as_mapping
+from ..catalog.families import Tower
+from .config_fields import Fields
 from .tensors import Weight
 
 # Transformers' Llama4VisionConfig, for the fields that a configuration leaves out.
@@ -22,29 +25,35 @@ _LLAMA4_VISION = {
 }
 
 
-def vision_weights(config: Mapping[str, Any], hidden: int) -> Iterator[Weight]:
+def vision_heads(vision: Fields) -> int:
+    """The attention heads of the vision tower, 0 where nothing says."""
+    return vision.size("num_heads", "num_attention_heads", "vt_num_attention_heads", "attention_heads")
+
+
+def vision_weights(config: Mapping[str, Any], vision: Fields, hidden: int, tower: Tower | None) -> Iterator[Weight]:
     """The weights of the vision tower and the projector into the language model's hidden size, where there is one.
 
-    vLLM divides the tower's attention and feed-forward over the GPUs as it does the language model's, and builds it on
-    every pipeline stage.
+    vLLM builds the tower on every pipeline stage. tower: how it is divided; None, not known, counts as whole on each GPU.
     """
+    for weight in _weights(config, vision, hidden):
+        yield weight if tower is not None and tower.split else replace(weight, split="whole")
+
+
+def _weights(config: Mapping[str, Any], vision: Fields, hidden: int) -> Iterator[Weight]:
     model_type = Fields(config).text("model_type")
-    raw = as_mapping(config.get("vision_config"))
     if model_type == "llama4":
-        raw = {**_LLAMA4_VISION, **raw}
-    vision = Fields(raw)
-    depth = vision.size("depth", "num_hidden_layers", "num_layers", "layers")
+        vision.take_defaults(_LLAMA4_VISION)
+    depth = vision.size("depth", "num_hidden_layers", "num_layers", "layers", "vt_num_hidden_layers")
     # Qwen2-VL calls the language model's size hidden_size, and its own embed_dim.
-    width = vision.size("embed_dim", "hidden_size", "width")
+    width = vision.size("embed_dim", "hidden_size", "width", "vt_hidden_size")
     if not depth or not width or depth > 512:
         return
-    inner = vision.size("intermediate_size") or int(width * (vision.size("mlp_ratio") or 4))
+    inner = vision.size("intermediate_size", "vt_intermediate_size") or int(width * (vision.size("mlp_ratio") or 4))
     at = "visual.blocks.0"
     # Qwen's tower of 2.5, Gemma 4's and Pixtral's have three matrices, the others two.
     pixtral = vision.text("model_type") == "pixtral"
     gated = pixtral or model_type.startswith(("qwen2_5_vl", "gemma4"))
-    whole = model_type.startswith("gemma4")
-    rows, columns = ("whole", "whole") if whole else ("rows", "columns")
+    rows, columns = "rows", "columns"
     yield Weight(f"{at}.attn.qkv.weight", 3 * width, width, rows, depth)
     yield Weight(f"{at}.attn.proj.weight", width, width, columns, depth)
     yield Weight(f"{at}.mlp.up_proj.weight", inner, width, rows, depth * (2 if gated else 1))
@@ -54,10 +63,12 @@ def vision_weights(config: Mapping[str, Any], hidden: int) -> Iterator[Weight]:
     channels = vision.size("in_channels", "num_channels") or 3
     temporal = vision.size("temporal_patch_size") or 1
     yield Weight("visual.patch_embed.weight", width, channels * temporal * patch * patch)
-    image = 0 if pixtral else vision.size("image_size")
-    positions = vision.size("num_position_embeddings") or ((image // patch) ** 2 if image else 0)
+    image = vision.size("image_size")
+    positions = vision.size("num_position_embeddings") or (0 if pixtral else (image // patch) ** 2)
     if model_type.startswith("gemma4"):
         positions = 2 * vision.size("position_embedding_size")
+    grid = vision.size("init_pos_emb_height") * vision.size("init_pos_emb_width")
+    positions = positions or grid
     if positions:
         yield Weight("visual.pos_embed.weight", positions, width)
     yield from _projector(config, vision, model_type, width, hidden)
@@ -81,5 +92,11 @@ def _projector(config: Mapping[str, Any], vision: Fields, model_type: str, width
         yield Weight("multi_modal_projector.patch_merger.weight", width, width * merge * merge)
         yield Weight("multi_modal_projector.linear_1.weight", hidden, width, "rows")
         yield Weight("multi_modal_projector.linear_2.weight", hidden, hidden, "columns")
+    elif vision.size("vt_hidden_size"):
+        # Kimi: patches of 2 x 2 are merged (kimi_k25_vit.py).
+        kernel = vision.integers("merge_kernel_size") or (2, 2)
+        merged = width * math.prod(kernel)
+        yield Weight("mm_projector.proj.0.weight", merged, merged)
+        yield Weight("mm_projector.proj.2.weight", hidden, merged)
     else:
         yield Weight("multi_modal_projector.weight", hidden, width)

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ..fault import Findings
-from ..model.model import ModelFacts
+from ..model.facts import ModelFacts
 from ..recipe.inputs import Inputs
 from ..recipe.parameter_objects import RAY_PORTS, WORKER_PORTS
 from ..recipe.vllm_arguments import merged, options
-from ..sizing.memory import MemoryPlan
 from ..sizing.parallelism import stage_files
+from ..sizing.stages import MemoryPlan
 from .arguments import EngineArguments
 from .types import Engine, Repository, Staging
 
@@ -37,7 +37,7 @@ def staging_of(
     weight_map = (found.get("index") or {}).get("weight_map") or {}
     by_stage: list[list[str]] = []
     if weight_map and per_stage and not whole_set:
-        # Of a class that is not known for certain every stage gets embedding and head.
+        # Of a model that is not certain every stage gets embedding and head.
         inventory, unsure = model.inventory, not model.certain
         by_stage = stage_files(
             weight_map,
@@ -91,8 +91,12 @@ def engine_of(
     ]  # fmt: skip
     # The default differs from version to version (0.9, then 0.92), and the plan is reckoned with this.
     arguments += ["--gpu-memory-utilization", f"{given.memory.gpu_memory_utilization:g}"]
-    if memory is not None and (recipe["recipe_max_model_length"] or memory.context < (model.max_length or 0)):
+    if memory is not None and (
+        recipe["recipe_max_model_length"] or memory.context != (model.default_length or memory.context)
+    ):
         arguments += ["--max-model-len", str(memory.context)]
+    if memory is not None and memory.max_num_seqs:
+        arguments += ["--max-num-seqs", str(memory.max_num_seqs)]
     if recipe["recipe_trust_remote_code"]:
         arguments.append("--trust-remote-code")
     elif model.remote_code and model.supports_pipeline is None:

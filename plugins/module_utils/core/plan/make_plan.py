@@ -15,15 +15,17 @@ from ..catalog.images import KnownImage, check_image, image_line
 from ..catalog.limits import limit_of
 from ..catalog.shapes import Shape
 from ..fault import Findings, Refused
-from ..model.model import ModelFacts, read_model
+from ..model.facts import ModelFacts
 from ..model.staged_files import check_files
 from ..recipe.inputs import Inputs
 from ..recipe.model_source import model_source
 from ..recipe.node_checks import check_room, checked_shape, warn_of_unknown_room
 from ..recipe.secret_references import check_secrets
 from ..sizing.costs import Prices, cost_of, prices_of
-from ..sizing.memory import MemoryOptions, MemoryPlan, fewest_nodes, memory_plan, served_by
-from ..sizing.parallelism import check_parallelism, layers_per_stage
+from ..sizing.memory import fewest_nodes, memory_plan, served_by
+from ..sizing.options import MemoryOptions
+from ..sizing.parallelism import check_parallelism, layers_per_stage, ways_to_divide
+from ..sizing.stages import MemoryPlan
 from ..sizing.times import cache_rate, minutes_of, warn_of_slow_volume
 from .arguments import EngineArguments, read_arguments
 from .capacity import Need, listed_shape, settle
@@ -31,6 +33,7 @@ from .changes import change_classes, plan_hash
 from .endpoint import endpoint_of
 from .engine import engine_of, served_names, staging_of
 from .facts import ADOPT, Choices, Facts, commit_choice
+from .model import model_of
 from .node_pool import node_pool_of, other_placements
 from .placement import Placement, choose_placement
 from .pod import pod_of
@@ -43,6 +46,7 @@ from .types import Expected, Image, Memory, ModelCache, Plan, Pod, Staging
 SCHEMA = 1
 # From so many stages on a single request mostly waits.
 _DEEP = 4
+_NOT_KNOWN = "which layers a stage of this model needs is not known"
 
 
 def make_plan(inputs: Inputs, facts: Facts) -> Plan:
@@ -54,11 +58,13 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
     namespace = settings["namespace"] or inputs.name
     check_secrets(recipe, namespace, facts.secrets, findings)
 
-    # The model, and how many nodes of which shape hold it.
+    # The model as the image's vLLM reads it, and how many nodes of which shape hold it.
     shape = checked_shape(recipe, findings, listed_shape(cluster) if cluster else None)
-    model = read_model(facts.model["config"], facts.model.get("index"), facts.model.get("files") or ())
-    findings.warnings += model.warnings
+    exports = (cluster or {}).get("exports") or ()
+    pod = pod_of(inputs, choices, shape, exports, findings)
+    line = image_line(pod["image"])
     given = read_arguments(recipe, settings, findings)
+    model = model_of(facts.model, given, line.vllm if line else "", findings)
     tensor, pipeline = recipe["recipe_nvidia_gpu_count"], _nodes(inputs, model, shape, given.memory, choices, findings)
     memory = None
     if shape is not None:
@@ -68,12 +74,10 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
             memory = _sizes(model, shape, (tensor, pipeline), given, findings)
     per_stage = layers_per_stage(len(model.layers), pipeline) if len(model.layers) >= pipeline > 0 else []
 
-    # What runs on each node, and where it finds the model's files.
-    exports = (cluster or {}).get("exports") or ()
-    pod = pod_of(inputs, choices, shape, exports, findings)
+    # Where each node finds the model's files, and what runs there.
     check_storage(inputs, pod["model_cache"], facts.model, shape, findings)
     check_image(pod["image"], shape, findings, model.architecture)
-    whole_set = given.whole_set or _shared(pod["model_cache"])
+    whole_set = given.whole_set or _shared(pod["model_cache"]) or ("" if model.known else _NOT_KNOWN)
     if whole_set:
         choices.made.append({"field": "staging.by_stage", "value": False, "why": whole_set})
     path = recipe["recipe_raycluster_params"]["model_path_in_container"].rstrip("/")
@@ -232,7 +236,7 @@ def _nodes(
     if shape is not None:
         # What is missing on one node says it best, and names other shapes.
         refused = (
-            check_parallelism(model, shape, shape.gpus, 1).faults
+            check_parallelism(model, shape, shape.gpus, 1, options).faults
             or memory_plan(model, shape, shape.gpus, 1, options).faults
         )
         findings.faults += refused
@@ -252,11 +256,15 @@ def _sizes(
 ) -> MemoryPlan | None:
     """Return what lies in the GPUs, None where vLLM would refuse the division."""
     tensor, pipeline = parallel
-    division = check_parallelism(model, shape, tensor, pipeline, given.dtype)
+    division = check_parallelism(model, shape, tensor, pipeline, given.memory)
     if division.faults:
-        if ways := served_by(model, shape, given.memory):
+        arguments = ways_to_divide(model, shape, tensor, pipeline, given.memory)
+        ways = [f"{way} allows this division" for way in arguments]
+        if others := served_by(model, shape, given.memory):
+            ways.append(f"{', '.join(others)} would serve it")
+        if ways:
             last = division.faults[-1]
-            division.faults[-1] = replace(last, remedy=f"{last.remedy}; {', '.join(ways)} would serve it")
+            division.faults[-1] = replace(last, remedy="; ".join([last.remedy, *ways]))
         findings.add(division)
         return None
     findings.add(division)
@@ -297,7 +305,9 @@ def _memory(memory: MemoryPlan | None) -> Memory | None:
     return {
         "per_gpu": [asdict(stage) for stage in memory.stages],
         "kv_tokens": memory.kv_tokens,
+        "kv_tokens_high": memory.kv_tokens_high,
         "max_context": memory.max_context,
+        "max_context_high": memory.max_context_high,
         "context": memory.context,
         "concurrent": memory.concurrent,
     }

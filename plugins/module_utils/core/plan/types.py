@@ -43,11 +43,13 @@ class Parallelism(TypedDict):
 
 
 class Memory(TypedDict):
-    """per_gpu: `sizing.memory.StageMemory` of each stage."""
+    """per_gpu: `sizing.stages.StageMemory` of each stage. What is sure to fit, and, as _high, what may."""
 
     per_gpu: list[dict[str, int]]
     kv_tokens: int
+    kv_tokens_high: int
     max_context: int
+    max_context_high: int
     context: int
     concurrent: float
 

@@ -9,14 +9,16 @@ one kind; kinds are cut into groups of as many layers each, and all groups draw 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ..model.facts import ModelFacts
 from ..model.layers import Layer
 
 # A group with fewer layers is filled up when the largest kind has less than this many times the layers of the smallest.
 _PADDING_LIMIT = 1.5
-# With prefix caching a hybrid model keeps two states of each request (mamba_cache_mode "align").
-_STATES_PER_REQUEST = 2
+# With prefix caching a hybrid model keeps two states of each request (mamba_cache_mode "align"), and mamba layers one more
+# since vLLM marks where a prefill may begin again (num_prefill_checkpoint_blocks; read in 0.32, not there in 0.31).
+_STATES_PER_REQUEST, _CHECKPOINT_SINCE = 2, (0, 32)
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,18 @@ class CacheLayout:
     groups       the layers of each group, with the kind they are of
     page_bytes   bytes of a block of one layer, by layer; 0 for layers that keep nothing
     in_flight    tokens that windowed layers hold beyond their window
+    states       blocks that a request takes of a group of mamba layers
     """
 
     groups: tuple[tuple[Kind, tuple[int, ...]], ...]
     page_bytes: tuple[int, ...]
     in_flight: int
+    states: int = _STATES_PER_REQUEST
+
+    @property
+    def has_states(self) -> bool:
+        """Whether some layers keep a constant state of each request."""
+        return any(kind.attention in ("linear", "mamba") for kind, _layers in self.groups)
 
     def block_bytes(self, first: int, last: int) -> int:
         """Bytes of one block of the pool on the stage that holds the layers first..last-1."""
@@ -54,7 +63,9 @@ class CacheLayout:
         return sum(self._blocks(kind, tokens) for kind, _layers in self.groups)
 
     def _blocks(self, kind: Kind, tokens: int) -> int:
-        if kind.attention in ("linear", "mamba"):
+        if kind.attention == "mamba":
+            return self.states
+        if kind.attention == "linear":
             return _STATES_PER_REQUEST
         if kind.attention == "sliding":
             # One more: the window may begin inside a block.
@@ -65,11 +76,30 @@ class CacheLayout:
 
 
 def cache_layout(
-    layers: Sequence[Layer], tensor: int, element: int, recurrent_element: int, block: int, in_flight: int
+    model: ModelFacts, tensor: int, element: float, packed: bool, block: int, in_flight: int
 ) -> CacheLayout:
-    """Cut the cache of these layers. element: bytes of one cached value; block: tokens in a block of full attention."""
-    per_token = [layer.kv_bytes_per_token(tensor, element) for layer in layers]
-    states = [layer.state_bytes(tensor, element if element > 1 else 2, recurrent_element) for layer in layers]
+    """Cut the cache of the model's layers.
+
+    element: bytes of one cached value; packed: sparse MLA keeps them in its own format; block: tokens in a block of full
+    attention.
+    """
+    layers, recurrent_element = model.layers, model.recurrent_element
+    checkpoints = 1 if model.vllm >= _CHECKPOINT_SINCE else 0
+    layout = _layout(layers, tensor, element, packed, recurrent_element, block, in_flight)
+    return replace(layout, states=_STATES_PER_REQUEST + checkpoints)
+
+
+def _layout(
+    layers: Sequence[Layer],
+    tensor: int,
+    element: float,
+    packed: bool,
+    recurrent_element: int,
+    block: int,
+    in_flight: int,
+) -> CacheLayout:
+    per_token = [layer.kv_bytes_per_token(tensor, element, packed) for layer in layers]
+    states = [layer.state_bytes(tensor, max(2.0, element), recurrent_element) for layer in layers]
     keeping = [index for index, layer in enumerate(layers) if per_token[index] or states[index]]
     largest_state = max((states[index] for index in keeping), default=0)
     tokens = [size for size in per_token if size]

@@ -5,23 +5,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ..catalog.shapes import Shape
 from ..fault import Fault, Findings, Refused
 from ..model.checkpoint import BESIDE, EMBEDDING, FINAL, HEAD, OTHER, places
-from ..model.model import ModelFacts
+from ..model.facts import ModelFacts
 from ..model.quantization import LEAST_CAPABILITY, UNSUPPORTED
-from ..model.tensors import VOCABULARY_PADDING
+from .division import ENCODER_WHOLE, EXPERT_PARALLEL, GPUS, check_division
+from .options import MemoryOptions
 
 # vLLM's kernels are not built for older GPUs.
 _LEAST_CAPABILITY = (7, 0)
 # "Bfloat16 is only supported on GPUs with compute capability of at least 8.0" (vllm/platforms/cuda.py).
 _BFLOAT16_CAPABILITY = (8, 0)
+# Families that vLLM does not serve in float16 (config/model.py).
+_NOT_IN_FLOAT16 = ("gemma2", "gemma3", "gemma3_text", "plamo2", "glm4")
 
 _CONFIG = "config.json"
-_GPUS = "recipe_nvidia_gpu_count"
 _SHAPE = "recipe_node_shape"
 _NODES = "recipe_node_pool_size"
+_DEFAULTS = MemoryOptions()
+# Classes that tie head and embedding on a stage which has only the head (ernie45_moe.py, ernie45_vl_moe.py, falcon_h1.py).
+_TIED_ALONE = ("Ernie4_5_MoeForCausalLM", "Ernie4_5_VLMoeForConditionalGeneration", "FalconH1ForCausalLM")
+# Classes that want a layer with experts on each stage (nemotron_h.py; there in 0.31 and 0.32, not in 0.29).
+_EXPERTS_EACH_STAGE, _EXPERTS_SINCE = ("NemotronHForCausalLM", "NemotronHPuzzleForCausalLM"), (0, 30)
 
 
 def layers_per_stage(layers: int, stages: int) -> list[int]:
@@ -48,65 +56,42 @@ def _too_many_stages(layers: int, stages: int) -> Fault:
     )
 
 
-def check_parallelism(model: ModelFacts, shape: Shape, tensor: int, pipeline: int, dtype: str = "auto") -> Findings:
-    """Check vLLM's own conditions on tensor and pipeline parallelism, and on quantization and type for this GPU.
-
-    dtype is vLLM's --dtype where it is given.
-    """
+def check_parallelism(
+    model: ModelFacts, shape: Shape, tensor: int, pipeline: int, options: MemoryOptions = _DEFAULTS
+) -> Findings:
+    """Check vLLM's own conditions on tensor and pipeline parallelism, and on quantization and type for this GPU."""
     findings = Findings()
-    _check_tensor(model, tensor, findings)
-    _check_pipeline(model, pipeline, findings)
-    _check_gpu(model, shape, dtype, findings)
-    _check_groups(model, tensor, findings)
-    return findings
-
-
-def _check_tensor(model: ModelFacts, tensor: int, findings: Findings) -> None:
-    def divisible(count: int, what: str, code: str) -> None:
-        if count and count % tensor:
-            findings.fault(
-                code,
-                _GPUS,
-                f"{tensor} GPUs for {count} {what}",
-                f"a divisor of {count}",
-                "choose a shape with such a number of GPUs",
-            )
-
-    divisible(model.heads, "attention heads", "heads_not_divisible")
-    if model.intermediate_size:
-        divisible(model.intermediate_size, "columns of the feed-forward", "intermediate_not_divisible")
-    if model.expert_intermediate_size:
-        divisible(model.expert_intermediate_size, "columns of an expert", "expert_not_divisible")
-    padded = -(-model.vocab_size // VOCABULARY_PADDING) * VOCABULARY_PADDING
-    divisible(padded, "rows of the padded vocabulary", "vocabulary_not_divisible")
-    for layer_kv in sorted({layer.kv_heads for layer in model.layers if layer.attention != "mla" and layer.kv_heads}):
-        larger, smaller = max(layer_kv, tensor), min(layer_kv, tensor)
-        if larger % smaller:
-            findings.fault(
-                "kv_heads_not_divisible",
-                _GPUS,
-                f"{tensor} GPUs for {layer_kv} key/value heads",
-                f"a divisor or a multiple of {layer_kv}",
-                "choose a shape with such a number of GPUs",
-            )
-    if model.mamba_groups > 1:
-        divisible(model.mamba_groups, "groups of the mamba layers", "mamba_groups_not_divisible")
-    for heads in sorted({count for layer in model.layers for count in layer.state_heads}):
-        divisible(heads, "heads of the linear layers", "linear_heads_not_divisible")
+    check_division(model, tensor, options, findings)
     if model.mla and tensor > 1:
         findings.warn(
             "mla_repeated",
-            _GPUS,
+            GPUS,
             f"the latent KV cache of this model lies on each of the {tensor} GPUs of a node as a whole",
             "",
             "more nodes give more cache, more GPUs a node do not",
         )
+    _check_pipeline(model, pipeline, findings)
+    _check_gpu(model, shape, options.dtype, findings)
+    return findings
+
+
+def ways_to_divide(model: ModelFacts, shape: Shape, tensor: int, pipeline: int, options: MemoryOptions) -> list[str]:
+    """Arguments of vLLM with which the division is allowed; each was tried here. Empty where none helps."""
+    ways: list[str] = []
+    for argument, changed in (
+        (EXPERT_PARALLEL, replace(options, expert_parallel=True)),
+        (ENCODER_WHOLE, replace(options, encoder_whole=True)),
+        (f"{EXPERT_PARALLEL} {ENCODER_WHOLE}", replace(options, expert_parallel=True, encoder_whole=True)),
+    ):
+        if not ways and not check_parallelism(model, shape, tensor, pipeline, changed).faults:
+            ways.append(argument)
+    return ways
 
 
 def _check_pipeline(model: ModelFacts, pipeline: int, findings: Findings) -> None:
     if not 1 <= pipeline <= len(model.layers):
         findings.faults.append(_too_many_stages(len(model.layers), pipeline))
-    if pipeline == 1:
+    if pipeline <= 1:
         return
     name = model.architecture or "a model without architectures"
     if model.supports_pipeline is False:
@@ -125,6 +110,32 @@ def _check_pipeline(model: ModelFacts, pipeline: int, findings: Findings) -> Non
             "",
             "vLLM says at its start if it does not",
         )
+    if model.tied and model.architecture in _TIED_ALONE:
+        findings.fault(
+            "tied_with_pipeline",
+            f"{_CONFIG} tie_word_embeddings",
+            f"true, and {name} ties them on the last stage, which has no embedding",
+            "one stage, or embeddings that are not tied",
+            "use one node whose GPUs hold the model",
+        )
+    if model.architecture in _EXPERTS_EACH_STAGE and model.vllm >= _EXPERTS_SINCE and pipeline <= len(model.layers):
+        _check_experts_each_stage(model, pipeline, findings)
+
+
+def _check_experts_each_stage(model: ModelFacts, pipeline: int, findings: Findings) -> None:
+    kinds = [layer.feed_forward for layer in model.layers]
+    first = 0
+    for stage, count in enumerate(layers_per_stage(len(kinds), pipeline)):
+        if "experts" in kinds and "experts" not in kinds[first : first + count]:
+            findings.fault(
+                "stage_without_experts",
+                _NODES,
+                f"{pipeline} stages, of which stage {stage} has no layer with experts",
+                "one in every stage, as this class wants",
+                "use fewer nodes",
+            )
+            return
+        first += count
 
 
 def _capability(value: tuple[int, int]) -> str:
@@ -153,14 +164,17 @@ def _check_gpu(model: ModelFacts, shape: Shape, dtype: str, findings: Findings) 
             "choose a shape with newer GPUs",
         )
         return
-    served = {"half": "float16", "auto": model.dtype}.get(dtype, dtype)
-    if served == "bfloat16" and has < _BFLOAT16_CAPABILITY:
-        findings.fault(
+    falls_back = dtype == "auto" and model.model_type not in _NOT_IN_FLOAT16
+    if {"auto": model.dtype}.get(dtype, dtype) == "bfloat16" and has < _BFLOAT16_CAPABILITY:
+        say = findings.warn if falls_back else findings.fault
+        say(
             "bfloat16_not_supported",
             _SHAPE,
             f"{shape.gpu}, compute capability {_capability(has)}, for a model in bfloat16",
             f"at least {_capability(_BFLOAT16_CAPABILITY)}",
-            "choose a shape with newer GPUs, or give vLLM --dtype half",
+            "vLLM serves it in float16"
+            if falls_back
+            else "choose a shape with newer GPUs" + ("" if dtype == "auto" else ", or give vLLM --dtype half"),
         )
     if quantization is None:
         return
@@ -180,33 +194,6 @@ def _check_gpu(model: ModelFacts, shape: Shape, dtype: str, findings: Findings) 
             f"{shape.gpu} has no arithmetic for {quantization.method}: the weights are unpacked at each use",
             "",
             f"GPUs of compute capability {_capability(quantization.native)} compute in it and are faster",
-        )
-
-
-def _check_groups(model: ModelFacts, tensor: int, findings: Findings) -> None:
-    """Check that what shares a scale is not cut: "... is not divisible by group_size" (quantization/*.py)."""
-    quantization = model.quantization
-    if quantization is None or not quantization.weight_bits:
-        return
-    unit = quantization.block[0] if quantization.block else quantization.group_size
-    if unit <= 1 or quantization.experts_only:
-        return
-    dense, expert = model.intermediate_size, model.expert_intermediate_size
-    if dense and dense % tensor == 0 and (dense // tensor) % unit:
-        findings.fault(
-            "group_cut",
-            _GPUS,
-            f"{dense // tensor} columns of the feed-forward for each of {tensor} GPUs",
-            f"a multiple of {unit}, the {quantization.method} group",
-            "use fewer GPUs a node and more nodes, or the model in another form",
-        )
-    if expert and expert % tensor == 0 and (expert // tensor) % unit:
-        findings.warn(
-            "expert_group_cut",
-            _GPUS,
-            f"{expert // tensor} columns of an expert for each of {tensor} GPUs",
-            f"a multiple of {unit}, the {quantization.method} block",
-            "older vLLM refuses this; give vLLM --enable-expert-parallel, or use fewer GPUs a node",
         )
 
 

@@ -109,10 +109,11 @@ def test_a_ray_version_that_is_given_takes_the_place_of_the_one_before() -> None
 
 
 def test_a_shape_with_volta_gets_the_older_line_or_the_reason_why_not() -> None:
-    # The sample's model is in bfloat16, which Volta has not.
+    # Volta has no bfloat16.
     with pytest.raises(Refused) as refused:
         plan(
             recipe_node_shape="VM.GPU3.2",
+            recipe_container_command_args=["--dtype", "bfloat16"],
             **{
                 f"recipe_raycluster_params__{role}_node_{what}": value
                 for role in ("head", "worker")

@@ -112,11 +112,10 @@ def test_the_longest_context(name, length):
 def test_the_longest_context_of_odd_configurations():
     linear = llama(rope_scaling={"type": "linear", "factor": 4.0})
     assert read_model(linear).max_length == 4 * 32768
-    assert read_model(llama(), tokenizer_config={"model_max_length": 4096}).max_length == 4096
-    assert read_model(llama(), tokenizer_config={"model_max_length": 10**30}).max_length == 32768
     assert read_model(llama(max_position_embeddings=None)).max_length is None
     long = llama(model_type="phi3", rope_scaling={"type": "longrope"}, original_max_position_embeddings=4096)
-    assert read_model(long).max_length == 4096
+    assert read_model(long).default_length == 4096
+    assert read_model(long).max_length == 32768
 
 
 def test_kinds_of_layers():

@@ -144,8 +144,8 @@ def test_the_planner_is_asked_for_the_number_of_nodes() -> None:
     with pytest.raises(Refused):
         plan(
             of_model("meta-llama--Meta-Llama-3.1-70B"),
-            recipe_node_pool_size=made["nodes"]["count"] - 1,
-            recipe_raycluster_params__num_worker_nodes=made["nodes"]["count"] - 2,
+            recipe_node_pool_size=made["nodes"]["count"] - 2,
+            recipe_raycluster_params__num_worker_nodes=made["nodes"]["count"] - 3,
         )
 
 

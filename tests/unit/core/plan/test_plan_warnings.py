@@ -17,7 +17,7 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
         "fewer_nodes_suffice",
         None,
         {},
-        "recipe_node_pool_size: 4 nodes, and 1 would do; 1 of VM.GPU.A10.2 hold 176288 tokens of KV cache, these hold 1056784",
+        "recipe_node_pool_size: 4 nodes, and 1 would do; 1 of VM.GPU.A10.2 hold 161552 tokens of KV cache, these hold 983408",
     ),
     (
         "pipeline_deep",
@@ -33,8 +33,8 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
         of(LLAMA_70B),
         on("BM.GPU.A10.4", 4, 2),
         (
-            "context: 41984 tokens, the model was made for 131072; 47472 fit, of which a tenth is left free; more nodes or GPUs "
-            "with more memory hold more"
+            "context: 17408 tokens, the model was made for 131072; 18416 are sure to fit, and 70848 may; more nodes or GPUs with "
+            "more memory hold more"
         ),
     ),
     (
@@ -85,7 +85,7 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
     (
         "quantization_not_native",
         of("Qwen--Qwen3-235B-A22B-FP8"),
-        on("BM.GPU.A100-v2.8", 8, 1),
+        on("BM.GPU.A100-v2.8", 8, 1, recipe_container_command_args=["--enable-expert-parallel"]),
         (
             "recipe_node_shape: A100-80 has no arithmetic for fp8: the weights are unpacked at each use; GPUs of compute "
             "capability 8.9 compute in it and are faster"
@@ -93,11 +93,11 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
     ),
     (
         "expert_group_cut",
-        of("Qwen--Qwen3-235B-A22B-FP8"),
+        of("Qwen--Qwen3-235B-A22B", quantization_config={"quant_method": "awq", "bits": 4, "group_size": 128}),
         on("BM.GPU.A100-v2.8", 8, 1),
         (
-            "recipe_nvidia_gpu_count: 192 columns of an expert for each of 8 GPUs, expected a multiple of 128, the fp8 block; "
-            "older vLLM refuses this; give vLLM --enable-expert-parallel, or use fewer GPUs a node"
+            "recipe_nvidia_gpu_count: 192 columns of an expert for each of 8 GPUs, expected a multiple of 128, the awq group; not "
+            "every kernel can; give vLLM --enable-expert-parallel, or use fewer GPUs a node and more nodes"
         ),
     ),
     (
@@ -106,14 +106,17 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
         {},
         (
             "config.json model_type: brandnew, which the planner does not know, expected a known family; its memory is estimated "
-            "from the files' sizes and the usual fields; leave a margin"
+            "from the files' sizes, with full attention in every layer; leave a margin"
         ),
     ),
     (
         "layers_uncertain",
         of(layer_types=["odd_attention"] * 32),
         {},
-        "config.json layer_types: odd_attention; these layers are planned with full attention, which needs the most memory",
+        (
+            "config.json, the kinds of its layers: odd_attention, expected kinds that the planner knows; these layers are planned "
+            "with full attention, which needs the most memory"
+        ),
     ),
     (
         "quantization_uncertain",

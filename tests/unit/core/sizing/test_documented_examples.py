@@ -18,12 +18,8 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.catalog.s
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Findings
 from ansible_collections.multinode.inference.plugins.module_utils.core.model.model import read_model
 from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.costs import cost_of, prices_of
-from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.memory import (
-    _OVERHEAD_GIB,
-    MemoryOptions,
-    fewest_nodes,
-    memory_plan,
-)
+from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.memory import fewest_nodes, memory_plan
+from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.options import MemoryOptions
 from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.parallelism import layers_per_stage
 from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.times import minutes_of, volume_rate
 
@@ -59,9 +55,6 @@ def test_memory_of_the_gpus_and_overhead() -> None:
     for memory, names in ((22.0, ["A10"]), (39.4, ["A100-40"]), (44.4, ["L40S"]), (79.1, ["A100-80", "H100"])):
         assert all(entry.gpu_memory_gib == memory for entry in SHAPES if entry.gpu in names)
         assert f"{memory:.1f}" in text
-    said = "2 GiB below 30 GiB of GPU memory, 3 below 60, 4 below 100,\n5 below 160, 6 above"
-    assert said in text
-    assert sorted(_OVERHEAD_GIB) == [(0.0, 2.0), (30.0, 3.0), (60.0, 4.0), (100.0, 5.0), (160.0, 6.0)]
 
 
 def test_the_example() -> None:
@@ -75,8 +68,8 @@ def test_the_example() -> None:
     for number in (layer, quarter, last, 2 * last, available, blocks, 16 * blocks):
         assert number in numbers
     model = read_model(MODELS["Llama-3.3-70B"])
-    plan = memory_plan(model, shape("BM.GPU.A10.4"), 4, 2)
-    assert (plan.max_context, plan.context) == (16 * blocks, 41984)
+    plan = memory_plan(model, shape("BM.GPU.A10.4"), 4, 2, MemoryOptions(overhead_gib=2))
+    assert (plan.max_context, plan.context) == (16 * blocks, 47104)
     assert plan.stages[-1].available_bytes == available
     whole = fewest_nodes(model, shape("BM.GPU.A10.4"), MemoryOptions(max_model_len=131072))
     assert whole is not None and whole.pipeline == 3
@@ -86,12 +79,12 @@ def test_nodes_needed() -> None:
     head, *lines = rows(section("Nodes needed"))
     assert len(lines) == len(MODELS)
     for name, *cells in lines:
-        model = read_model(MODELS[name.replace(" (fp8)", "")])
+        model = read_model(MODELS[name.replace(" (fp8)", "")], vllm="0.26.0")
         for shape_name, cell in zip(head[1:], cells, strict=True):
             found, fitting = shape(shape_name), "more than 8"
             for nodes in (1, 2, 3, 4, 6, 8):
                 plan = memory_plan(model, found, found.gpus, nodes, MemoryOptions(max_model_len=8192))
-                if plan.fits:
+                if plan.fits and plan.max_context >= 8192:
                     fitting = f"{nodes} / {plan.kv_tokens / 1000:.0f}"
                     break
             assert cell == fitting, (name, shape_name)

@@ -12,19 +12,21 @@ from hypothesis import strategies as st
 from ansible_collections.multinode.inference.plugins.module_utils.core.catalog.shapes import find_shape
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.core.model.model import read_model
+from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.options import MemoryOptions
 from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.parallelism import (
     check_parallelism,
     layers_per_stage,
     stage_files,
+    ways_to_divide,
 )
 from tests.unit.core import checkpoints
 from tests.unit.core.configurations import PUBLISHED, llama, published
 
 
-def check(config, shape="BM.GPU.H100.8", tensor=8, pipeline=2, dtype="auto"):
+def check(config, shape="BM.GPU.H100.8", tensor=8, pipeline=2, vllm="0.26.0", **options):
     found = find_shape(shape)
     assert found is not None
-    return check_parallelism(read_model(config), found, tensor, pipeline, dtype)
+    return check_parallelism(read_model(config, vllm=vllm), found, tensor, pipeline, MemoryOptions(**options))
 
 
 def codes(faults) -> list[str]:
@@ -64,7 +66,7 @@ def test_stages_cover_all_layers_once(layers, stages):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_models_run_on_eight_gpus_and_two_nodes(name):
-    assert codes(check(published(name)).faults) == []
+    assert codes(check(published(name), vllm="0.32.0").faults) == []
 
 
 @pytest.mark.parametrize(
@@ -119,8 +121,8 @@ def test_mla_is_repeated_on_every_gpu():
     [
         ({"quant_method": "fp8"}, "BM.GPU.A10.4", 4, [], ["quantization_not_native"]),
         ({"quant_method": "fp8"}, "BM.GPU.H100.8", 8, [], []),
-        ({"quant_method": "mxfp4"}, "BM.GPU3.8", 8, ["bfloat16_not_supported", "quantization_needs_newer_gpu"], []),
-        ({"quant_method": "fp8"}, "BM.GPU3.8", 8, ["bfloat16_not_supported", "quantization_needs_newer_gpu"], []),
+        ({"quant_method": "mxfp4"}, "BM.GPU3.8", 8, ["quantization_needs_newer_gpu"], ["bfloat16_not_supported"]),
+        ({"quant_method": "fp8"}, "BM.GPU3.8", 8, ["quantization_needs_newer_gpu"], ["bfloat16_not_supported"]),
         (
             {"quant_method": "bitsandbytes", "load_in_4bit": True},
             "BM.GPU.H100.8",
@@ -138,8 +140,12 @@ def test_quantization_and_gpu(quantization, shape, tensor, faults, warnings):
 
 
 def test_bfloat16_on_a_v100_needs_another_type():
-    assert codes(check(llama(), "BM.GPU3.8").faults) == ["bfloat16_not_supported"]
-    assert codes(check(llama(), "BM.GPU3.8", dtype="half").faults) == []
+    # vLLM falls back by itself where nobody asks for bfloat16, but for families that float16 does not serve.
+    assert codes(check(llama(), "BM.GPU3.8").warnings) == ["bfloat16_not_supported"]
+    assert codes(check(llama(), "BM.GPU3.8").faults) == []
+    assert codes(check(llama(), "BM.GPU3.8", dtype="bfloat16").faults) == ["bfloat16_not_supported"]
+    assert codes(check(llama(model_type="gemma2"), "BM.GPU3.8").faults) == ["bfloat16_not_supported"]
+    assert check(llama(), "BM.GPU3.8", dtype="half").warnings == []
     assert codes(check(llama(torch_dtype="float16"), "BM.GPU3.8").faults) == []
 
 
@@ -148,10 +154,163 @@ def test_what_shares_a_scale_is_not_cut():
     awq = llama(intermediate_size=29568, quantization_config={"quant_method": "awq", "bits": 4, "group_size": 128})
     assert codes(check(awq, tensor=8).faults) == ["group_cut"]
     assert codes(check(awq, tensor=1).faults) == []
-    # Qwen3-235B-A22B-FP8: 1536 / 8 = 192 is no multiple of 128.
-    fp8 = published("Qwen--Qwen3-235B-A22B-FP8")
-    assert codes(check(fp8, tensor=8).warnings) == ["expert_group_cut"]
-    assert codes(check(fp8, tensor=4).warnings) == []
+
+
+BLOCKS = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+GROUPS = {"num_bits": 8, "type": "float", "strategy": "block", "block_structure": [128, 128]}
+COMPRESSED = {"quant_method": "compressed-tensors", "config_groups": {"a": {"targets": ["Linear"], "weights": GROUPS}}}
+
+
+@pytest.mark.parametrize(
+    ("width", "tensor", "vllm", "quantization", "faults"),
+    [
+        # Qwen3-235B-A22B-FP8: 1536 / 8 = 192 is no multiple of 128. Finer blocks of 64 since vLLM 0.29.
+        (1536, 8, "0.26.0", BLOCKS, ["expert_group_cut"]),
+        (1536, 8, "0.28.0", BLOCKS, ["expert_group_cut"]),
+        (1536, 8, "0.29.0", BLOCKS, []),
+        (1536, 8, "0.32.0", BLOCKS, []),
+        (1536, 4, "0.26.0", BLOCKS, []),
+        # 1200 / 8 = 150: no common divisor with 128 of at least 32.
+        (1200, 8, "0.32.0", BLOCKS, ["expert_group_cut"]),
+        (1536, 8, "0.32.0", COMPRESSED, ["expert_group_cut"]),
+    ],
+)
+def test_experts_in_blocks_are_cut_by_the_images_vllm(width, tensor, vllm, quantization, faults):
+    config = {
+        **published("Qwen--Qwen3-235B-A22B-FP8"),
+        "moe_intermediate_size": width,
+        "quantization_config": quantization,
+    }
+    assert codes(check(config, tensor=tensor, vllm=vllm).faults) == faults
+    assert not check(config, tensor=tensor, vllm=vllm, expert_parallel=True).faults
+
+
+def test_a_remedy_was_tried_before_it_is_named():
+    shape = find_shape("BM.GPU.H100.8")
+    fp8 = read_model(published("Qwen--Qwen3-235B-A22B-FP8"), vllm="0.26.0")
+    assert ways_to_divide(fp8, shape, 8, 2, MemoryOptions()) == ["--enable-expert-parallel"]
+    assert ways_to_divide(read_model(GLM_V, vllm="0.26.0"), shape, 8, 1, MemoryOptions()) == [
+        "--mm-encoder-tp-mode data"
+    ]
+    assert ways_to_divide(read_model(SHARED, vllm="0.26.0"), shape, 8, 1, MemoryOptions()) == []
+
+
+# The shared expert is 512 wide: 64 on each of 8 GPUs, half a block of 128.
+SHARED = {
+    **published("Qwen--Qwen3.5-122B-A10B"),
+    "quantization_config": {**BLOCKS, "modules_to_not_convert": ["model.visual"]},
+}
+SHARED["text_config"] = {
+    **SHARED["text_config"],
+    "moe_intermediate_size": 1024,
+    "shared_expert_intermediate_size": 512,
+}
+GLM_V = {
+    "architectures": ["Glm4vMoeForConditionalGeneration"],
+    "model_type": "glm4v_moe",
+    "text_config": {"model_type": "glm4v_moe_text", "dtype": "bfloat16"},
+    "vision_config": {
+        "depth": 24,
+        "hidden_size": 1536,
+        "num_heads": 12,
+        "intermediate_size": 10944,
+        "out_hidden_size": 4096,
+        "patch_size": 14,
+        "image_size": 336,
+        "spatial_merge_size": 2,
+    },
+}
+
+
+@pytest.mark.parametrize("expert_parallel", [False, True])
+@pytest.mark.parametrize("vllm", ["0.26.0", "0.32.0"])
+def test_the_shared_expert_is_cut_whether_or_not_experts_are(expert_parallel, vllm):
+    findings = check(SHARED, tensor=8, vllm=vllm, expert_parallel=expert_parallel)
+    assert codes(findings.faults) == ["group_cut"]
+    assert "the shared expert" in findings.faults[0].found
+    assert not check(SHARED, "BM.GPU.L40S.4", tensor=4, vllm=vllm, expert_parallel=expert_parallel).faults
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"intermediate_size": 18432 + 512}, "the feed-forward"),
+        # 128 heads of 136 + 128: 4224 rows on each of 8 GPUs are 33 blocks, of 140 + 128 they are none.
+        ({"qk_nope_head_dim": 141}, "the attention"),
+        (
+            {"moe_intermediate_size": 2048, "n_shared_experts": 1, "shared_expert_intermediate_size": 640},
+            "the shared expert",
+        ),
+    ],
+)
+def test_every_part_is_cut_at_its_blocks(changes, part):
+    findings = check({**published("deepseek-ai--DeepSeek-V3"), **changes}, tensor=8)
+    assert codes(findings.faults) == ["group_cut"]
+    assert part in findings.faults[0].found
+
+
+def test_linear_attention_is_cut_at_its_blocks():
+    config = {**SHARED, "text_config": {**SHARED["text_config"], "shared_expert_intermediate_size": 1024}}
+    assert not check(config, tensor=8).faults
+    config["text_config"] |= {"linear_key_head_dim": 96}
+    assert [fault.found for fault in check(config, tensor=8).faults] == [
+        "192 columns of the linear attention for each of 8 GPUs"
+    ]
+
+
+def test_the_heads_of_a_vision_tower():
+    for vllm in ("0.26.0", "0.32.0"):
+        assert codes(check(GLM_V, tensor=8, pipeline=1, vllm=vllm).faults) == ["vision_heads_not_divisible"]
+    assert not check(GLM_V, tensor=4, pipeline=1).faults
+    assert not check(GLM_V, tensor=8, pipeline=1, encoder_whole=True).faults
+    # 3422 columns of its feed-forward do not divide either.
+    odd = {**GLM_V, "vision_config": {**GLM_V["vision_config"], "num_heads": 16, "intermediate_size": 3422}}
+    assert codes(check(odd, tensor=8, pipeline=1).faults) == ["part_not_divisible"]
+    # Kimi's tower falls back by itself: each GPU has all of it.
+    kimi = {
+        "architectures": ["KimiK25ForConditionalGeneration"],
+        "model_type": "kimi_k25",
+        "text_config": published("moonshotai--Kimi-K2-Instruct"),
+        "vision_config": {
+            "vt_hidden_size": 1152,
+            "vt_intermediate_size": 4304,
+            "vt_num_hidden_layers": 27,
+            "vt_num_attention_heads": 12,
+        },
+    }
+    assert not check(kimi, tensor=8).faults
+    model = read_model(kimi)
+    assert model.tower_is_whole(8)
+    assert not model.tower_is_whole(4)
+    whole, cut = (model.served((9, 0), tower_whole=flag).weight_bytes(8, 0, 31) for flag in (True, False))
+    assert whole - cut == pytest.approx(7 / 8 * 27 * 2 * (4 * 1152**2 + 2 * 1152 * 4304), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "vllm", "pipeline", "faults"),
+    [
+        (
+            {"architectures": ["Ernie4_5_MoeForCausalLM"], "tie_word_embeddings": True},
+            "0.26.0",
+            2,
+            ["tied_with_pipeline"],
+        ),
+        ({"architectures": ["Ernie4_5_MoeForCausalLM"], "tie_word_embeddings": True}, "0.26.0", 1, []),
+        ({"architectures": ["Ernie4_5_MoeForCausalLM"], "tie_word_embeddings": False}, "0.26.0", 2, []),
+        ({"architectures": ["LlamaForCausalLM"], "tie_word_embeddings": True}, "0.26.0", 2, []),
+    ],
+)
+def test_classes_that_tie_on_a_stage_without_embedding(changes, vllm, pipeline, faults):
+    assert codes(check(llama(**changes), pipeline=pipeline, vllm=vllm).faults) == faults
+
+
+def test_a_stage_without_experts():
+    kinds = ["mamba", "moe", "attention", "mlp"]
+    config = {**published("nvidia--NVIDIA-Nemotron-3-Super-120B-A12B-FP8"), "layers_block_type": kinds}
+    del config["hybrid_override_pattern"]
+    assert codes(check(config, vllm="0.32.0").faults) == ["stage_without_experts"]
+    assert codes(check(config, vllm="0.29.0").faults) == []
+    assert codes(check(config, vllm="0.32.0", pipeline=1).faults) == []
 
 
 SMALL = {

@@ -44,8 +44,8 @@ def test_the_text_says_where_each_layer_goes_and_what_it_costs() -> None:
     text = "\n".join(describe(plan()))
     for part in (
         "4 x VM.GPU.A10.2",
-        "0 head       0-7         4.0 GB  [####++++================================]      1,056,784",
-        "weights 2.1, overhead 2.0, KV cache 16.1 of 20.2 GiB",
+        "0 head       0-7         4.0 GB  [####++++++==============================]        983,408",
+        "weights 2.1, overhead 3.1, KV cache 15.0 of 20.2 GiB",
         "16.30 USD an hour",
         "8 GPUs of gpu-a10-count",
         "4 nodes, and 1 would do",

@@ -1,0 +1,124 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Why a plan is not certain: each reason is a warning that names what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..catalog.config_keys import HARMLESS, HARMLESS_TOP, HARMLESS_VISION
+from ..catalog.families import FAMILIES
+from ..fault import Fault
+from .config_fields import Fields
+from .facts import ModelFacts
+from .quantization import Quantization
+
+# Parts that are read as configurations of their own.
+TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
+DBRX_PARTS = ("attn_config", "ffn_config")
+_CONTAINERS = (*TEXT_PARTS, *DBRX_PARTS, "vision_config", "quantization_config", "compression_config")
+
+
+def stated_layers(text: Fields, count: int) -> list[Fault]:
+    """A doubt where num_hidden_layers says something else than the list of layers that decides."""
+    stated = text.size("num_hidden_layers")
+    if not stated or stated == count:
+        return []
+    return [
+        Fault(
+            "layers_uncertain",
+            "config.json num_hidden_layers",
+            f"{stated}, where the list of layers has {count}",
+            "as many as are listed",
+            "the plan goes by the list, as vLLM does",
+        )
+    ]
+
+
+def doubts_of(facts: ModelFacts, unknown_types: Sequence[str]) -> list[Fault]:
+    """The doubts that follow from the family, the class, the kinds of layers and the quantization."""
+    faults = []
+    model_type, quantization = facts.model_type, facts.quantization
+    if model_type not in FAMILIES:
+        faults.append(
+            Fault(
+                "model_type_unknown",
+                "config.json model_type",
+                f"{model_type or 'nothing'}, which the planner does not know",
+                "a known family",
+                "its memory is estimated from the files' sizes, with full attention in every layer; leave a margin",
+            )
+        )
+    elif not facts.known:
+        beside = "with parts beside the language model " if facts.multimodal else ""
+        faults.append(
+            Fault(
+                "class_unknown",
+                "config.json architectures",
+                f"{facts.architecture or 'nothing'}, {beside}for the family {model_type}",
+                "a class of vLLM that the planner knows for it",
+                "the class decides what is built: what is planned here is an estimate; leave a margin",
+            )
+        )
+    if facts.quantization is not None and _tower_weighs(facts) and _may_convert_tower(facts.quantization):
+        faults.append(
+            Fault(
+                "tower_uncertain",
+                "config.json quantization_config",
+                f"{facts.quantization.method}, which does not leave out the vision tower",
+                "",
+                "the plan counts the tower in 16 bits; leave a margin",
+            )
+        )
+    if unknown_types:
+        faults.append(
+            Fault(
+                "layers_uncertain",
+                "config.json, the kinds of its layers",
+                ", ".join(unknown_types),
+                "kinds that the planner knows",
+                "these layers are planned with full attention, which needs the most memory",
+            )
+        )
+    if quantization is not None and (not quantization.weight_bits or quantization.doubts):
+        unread = ", ".join(quantization.doubts)
+        faults.append(
+            Fault(
+                "quantization_uncertain",
+                "config.json quantization_config",
+                f"{quantization.method}, {unread + ' in it' if unread else 'whose bytes per weight'} the planner cannot tell",
+                "",
+                "the weights' size is taken from the files; leave a margin",
+            )
+        )
+    return faults
+
+
+def _tower_weighs(facts: ModelFacts) -> bool:
+    """Whether the parts beside the language model are more than a hundredth of it."""
+    beside = sum(weight.elements for weight in facts.inventory.everywhere)
+    return beside * 100 > sum(weight.elements for group in facts.inventory.layers for weight in group)
+
+
+def _may_convert_tower(quantization: Quantization) -> bool:
+    named = any(mark in name for name in quantization.not_converted for mark in ("vis", "tower", "mm_proj"))
+    return bool(quantization.weight_bits) and not (quantization.experts_only or quantization.targets or named)
+
+
+def unread_fields(top: Fields, text: Fields, vision: Fields, nested: bool) -> list[Fault]:
+    """A doubt that names every field which the planner neither reads nor knows to be harmless."""
+    names = text.unread({*HARMLESS, *_CONTAINERS, *(HARMLESS_TOP if not nested else ())})
+    if nested:
+        names += top.unread({*HARMLESS_TOP, *_CONTAINERS})
+    names += [f"vision_config.{name}" for name in vision.unread(HARMLESS_VISION)]
+    if not names:
+        return []
+    return [
+        Fault(
+            "fields_unknown",
+            "config.json",
+            ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else ""),
+            "fields that the planner knows",
+            "what they change in weights or cache is not planned; leave a margin",
+        )
+    ]

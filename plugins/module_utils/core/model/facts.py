@@ -1,0 +1,137 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the plan knows of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ..fault import Fault
+from .layers import Layer
+from .quantization import Quantization, kernel_padding
+from .tensors import Inventory
+
+# Bytes of a cached value by its bits; 4 bits with a byte of scale for 16 of them (vllm/utils/torch_utils.py).
+_KV_ELEMENTS = {8: 1.0, 4: 0.5625}
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """All that the plan needs to know of a model. Sizes in elements and bytes; nothing here depends on the parallelism.
+
+    certain            False: weights or KV cache are estimates, a warning says why
+    known              the planner knows the family and the class: which file has which layer can be told
+    kv_known           False: nothing tells what a token keeps; the KV cache cannot be planned
+    kv_heads           as the configuration states them, for vLLM's checks; MLA ignores them
+    dtype              the type vLLM serves in: float32 becomes bfloat16
+    default_length     the context that vLLM serves where nobody asks for one; None when nothing says
+    max_length         the longest context that vLLM accepts; None when nothing says
+    supports_pipeline  None: not known
+    remote_code        the repository brings its own code (auto_map)
+    checkpoint_bytes   tensor bytes that are served, from the index, else from the files, else computed
+    checkpoint_source  "index", "files" or "computed"
+    layer_scale        factor by which the layers' computed bytes differ from the stated ones
+    latent_copies      values per layer that vLLM keeps beside the weights for MLA
+    element_bytes      bytes of one unquantized weight as served
+    vision_heads       attention heads of a vision tower that vLLM divides over the GPUs; 0 without one
+    vision_falls_back  each GPU has the whole tower where its heads do not divide; else vLLM refuses
+    vllm               the version of vLLM, (major, minor)
+    faults             what forbids serving this model from these files
+    """
+
+    architecture: str
+    model_type: str
+    certain: bool
+    known: bool
+    layers: tuple[Layer, ...]
+    hidden_size: int
+    heads: int
+    kv_heads: int
+    intermediate_size: int
+    expert_intermediate_size: int
+    vocab_size: int
+    experts: int
+    tied: bool
+    mla: bool
+    dtype: str
+    quantization: Quantization | None
+    default_length: int | None
+    max_length: int | None
+    supports_pipeline: bool | None
+    multimodal: bool
+    remote_code: bool
+    checkpoint_bytes: int
+    checkpoint_source: str
+    kv_known: bool
+    inventory: Inventory
+    vllm: tuple[int, int]
+    mamba_groups: int = 0
+    layer_scale: float = 1.0
+    latent_copies: int = 0
+    recurrent_element: int = 4
+    element_bytes: int = 2
+    experts_per_token: int = 0
+    vision_heads: int = 0
+    vision_falls_back: bool = False
+    faults: tuple[Fault, ...] = ()
+    warnings: tuple[Fault, ...] = ()
+    _sums: dict[tuple[int, int, int], int] = field(default_factory=dict, compare=False, repr=False)
+
+    def weight_bytes(self, tensor: int, first: int, last: int) -> int:
+        """Bytes of weights on one GPU of the stage that holds the layers first..last-1, with `tensor` GPUs a stage."""
+        key = (tensor, first, last)
+        if key not in self._sums:
+            # Layers that are alike share one tuple: each is summed once.
+            known: dict[int, int] = {}
+            total = 0.0
+            for number, group in enumerate(self.inventory.stage(first, last, len(self.layers))):
+                if id(group) not in known:
+                    known[id(group)] = sum(
+                        weight.rank_bytes(tensor, self.element_bytes, self.quantization) for weight in group
+                    )
+                total += known[id(group)] * (self.layer_scale if number < last - first else 1.0)
+            self._sums[key] = round(total)
+        return self._sums[key]
+
+    def kv_element(self, cache_dtype: str = "auto", sparse_in_8_bits: bool = False) -> float:
+        """Bytes of one cached value with vLLM's --kv-cache-dtype.
+
+        sparse_in_8_bits: where nobody asks, sparse MLA keeps 8 bits on these GPUs.
+        """
+        bits = self.quantization.kv_bits if self.quantization is not None else 0
+        if self.mla and self.quantization is not None and self.quantization.method == "compressed-tensors":
+            # MLA does not look for the scheme of compressed-tensors (vllm, mla_attention.py).
+            bits = 0
+        if cache_dtype == "auto":
+            if not bits and sparse_in_8_bits and any(layer.indexer_bytes for layer in self.layers):
+                bits = 8
+            return _KV_ELEMENTS.get(bits, float(self.element_bytes))
+        if cache_dtype.startswith(("fp8", "int8")):
+            return 1.0
+        return {"nvfp4": _KV_ELEMENTS[4], "float32": 4.0, "float": 4.0}.get(cache_dtype, 2.0)
+
+    def tower_is_whole(self, tensor: int, asked: bool = False) -> bool:
+        """Whether each GPU has the whole vision tower. asked: --mm-encoder-tp-mode data."""
+        return asked or (self.vision_falls_back and self.vision_heads % tensor != 0)
+
+    def served(
+        self, capability: tuple[int, int] | None, element_bytes: int = 2, tower_whole: bool = False
+    ) -> ModelFacts:
+        """The model as it lies on GPUs of that compute capability.
+
+        element_bytes: of one unquantized weight, 4 with --dtype float32. tower_whole: each GPU has the whole vision
+        tower.
+        """
+        quantization, inventory = self.quantization, self.inventory
+        if quantization is not None:
+            quantization = replace(quantization, padding=kernel_padding(quantization, capability))
+        if tower_whole:
+            whole = tuple(replace(weight, split="whole") for weight in inventory.everywhere)
+            inventory = replace(inventory, everywhere=whole)
+        return replace(
+            self,
+            quantization=quantization,
+            inventory=inventory,
+            element_bytes=element_bytes,
+            _sums={},
+        )
