@@ -16,6 +16,7 @@ from ..catalog.limits import limit_of
 from ..catalog.shapes import Shape
 from ..fault import Findings, Refused
 from ..model.facts import ModelFacts
+from ..model.model import read_model
 from ..model.staged_files import check_files
 from ..recipe.inputs import Inputs
 from ..recipe.model_source import model_source
@@ -33,7 +34,6 @@ from .changes import change_classes, plan_hash
 from .endpoint import endpoint_of
 from .engine import engine_of, served_names, staging_of
 from .facts import ADOPT, Choices, Facts, commit_choice
-from .model import model_of
 from .node_pool import node_pool_of, other_placements
 from .placement import Placement, choose_placement
 from .pod import pod_of
@@ -64,7 +64,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
     pod = pod_of(inputs, choices, shape, exports, findings)
     line = image_line(pod["image"])
     given = read_arguments(recipe, settings, findings)
-    model = model_of(facts.model, given, line.vllm if line else "", findings)
+    model = _model(facts.model, given, line.vllm if line else "", findings)
     tensor, pipeline = recipe["recipe_nvidia_gpu_count"], _nodes(inputs, model, shape, given.memory, choices, findings)
     memory = None
     if shape is not None:
@@ -215,6 +215,32 @@ def _keep_commit(source: Mapping[str, Any], choices: Choices) -> None:
     if source.get("newest"):
         choice = commit_choice(source["repository"], source["revision"])
         choices.choose(choice, None, source["newest"], "what the revision names today")
+
+
+def _model(found: Mapping[str, Any], given: EngineArguments, vllm: str, findings: Findings) -> ModelFacts:
+    """Return what the plan has to know of the model. found: of `model_info`; vllm: the image's version, "" if not known.
+
+    Raises Refused where nothing says how many layers the model has.
+    """
+    model = read_model(
+        found["config"],
+        found.get("index"),
+        found.get("files") or (),
+        vllm=vllm,
+        overrides=given.hf_overrides,
+        hf_quant_config=found.get("hf_quant_config"),
+    )
+    findings.faults += model.faults
+    findings.warnings += model.warnings
+    if found.get("tokenizer") == [] and not given.has_tokenizer:
+        findings.warn(
+            "tokenizer_missing",
+            "the model's files",
+            "no tokenizer among them",
+            "tokenizer.json, tokenizer.model or what the model's own code reads",
+            "copy it beside the weights, or give vLLM --skip-tokenizer-init",
+        )
+    return model
 
 
 def _nodes(
