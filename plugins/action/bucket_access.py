@@ -25,7 +25,7 @@ class ActionModule(WritingAction):
         changes = []
         if announced and not self._task.check_mode:
             own = own_namespace(kubernetes, deployment["name"], deployment["namespace"])
-            # A namespace that somebody else made bears no mark of ours: it would go with the deployment.
+            # A namespace of somebody else gets no label of ours: undeploy would delete it.
             changes += self.apply([*([namespace(plan)] if own is not False else []), announced], task_vars)
             self.done = {"changed": bool(changes), "objects": changes}
         secrets = access.present(plan)

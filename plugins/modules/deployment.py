@@ -30,8 +30,8 @@ options:
     description:
       - Fields of a RayCluster's specification that the cluster knows, as RV(multinode.inference.kuberay_info#module:kuberay)
         has them. Without them, all that this collection uses.
-      - Where C(upgradeStrategy) is not among them, a RayCluster whose pods are to be others is deleted and made again; where
-        C(authOptions.secretName) is not, the Secret with Ray's token bears the RayCluster's name.
+      - Where C(upgradeStrategy) is not among them, a RayCluster whose pods change is deleted and created again; where
+        C(authOptions.secretName) is not, the Secret with Ray's token is named like the RayCluster.
     type: list
     elements: str
     default: []
@@ -95,7 +95,7 @@ unseen:
   sample: []
 unreached:
   description:
-    - Why nothing was looked at or removed, as faults, where the API server does not answer. With C(oke_cluster_id) that is no
+    - Why nothing was checked or removed, as faults, where the API server does not answer. With C(oke_cluster_id) that is no
       failure, so that the node pool can be removed all the same.
   returned: when O(state=absent)
   type: list

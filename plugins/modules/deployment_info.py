@@ -27,7 +27,7 @@ options:
     description: Namespace of O(secrets).
     type: str
   with_leftovers:
-    description: Look for what there is of deployments that have no RayCluster, too.
+    description: Also list what is left of deployments that have no RayCluster.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -101,7 +101,7 @@ deployments:
       type: str
       sample: 0123456789ab
     choices:
-      description: Values that nobody gave, found out or defaulted when it was made.
+      description: Values that the user left open, found or defaulted at creation.
       type: dict
       sample: {ray_version: 2.58.0}
     given:

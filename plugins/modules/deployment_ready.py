@@ -10,7 +10,7 @@ short_description: Wait until a deployment serves
 version_added: 0.1.0
 description:
   - Waits until the head answered a completion and every pod runs, then until the endpoint answers one too.
-  - Prints a line when something changes, or every 30 seconds, that says what is awaited, how far it is and since when.
+  - Prints a line when something changes, or every 30 seconds, with what it waits for, the progress and the time so far.
   - Fails early, with the cause, when waiting cannot help.
   - Watches the nodes of the node pool meanwhile. A node that failed, did not join, has no GPUs or too small a disk is
     replaced, as many as C(node_repair_limit) says; where there are no hosts, the pool goes to the next availability

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: oci_leftover_info
-short_description: Look what Oracle Cloud still has of a deployment
+short_description: Find what Oracle Cloud still has of a deployment
 version_added: 0.1.0
 description:
-  - Lists the node pools and instances that bear a deployment's tags, the block volumes and load balancers that it had.
+  - Lists the node pools and instances that carry a deployment's tags, the block volumes and load balancers that it had.
   - What is being terminated counts as gone.
 author:
   - multinode.inference contributors (@multinode-inference)

@@ -46,7 +46,7 @@ options:
     type: str
   name_tag_required:
     description:
-      - Delete no pool either that does not bear that tag. For when nothing else tells whose pool it is.
+      - Also refuse to delete a pool without that tag. Use it when nothing else proves whose pool it is.
     type: bool
     default: false
   state:

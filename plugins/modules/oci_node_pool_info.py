@@ -9,7 +9,7 @@ module: oci_node_pool_info
 short_description: Node pools of deployments, with their nodes and what went wrong
 version_added: 0.1.0
 description:
-  - Lists the node pools of an OKE cluster that bear the tags of M(multinode.inference.oci_node_pool).
+  - Lists the node pools of an OKE cluster that carry the tags of M(multinode.inference.oci_node_pool).
 author:
   - multinode.inference contributors (@multinode-inference)
 options:

@@ -10,7 +10,7 @@ short_description: Another node in the place of one of a deployment's node pool
 version_added: 0.1.0
 description:
   - Deletes one node of a deployment's node pool by its OCID, so that the pool makes another. The pool keeps its size.
-  - Only a node of the pool that bears the deployment's tags is touched; see M(multinode.inference.oci_node_pool).
+  - Only a node of the pool with the deployment's tags is touched; see M(multinode.inference.oci_node_pool).
   - Does not drain the node and does not wait. A node that is being deleted, or is gone, is left alone, so that running it
     again replaces nothing twice.
 author:

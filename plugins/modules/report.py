@@ -23,8 +23,8 @@ options:
     required: true
   part:
     description:
-      - What is said. V(end) is how the playbook ended.
-      - V(plan) is the plan in short, said before anything is made.
+      - What to report. V(end) is how the playbook ended.
+      - V(plan) is a summary of the plan, before anything is created.
     type: str
     choices: [end, plan]
     default: end

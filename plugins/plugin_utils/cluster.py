@@ -3,7 +3,7 @@
 """The cluster that the platform settings name, and how this process, tasks and Helm reach it.
 
 A kubeconfig that is given, or the K8S_AUTH_* variables, win. Else the OCI sign-in reaches the cluster that oke_cluster_id
-names: tokens are made when they are used, for each task anew, and are kept nowhere.
+names: tokens are minted when they are used, a new one for each task, and are stored nowhere.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     except Refused as refused:
         print("\n".join(fault.line() for fault in refused.faults), file=sys.stderr)
         return 1
-    # client-go asks anew once it is over: well before OKE says no.
+    # client-go asks again when it expires, well before OKE rejects it.
     ends = datetime.fromtimestamp(began + LIFE_SECONDS - 30, timezone.utc)
     status = {"token": token, "expirationTimestamp": ends.strftime("%Y-%m-%dT%H:%M:%SZ")}
     print(json.dumps({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}))

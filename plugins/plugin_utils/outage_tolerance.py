@@ -12,14 +12,14 @@ from ..module_utils.core.fault import Refused
 from ..module_utils.core.health.deployment_health import readable_seconds
 from ..module_utils.kube.client import may_pass
 
-# As long as one call to Oracle Cloud is made again (module_utils/oci/retry.py).
+# As long as one call to Oracle Cloud is retried (module_utils/oci/retry.py).
 AWAY_SECONDS = 180.0
 
 _Read = TypeVar("_Read")
 
 
 class Patience:
-    """Bears reads that the API server does not answer, or answers with an error that may pass, for a while.
+    """Tolerates for a while reads that the API server does not answer, or answers with an error that may pass.
 
     say   told what is the matter, each time
     away  whether the last read was such a one

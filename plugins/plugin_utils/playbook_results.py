@@ -77,7 +77,7 @@ def status(results: Results) -> Details:
     now = datetime.now(timezone.utc)
     warnings = [fault for entry in deployments if (fault := end_near(entry.get("source_request") or {}, now))]
     orphans = _orphans(results, deployments)
-    header = ("NAME", "NAMESPACE", "STATE", "NODES", "SHAPE", "USD/H", "AGE", "WHAT IS AWAITED")
+    header = ("NAME", "NAMESPACE", "STATE", "NODES", "SHAPE", "USD/H", "AGE", "WAITING FOR")
     rows = [header]
     for entry in deployments:
         price = "-" if entry["usd_per_hour"] is None else f"{entry['usd_per_hour']:.2f}"
@@ -223,7 +223,7 @@ def left_behind(results: Results) -> list[dict[str, Any]]:
 def nodes_left(results: Results, faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a fault where undeploy stopped before it came to the node pool: one that is there is still billed.
 
-    faults: what it stopped for. Refused because the deployment is another one, there is nothing of ours to look at.
+    faults: what it stopped for. Refused because the deployment is another one, there is nothing of ours to check.
     """
     recipe = results.get("recipe") or {}
     if any(fault.get("code") == "name_taken" for fault in faults):

@@ -25,7 +25,7 @@ from ..module_utils.sources.opening import open_source
 
 @dataclass(frozen=True)
 class Found:
-    """What was read; what nobody could be asked for is empty, or None."""
+    """What was read; empty or None where nothing could be asked."""
 
     deployment: dict[str, Any]
     secrets: dict[str, list[str] | None] | None
