@@ -15,8 +15,8 @@ from ..module_utils.core.fault import Fault, Refused
 from ..module_utils.core.health.deployment_health import Judgement, judge, readable_seconds
 from ..module_utils.core.health.observation import Observation, head_pod
 from ..module_utils.core.names import object_names
+from ..module_utils.core.plan.presentation.text import bill
 from ..module_utils.core.plan.types import Plan
-from ..module_utils.core.sizing.costs import bill
 from ..module_utils.kube.deployment import Observer, read_secret
 from ..plugin_utils.action import Action
 from ..plugin_utils.completion import complete

@@ -12,9 +12,8 @@ from typing import Any
 from ..module_utils.core.catalog.shapes import find_shape
 from ..module_utils.core.fault import Fault
 from ..module_utils.core.names import DEPLOYMENT_TAG
-from ..module_utils.core.plan.presentation.text import describe
+from ..module_utils.core.plan.presentation.text import bill, describe
 from ..module_utils.core.plan.types import Plan
-from ..module_utils.core.sizing.costs import bill
 from ..module_utils.core.source_request import end_near
 
 Details = tuple[dict[str, Any], list[str]]
@@ -245,7 +244,7 @@ def nodes_cost(results: Results, faults: Sequence[Mapping[str, Any]]) -> list[di
 
     faults: what it stopped for.
     """
-    plan = (results.get("preflight") or {}).get("plan") or {}
+    plan: Any = (results.get("preflight") or {}).get("plan") or {}
     said = {"timeout", "group_incomplete", "node_pool_released", "node_pool_not_released"}
     if not (results.get("node_pool") or {}).get("node_pool") or said & {str(fault.get("code")) for fault in faults}:
         return []

@@ -23,7 +23,7 @@ try:
 except ImportError:  # reported by the module (module.py)
     oci = None
 
-# What may be asked for; the values of the module's option `room`.
+# What can be read; the values of the module's option `room`.
 CHECKS = ("limits", "volumes", "capacity", "addresses", "load_balancer")
 # OCI keeps the first two addresses of a subnet and its last ("Overview of VCNs and Subnets").
 RESERVED_ADDRESSES = 3
@@ -158,7 +158,7 @@ def _capacity(connection: Connection, node_shape: str, domain: str) -> dict[str,
 
 
 def _addresses(connection: Connection, subnet_id: str) -> dict[str, Any]:
-    """How many addresses of a subnet nobody has."""
+    """How many addresses of a subnet are free."""
     client = connection.client("virtual_network")
     try:
         subnet = client.get_subnet(subnet_id).data

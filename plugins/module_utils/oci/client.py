@@ -116,7 +116,7 @@ def region_of_ocid(ocid: str) -> str:
 
 
 class Connection:
-    """The signed-in account: a client per service, made when first asked for.
+    """The signed-in account: a client per service, created on first use.
 
     resource_ocid  an OCID whose region counts when no region is given
     """

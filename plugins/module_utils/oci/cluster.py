@@ -29,7 +29,7 @@ POOL_FIELDS = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """The nodes that a deployment is to have, so that room is asked for those only that are still to be made.
+    """The nodes that a deployment is to have, so that room is read only for those still to be created.
 
     nodes        how many; 0 when not known yet
     checks       what is asked, of `room.CHECKS`
@@ -115,7 +115,7 @@ def describe(
 
 
 def _pools(connection: Connection, cluster_id: str, compartment_id: str, wanted: Wanted | None) -> list[dict[str, Any]]:
-    """The cluster's node pools, and the deployment's own one that a run killed just now asked for."""
+    """The cluster's node pools, and the deployment's own one that a run killed just now requested."""
     node_pools = NodePools(connection, cluster_id, compartment_id)
     pools = [pool for pool in node_pools.listed() if pool["lifecycle_state"] not in GONE_STATES]
     if wanted is None or any(bears_tags(pool, wanted.deployment, cluster_id) for pool in pools):

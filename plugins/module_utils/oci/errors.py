@@ -1,6 +1,6 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What Oracle Cloud or its SDK answered, said as a fault.
+"""What Oracle Cloud or its SDK answered, as a fault.
 
 No traceback reaches the user for anything that the cloud, the network or a configuration file can do.
 The error codes are those of https://docs.oracle.com/iaas/Content/API/References/apierrors.htm.
@@ -41,7 +41,7 @@ def is_out_of_capacity(code: str | None, message: str | None) -> bool:
 
 
 def is_beyond_limit(code: str | None, message: str | None) -> bool:
-    """Tell whether an error says that a service limit or a quota allows no more; a launch's is told in the text."""
+    """Tell whether an error says that a service limit or a quota is used up; a launch's is in the text only."""
     return code in LIMIT_CODES or any(limit in (message or "") for limit in LIMIT_CODES)
 
 
@@ -80,7 +80,7 @@ def service_fault(error: Any, doing: str, where: str, policy: str = "", sign_in:
     doing    what was asked, as a participle: "reading the cluster"
     where    the resource or setting concerned
     policy   the IAM statement's verb and resource type that this call needs, such as "use clusters"
-    sign_in  what is known of the sign-in, said when it was not accepted
+    sign_in  what is known of the sign-in, reported when it was not accepted
     """
     found = f"{doing}: HTTP {error.status} {error.code or ''}".rstrip() + f": {error.message or 'no message'}"
     expected, remedy, code = "", "", "cloud_error"

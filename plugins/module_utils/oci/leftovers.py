@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What Oracle Cloud still has of a deployment: node pool, instances, block volumes, load balancers.
 
-Each list is asked for by itself: who may not read one of them is told so, and the others are looked at all the same.
+Each list is read by itself: one that the caller may not read is reported, and the others are read all the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .models import as_data
 from .node_pools import NodePools
 from .waiting import Wait
 
-# What is on its way out bills no longer than that takes, and needs nobody.
+# What is being deleted stops billing by itself.
 GOING = frozenset(("TERMINATING", "TERMINATED", "DELETING", "DELETED"))
 Found = list[dict[str, Any]]
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a node pool should be against what it is: plain data in, plain data out.
 
-Only what was asked for is compared; what the service filled in, or somebody set beside it, is left alone. Fields have
+Only requested fields are compared; what the service filled in, or somebody set beside them, is left alone. Fields have
 the SDK's names in snake case.
 """
 
@@ -141,7 +141,7 @@ def refuse_other_owner(pool: dict[str, Any], deployment_name: str, required: boo
 
 
 def differences(desired: dict[str, Any], observed: dict[str, Any]) -> list[Difference]:
-    """Return what differs, field by field, of what was asked for."""
+    """Return which requested fields differ."""
     return list(_differences(desired, observed, ""))
 
 
@@ -315,7 +315,7 @@ def _kind_of(code: str | None, message: str | None) -> tuple[str, str]:
         return "out_of_host_capacity", "try another availability domain or shape, or later"
     if is_beyond_limit(code, message):
         return "limit_exceeded", "ask for a higher service limit or quota, or try another availability domain"
-    return "", "see the words of Oracle Cloud"
+    return "", "see the message of Oracle Cloud"
 
 
 def state_fault(pool: dict[str, Any], work_request_id: str = "") -> CloudFault:

@@ -29,7 +29,7 @@ MANAGE = "manage cluster-node-pools"
 READ_WORK_REQUESTS = "read cluster-work-requests"
 RUNNING_STATES = ("ACCEPTED", "IN_PROGRESS", "CANCELING")
 FAILED_STATES = ("FAILED", "CANCELED")
-# Seconds between two looks at a work request; looking more often meets 429 in practice.
+# Seconds between two reads of a work request; more often meets 429 in practice.
 WORK_REQUEST_PAUSE = 10.0
 
 

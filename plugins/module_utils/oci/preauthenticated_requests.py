@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The pre-authenticated requests (PARs) of one name that read a folder of a bucket.
 
-- The URL is told once, in the answer to the creation, and cannot be asked for again; a request cannot be extended.
+- The URL is returned once, when the request is created, and cannot be read again; a request cannot be extended.
 - Names are not unique, and a creation takes no retry token: one whose answer was lost leaves a request of no use.
 - A request that reads what begins with a prefix is of type AnyObjectRead with the prefix as its object's name.
 (OCI Object Storage API, PreauthenticatedRequest.)

@@ -1,6 +1,6 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""When one call to Oracle Cloud is made again.
+"""When one call to Oracle Cloud is retried.
 
 The SDK's own default tries eight times within ten minutes whatever 5xx it meets, a missing host included, and lets a
 deployment hang on an address that refuses. This one differs: "Out of host capacity" is an answer, an address that does

@@ -58,7 +58,7 @@ _ROLES = ("rbac.authorization.k8s.io", "roles")
 _CLUSTER_ROLES = ("rbac.authorization.k8s.io", "clusterroles")
 _CLUSTER_ROLE_BINDINGS = ("rbac.authorization.k8s.io", "clusterrolebindings")
 _INSTALLED = ("get", "create", "patch")
-# Nobody hands on rights that he has not himself, but for these (RBAC, "Privilege escalation prevention and bootstrapping").
+# A user can grant only rights that they have themselves, except with these (RBAC, "Privilege escalation prevention and bootstrapping").
 _HANDING_ON = ("escalate", "bind")
 _DEFINITIONS = ("apiextensions.k8s.io", "customresourcedefinitions")
 

@@ -127,7 +127,7 @@ def _shape(
 
 
 # OCI documentation, Compute Shapes, and Oracle's public price list. The prices of A100-40 and MI355X are as others quote
-# them; a price that nobody states is None. The setting `prices` puts another in place.
+# them; a price that is not published is None. The setting `prices` overrides it.
 SHAPES: tuple[Shape, ...] = (
     _shape("VM.GPU2.1", 1, _P100, 12, 72, (0, 0), 8, 0, None),
     _shape("BM.GPU2.2", 2, _P100, 28, 192, (0, 0), 50, 0, None),

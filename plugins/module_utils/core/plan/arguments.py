@@ -22,7 +22,7 @@ _OVERRIDES = "--hf-overrides"
 class EngineArguments:
     """The further arguments, and what follows from them.
 
-    whole_set      why every node has to hold every file; "" where it has not
+    whole_set      why every node has to hold every file; "" where it need not
     hf_overrides   --hf-overrides: what vLLM puts in the place of fields of config.json
     has_tokenizer  the tokenizer is not among the model's files, or none is needed
     """

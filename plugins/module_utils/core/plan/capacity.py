@@ -3,7 +3,7 @@
 """Is there room for the nodes that are still to be made, and in which availability domain do all of them fit?
 
 A group is never split: pipeline stages talk to each other for every token, and volumes lie in one domain.
-Only what was asked for is judged (`oci/capacity.py`): what a recipe skips is not there.
+Only what was read is judged (`oci/capacity.py`): what a recipe skips is absent.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a change of a field of the plan means for a deployment that runs.
 
-live      applied beside the running group, which goes on serving
-restart   the group's pods are made again
-new_pool  nodes that are there keep what they have: it takes new ones
+live      applied while the group keeps serving
+restart   the group's pods are recreated
+new_pool  existing nodes keep what they have: it takes new ones
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def staging_of(
 
 
 def served_names(recipe: Mapping[str, Any]) -> list[str]:
-    """Return the names by which the model is asked for: the recipe's, or that of its folder, and its path."""
+    """Return the names that requests may use for the model: the recipe's, or that of its folder, and its path."""
     path = recipe["recipe_raycluster_params"]["model_path_in_container"].rstrip("/")
     return [recipe["recipe_served_model_name"] or path.rpartition("/")[2], path]
 
@@ -89,7 +89,7 @@ def engine_of(
         "--port", str(recipe["recipe_container_port"]),
         "--served-model-name", *served_names(recipe),
     ]  # fmt: skip
-    # The default differs from version to version (0.9, then 0.92), and the plan is reckoned with this.
+    # The default differs from version to version (0.9, then 0.92), and the plan is computed with this.
     arguments += ["--gpu-memory-utilization", f"{given.memory.gpu_memory_utilization:g}"]
     if memory is not None and (
         recipe["recipe_max_model_length"] or memory.context != (model.default_length or memory.context)
@@ -107,7 +107,7 @@ def engine_of(
             "true, since vLLM may not know the class otherwise",
             "read the code in the model's folder; set it if you trust it to run in the pods",
         )
-    # vLLM takes every --middleware, and the last as the outermost: nobody comes in past the guard.
+    # vLLM takes every --middleware, and the last as the outermost: no request gets past the guard.
     arguments = [*merged(arguments, given.arguments), *GUARD]
     # Of options that not every supported vLLM has, the pods leave out what their image's does not know.
     optional = [
@@ -130,7 +130,7 @@ def engine_of(
         "env": _environment(
             recipe,
             {
-                # No traffic that nobody asked for: usage reports, and look-ups of a model that lies on the disk.
+                # No unrequested traffic: usage reports, and look-ups of a model that is on the disk.
                 "VLLM_NO_USAGE_STATS": "1",
                 "DO_NOT_TRACK": "1",
                 "RAY_USAGE_STATS_ENABLED": "0",

@@ -1,9 +1,6 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What is found out before planning, and the values that nobody gave.
-
-Both are plain data: who found it out does not matter here.
-"""
+"""What is read before planning, and the values that were not given. Both are plain data."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from ..fault import Findings
 from .placement import Placement
 from .types import Choice
 
-# The way to what a new deployment would get.
+# How to get what a new deployment would get.
 ADOPT = "take it with adopt_defaults: true"
 
 
@@ -26,13 +23,13 @@ def commit_choice(repository: str, revision: str) -> str:
 
 @dataclass
 class Facts:
-    """What was found out before planning, all of it plain data.
+    """What was read before planning, all of it plain data.
 
     model       of `model_info`: {config, index, files, left_out, source, prefix}
     cluster     of `oke_cluster_info`; None where the nodes are not ours to make
     own_pool    the one of the cluster's node pools that is the deployment's; None without
-    deployment  of `deployment_info`: what stands on the objects of this deployment already; empty when there is none
-    secrets     of `deployment_info`: the keys of each Secret that the recipe names; None where nobody looked
+    deployment  of `deployment_info`: what the objects of this deployment record; empty when there is none
+    secrets     of `deployment_info`: the keys of each Secret that the recipe names; None where they were not read
     surroundings  of `kubernetes_info`: what the cluster has; empty without one
     """
 
@@ -67,7 +64,7 @@ def are_model_facts(value: Any) -> bool:
 
 
 class Choices:
-    """Values that nobody gave: found out or defaulted once, written on the deployment's objects, and then kept."""
+    """Values that were not given: found or defaulted once, recorded on the deployment's objects, and then kept."""
 
     def __init__(self, kept: Mapping[str, Any], adopt_defaults: bool, findings: Findings) -> None:
         """`kept`: what the deployment was made with; with `adopt_defaults` today's choice takes its place."""

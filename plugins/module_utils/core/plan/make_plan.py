@@ -251,7 +251,7 @@ def _nodes(
     choices: Choices,
     findings: Findings,
 ) -> int:
-    """Return the number of nodes; 0, with a fault, where the planner is asked for it and finds none."""
+    """Return the number of nodes; 0, with a fault, where the planner is to choose it and finds none."""
     given = inputs.recipe["recipe_node_pool_size"]
     if isinstance(given, int):
         return given

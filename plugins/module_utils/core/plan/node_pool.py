@@ -119,7 +119,7 @@ def prepared_folder(inputs: Inputs, shape: Shape | None, cache_folder: str | Non
 
 
 def _tagged(pool: NodePool) -> NodePool:
-    """Return the pool with its tags. Instances bear the same but for the hash: a change of it must not touch a node."""
+    """Return the pool with its tags. Instances get the same without the hash: a change of it must not touch a node."""
     name, cluster_id, config = pool["name"], pool["cluster_id"], pool["node_config_details"]
     own = freeform_tags(name, cluster_id, "")
     further = {key: value for key, value in config["freeform_tags"].items() if key not in own}

@@ -102,7 +102,7 @@ class _Chooser:
         self.architecture = "aarch64" if shape is not None and shape.architecture == "arm64" else "x86_64"
         domain = self.recipe["recipe_availability_domain"]
         self.wished_where = "recipe_availability_domain" if domain else "node_pool_availability_domains"
-        # With or without the tenancy's prefix, best first; empty where none is asked for.
+        # With or without the tenancy's prefix, best first; empty where none is given.
         self.wished_domains: Sequence[str] = (
             [domain] if domain else self.settings["node_pool_availability_domains"] or ()
         )

@@ -1,6 +1,6 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A deployment that stands already: whose it is, and what a run of today changes of it."""
+"""A standing deployment: whose it is, and what this run changes about it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GONE = ("DELETING", "DELETED")
 def belongs_to_another(
     inputs: Inputs, deployment: Mapping[str, Any], node_pools: Iterable[Mapping[str, Any]]
 ) -> list[Fault]:
-    """Return a fault where the DNS name stands for another deployment already: its objects are not taken over.
+    """Return a fault where another deployment already has the DNS name: its objects are not taken over.
 
     deployment  of `deployment_info`; empty when there is none
     node_pools  of the cluster: one may stand without a RayCluster, of a run that was killed
@@ -84,13 +84,13 @@ def effect_on(
     raycluster_fields: of `kubernetes_info`; None where it is not known.
 
     changes    {field, class}: the fields of the plan that differ from those it was made with, and what that means
-    keep_pods  nobody asked for other pods: what another version of the collection would make of the same recipe, or
-               what lies at the model's source by now, waits for adopt_defaults. A group that has failed serves nobody,
-               and may be mended by just that.
+    keep_pods  nothing was given that changes the pods: what another version of the collection would make of the same
+               recipe, or new files at the model's source, waits for adopt_defaults. A failed group serves no request,
+               and either may be what repairs it.
     kept       the fields that are left as they are therefore
-    by_delete  the pods are made again by deleting the RayCluster and making another: the installed KubeRay has no
+    by_delete  the pods are recreated by deleting the RayCluster and creating another: the installed KubeRay has no
                upgradeStrategy, and would leave them as they are (manifests/older_kuberay.py)
-    failed     the group waits no more for anything: its pods that gave up are made again, whatever else changes
+    failed     the group has given up: its pods are recreated, whatever else changes
     """
     former = deployment.get("fields")
     if not former:

@@ -276,7 +276,7 @@ class Plan(TypedDict):
         Limit, "the service limit that counts the GPUs (null where it is not known), and how many it takes"
     ]
     restart: Annotated[Restart, "bounds of restarting"]
-    choices: Annotated[list[Choice], "what nobody gave: field, value and why"]
+    choices: Annotated[list[Choice], "values that were not given: field, value and why"]
     existing: Annotated[Existing | None, "what applying it means for the deployment that stands (below)"]
     warnings: Annotated[list[dict[str, Any]], "what does not forbid the deployment"]
     change_class: Annotated[

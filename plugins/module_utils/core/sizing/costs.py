@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
@@ -90,15 +89,3 @@ def cost_of(
         "total": None if compute is None else round(compute + boot + model + balancer, 4),
         "price_date": prices.date,
     }
-
-
-def bill(plan: Mapping[str, Any]) -> str:
-    """Return what a plan's own nodes cost while they stand, and what ends it; "" where nodes are used that are there anyway."""
-    if plan["node_pool"] is None:
-        return ""
-    nodes, name, price = plan["nodes"], plan["deployment"]["deployment_name"], plan["expected"]["usd_per_hour"]
-    words = "bill" if price is None else f"cost {price:.2f} US dollars an hour with their volumes"
-    return (
-        f"{nodes['count']} x {nodes['shape']} {words} until undeploy: "
-        f"ansible-playbook multinode.inference.undeploy -e deployment_name={shlex.quote(name)} -e @settings.yml"
-    )

@@ -77,7 +77,7 @@ def minutes_of(
     cache           what holds the model: volume, node or file_system; `rate` its bytes a second
     memory_gib      memory of a pod: files that fit in half of it are still in the page cache when they are loaded
     new_nodes       whether a node pool is made
-    by_stage        whether a node holds its own stage alone: pods that are all made again may change places
+    by_stage        whether a node holds its own stage alone: pods that are all recreated may change places
     """
     most = max(bytes_per_node, default=0)
     staging = most / min(source_rate(shape), rate) / 60

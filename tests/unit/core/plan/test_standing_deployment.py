@@ -217,10 +217,10 @@ def test_a_person_reads_what_a_change_means() -> None:
     lines = describe_shortly(made)
     first = next(number for number, line in enumerate(lines) if line.startswith("Changes"))
     assert lines[first : first + 5] == [
-        "Changes      live, the group goes on serving: endpoint.exposure",
-        "             restart, the pods are made again: about 3.9 minutes until it serves: engine.args,",
+        "Changes      live, the group keeps serving: endpoint.exposure",
+        "             restart, the pods are recreated: about 3.9 minutes until it serves: engine.args,",
         "             pod.ports",
-        "             new_pool, nodes that are there keep what they have: node_pool.node_source_details,",
+        "             new_pool, existing nodes keep what they have: node_pool.node_source_details,",
         "             nodes.boot_volume_gb",
     ]
 
@@ -300,7 +300,7 @@ def test_a_raycluster_that_has_to_be_deleted_is_said_in_the_plan(
     made["existing"] = effect = effect_on(made, stands(plan()), False, known)
     assert effect is not None and effect["by_delete"] is by_delete
     assert ("deleting the RayCluster" in " ".join("\n".join(describe(made)).split())) is by_delete
-    assert ("deleted and made again" in page(made)) is by_delete
+    assert ("deleted and recreated" in page(made)) is by_delete
 
 
 def test_other_files_at_the_source_restart_nothing_unasked() -> None:

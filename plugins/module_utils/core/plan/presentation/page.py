@@ -231,7 +231,7 @@ def _runs(plan: Plan) -> str:
 def _changes(existing: Existing) -> str:
     rows = [(_text(entry["field"]), _text(entry["class"])) for entry in existing["changes"]]
     if existing["by_delete"]:
-        rows.append(("the RayCluster", "deleted and made again: this KubeRay has no upgradeStrategy"))
+        rows.append(("the RayCluster", "deleted and recreated: this KubeRay has no upgradeStrategy"))
     return _table(rows) if rows else "<p>Nothing: the deployment stands as it is.</p>"
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -56,6 +57,18 @@ def describe(plan: Plan) -> list[str]:
 def describe_shortly(plan: Plan) -> list[str]:
     """Return what has to be known before money is spent."""
     return [*_head(plan), *_price(plan), *_minutes(plan, whole=False), *_changes(plan), *_warnings(plan)]
+
+
+def bill(plan: Plan) -> str:
+    """Return what a plan's own nodes cost and how to end it; "" where the deployment uses nodes of somebody else's."""
+    if plan["node_pool"] is None:
+        return ""
+    nodes, name, price = plan["nodes"], plan["deployment"]["deployment_name"], plan["expected"]["usd_per_hour"]
+    words = "bill" if price is None else f"cost {price:.2f} US dollars an hour with their volumes"
+    return (
+        f"{nodes['count']} x {nodes['shape']} {words} until undeploy: "
+        f"ansible-playbook multinode.inference.undeploy -e deployment_name={shlex.quote(name)} -e @settings.yml"
+    )
 
 
 def shorten(text: str) -> str:
@@ -191,9 +204,9 @@ def _changes(plan: Plan) -> list[str]:
     minutes = plan["expected"]["minutes"]["changed_template"]
     how = " by deleting the RayCluster, since this KubeRay has no upgradeStrategy" if existing["by_delete"] else ""
     means = (
-        (LIVE, "live, the group goes on serving"),
-        (RESTART, f"restart, the pods are made again{how}: about {minutes:g} minutes until it serves"),
-        (NEW_POOL, "new_pool, nodes that are there keep what they have"),
+        (LIVE, "live, the group keeps serving"),
+        (RESTART, f"restart, the pods are recreated{how}: about {minutes:g} minutes until it serves"),
+        (NEW_POOL, "new_pool, existing nodes keep what they have"),
     )
     lines: list[str] = []
     for change_class, words in means:
