@@ -128,7 +128,6 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster im
 from ansible_collections.multinode.inference.plugins.module_utils.oci.leftovers import Remainder, fault_of
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
-    require_sdk,
     run,
     sign_in_argument_spec,
 )
@@ -173,7 +172,6 @@ def argument_spec() -> dict[str, dict[str, Any]]:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    require_sdk(module)
     run(module, body)
 
 

@@ -202,7 +202,6 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster im
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
     fail,
-    require_sdk,
     run,
     sign_in_argument_spec,
 )
@@ -373,7 +372,6 @@ def main() -> None:
         required_if=[("state", "present", ["definition"])],
         supports_check_mode=True,
     )
-    require_sdk(module)
     run(module, body)
 
 

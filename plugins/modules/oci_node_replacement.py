@@ -96,7 +96,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster import compartment_of_cluster
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
-    require_sdk,
     run,
     sign_in_argument_spec,
 )
@@ -133,7 +132,6 @@ def argument_spec() -> dict[str, dict[str, Any]]:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    require_sdk(module)
     run(module, body)
 
 

@@ -4,22 +4,14 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule, env_fallback
 
 from ..clock import moment
 from ..core.fault import Refused
 from .client import AUTHENTICATION_TYPES, ENVIRONMENT, Connection, sign_in_by
-
-try:
-    import oci  # noqa: F401  # pylint: disable=unused-import
-
-    OCI_IMPORT_ERROR = None
-except ImportError:
-    OCI_IMPORT_ERROR = traceback.format_exc()
 
 
 def sign_in_argument_spec() -> dict[str, dict[str, Any]]:
@@ -45,12 +37,6 @@ def sign_in_argument_spec() -> dict[str, dict[str, Any]]:
 def connect(module: AnsibleModule, resource_ocid: str = "") -> Connection:
     """Sign in, with the region of `resource_ocid` where none is given."""
     return Connection(sign_in_by(module.params), resource_ocid)
-
-
-def require_sdk(module: AnsibleModule) -> None:
-    """End with a clear message when the `oci` library is missing."""
-    if OCI_IMPORT_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("oci"), exception=OCI_IMPORT_ERROR)
 
 
 def run(module: AnsibleModule, body: Callable[[AnsibleModule], dict[str, Any]]) -> None:

@@ -277,3 +277,10 @@ def test_instance_principal_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oci.auth.signers, "InstancePrincipalsSecurityTokenSigner", construct)
     fault = fault_of(SignIn(auth_type="instance_principal"))
     assert fault.code == "oci_principal_unavailable" and fault.found.endswith("no metadata service")
+
+
+def test_a_missing_sdk_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "oci", None)
+    with pytest.raises(Refused) as refused:
+        client.sign_in_by({})
+    assert [fault.code for fault in refused.value.faults] == ["library"]
