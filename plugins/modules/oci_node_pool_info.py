@@ -117,13 +117,16 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.launch_errors import (
+    node_fault,
+    pool_faults,
+)
 from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster import compartment_of_cluster
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
     run,
     sign_in_argument_spec,
 )
-from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pool import node_fault, pool_faults
 from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pools import NodePools
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..core.fault import CloudFault, Refused
+from ..core.health.launch_errors import LIMIT_CODES, is_out_of_capacity
 
 try:
     from oci import exceptions as sdk_exceptions
@@ -26,23 +27,6 @@ REASON = re.compile(
     r"\[Errno -?\d+\] [\w ,.-]+|certificate verify failed: [\w ,.-]+|timed out|timeout=\d+"
     r"|Remote end closed connection[\w ]*|Connection (?:aborted|broken|reset)[\w ]*|Unable to connect to proxy"
 )
-CAPACITY_WORDS = ("out of host capacity", "out of capacity")
-LIMIT_CODES = ("LimitExceeded", "QuotaExceeded")
-
-
-def is_out_of_capacity(code: str | None, message: str | None) -> bool:
-    """Tell whether an error says that no host is free.
-
-    There is no code of its own for it: a launch fails with 500 InternalError or, in some regions, 400 LimitExceeded,
-    and only the text says "Out of host capacity".
-    """
-    text = (message or "").lower()
-    return code in ("InternalError", *LIMIT_CODES, None, "") and any(words in text for words in CAPACITY_WORDS)
-
-
-def is_beyond_limit(code: str | None, message: str | None) -> bool:
-    """Tell whether an error says that a service limit or a quota is used up; a launch's is in the text only."""
-    return code in LIMIT_CODES or any(limit in (message or "") for limit in LIMIT_CODES)
 
 
 def is_service_error(error: BaseException, *statuses: int) -> bool:

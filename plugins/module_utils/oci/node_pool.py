@@ -14,9 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.fault import CloudFault, Fault, Refused
+from ..core.fault import Fault, Refused
 from ..core.names import CLUSTER_TAG, DEPLOYMENT_TAG, NAME_TAG
-from .errors import is_beyond_limit, is_out_of_capacity
 
 # Container Engine API, NodePool.lifecycleState; a pool in any other state exists and counts.
 GONE_STATES = ("DELETING", "DELETED")
@@ -253,82 +252,6 @@ def refuse_new_pool(name: str, changes: Iterable[Difference]) -> None:
     ]
     if faults:
         raise Refused(faults)
-
-
-def pool_faults(pool: dict[str, Any], work_request: dict[str, Any]) -> list[CloudFault]:
-    """Return why a pool has not the nodes it should have; nothing while it is busy without an error, or when it has.
-
-    A launch that failed leaves a node entry without an instance, which counts until it is deleted. An old work request
-    that failed, or a drain that did, says nothing about a pool that has all of its nodes.
-    """
-    nodes = pool.get("nodes") or []
-    size = (pool.get("node_config_details") or {}).get("size", 0)
-    if size and sum(node.get("lifecycle_state") == "ACTIVE" for node in nodes) >= size:
-        return []
-    found = [fault for node in nodes if (fault := node_fault(node))]
-    if work_request.get("status") in ("FAILED", "CANCELED"):
-        found.append(work_request_fault(work_request, pool["id"]))
-    if pool.get("lifecycle_state") in ("NEEDS_ATTENTION", "FAILED", "INACTIVE") and not found:
-        found.append(state_fault(pool))
-    return found
-
-
-def node_fault(node: dict[str, Any]) -> CloudFault | None:
-    """Return why a node of a pool was not launched or is failing; None where it says nothing of the kind."""
-    error = node.get("node_error") or {}
-    if not error and node.get("lifecycle_state") != "FAILING":
-        return None
-    words = (
-        f"{error.get('code', '')}: {error.get('message', '')}" if error else node.get("lifecycle_details", "no details")
-    )
-    kind, remedy = _kind_of(error.get("code"), error.get("message"))
-    return CloudFault(
-        code=f"node_{kind or 'failed'}",
-        where=f"node {node.get('name') or node.get('id') or 'without an instance'}",
-        found=f"{node.get('lifecycle_state', 'no state')}: {words}",
-        expected="ACTIVE",
-        remedy=remedy,
-        service="container_engine",
-        request_id=error.get("opc_request_id", ""),
-    )
-
-
-def work_request_fault(request: dict[str, Any], node_pool_id: str) -> CloudFault:
-    """The fault of a work request that failed, in its own words."""
-    errors = request.get("errors", [])
-    words = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors)
-    kinds = [_kind_of(error.get("code"), error.get("message")) for error in errors]
-    kind, remedy = next((found for found in kinds if found[0]), _kind_of("", ""))
-    return CloudFault(
-        code=f"node_pool_{kind or 'work_request_failed'}",
-        where=node_pool_id,
-        found=f"work request {request['operation_type']} {request['status']}: {words or 'without an error'}",
-        remedy=f"{remedy}; nodes that did launch bill until the pool is deleted",
-        service="container_engine",
-        work_request=request["id"],
-    )
-
-
-def _kind_of(code: str | None, message: str | None) -> tuple[str, str]:
-    """Return what kind of error ended a launch, "" where waiting or another place may not help, and the remedy."""
-    if is_out_of_capacity(code, message):
-        return "out_of_host_capacity", "try another availability domain or shape, or later"
-    if is_beyond_limit(code, message):
-        return "limit_exceeded", "ask for a higher service limit or quota, or try another availability domain"
-    return "", "see the message of Oracle Cloud"
-
-
-def state_fault(pool: dict[str, Any], work_request_id: str = "") -> CloudFault:
-    """The fault of a pool in a state that it does not leave by itself."""
-    return CloudFault(
-        code="node_pool_not_active",
-        where=pool["id"],
-        found=f"{pool['lifecycle_state']}: {pool.get('lifecycle_details', 'no details')}",
-        expected="ACTIVE",
-        remedy="see the nodes' errors",
-        service="container_engine",
-        work_request=work_request_id,
-    )
 
 
 def readable(value: Any, field: str = "") -> Any:

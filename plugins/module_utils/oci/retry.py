@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .errors import is_connection_error, is_out_of_capacity, is_service_error
+from ..core.health.launch_errors import is_out_of_capacity
+from .errors import is_connection_error, is_service_error
 
 
 class Retry:

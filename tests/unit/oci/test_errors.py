@@ -5,7 +5,7 @@ import oci
 import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
-from ansible_collections.multinode.inference.plugins.module_utils.oci.errors import explained, is_out_of_capacity
+from ansible_collections.multinode.inference.plugins.module_utils.oci.errors import explained
 from tests.unit.oci.fakes import service_error
 
 
@@ -48,12 +48,6 @@ def test_what_is_no_clouds_fault_passes() -> None:
         with explained("asking", "there"):
             raise first
     assert refused.value is first
-
-
-def test_capacity_words_of_other_errors_do_not_count() -> None:
-    assert is_out_of_capacity("InternalError", "… (500, InternalError, false) Out of host capacity.")
-    assert not is_out_of_capacity("InvalidParameter", "Out of host capacity")
-    assert not is_out_of_capacity("InternalError", None)
 
 
 @pytest.mark.parametrize(
