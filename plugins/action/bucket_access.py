@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..module_utils.core.manifests.objects import namespace
-from ..module_utils.kube.removal import own_namespace
 from ..plugin_utils.inputs import given_inputs
 from ..plugin_utils.kubernetes_writes import WritingAction, would_be_made
 
@@ -20,13 +18,17 @@ class ActionModule(WritingAction):
         self.cluster = self.reach(settings)
         kubernetes = self.cluster.connect()
         deployment = plan["deployment"]
+        self.refuse_strange(kubernetes, plan)
         access = self.access(kubernetes, settings, deployment, task_vars)
         announced = access.announce(plan)
         changes = []
         if announced and not self._task.check_mode:
-            own = own_namespace(kubernetes, deployment["name"], deployment["namespace"])
-            # A namespace of somebody else gets no label of ours: undeploy would delete it.
-            changes += self.apply([*([namespace(plan)] if own is not False else []), announced], task_vars)
+            first, _there = self.own_namespace(kubernetes, plan, settings)
+            changes += self.apply(first, task_vars)
+            if access.has_secret:
+                changes += self.apply([announced], task_vars)
+            else:
+                changes += self.create_secret(kubernetes, announced)
             self.done = {"changed": bool(changes), "objects": changes}
         secrets = access.present(plan)
         if secrets and self._task.check_mode:

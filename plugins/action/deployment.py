@@ -8,7 +8,6 @@ import secrets
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from ..module_utils.core import api_keys
 from ..module_utils.core.fault import Fault, Refused
@@ -18,12 +17,13 @@ from ..module_utils.core.manifests.objects import render, secret
 from ..module_utils.core.manifests.older_kuberay import token_secret_kind, without_upgrade_strategy
 from ..module_utils.core.manifests.running import keep_pods, runtime_of
 from ..module_utils.core.names import object_names
+from ..module_utils.core.ownership import is_ours, pool_record, recorded_pool
 from ..module_utils.core.plan.standing_deployment import named_otherwise
 from ..module_utils.core.plan.types import Plan
 from ..module_utils.core.recipe.inputs import Inputs
-from ..module_utils.kube.client import Kubernetes, may_pass
-from ..module_utils.kube.deployment import Observer, read_secret
-from ..module_utils.kube.removal import namespace_of, own_namespace, pods_of
+from ..module_utils.kube.client import Kubernetes, may_pass, part
+from ..module_utils.kube.deployment import Observer, has_own_nodes, read_secret
+from ..module_utils.kube.removal import namespace_of, pods_of
 from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.inputs import given_inputs
 from ..plugin_utils.kubernetes_writes import REMOVAL_SECONDS, WritingAction, would_be_made
@@ -48,28 +48,30 @@ class ActionModule(WritingAction):
         self.cluster = self.reach(inputs.settings)
         kubernetes = self.cluster.connect()
         programs = {path.name: path.read_text(encoding="utf-8") for path in sorted(PROGRAMS.glob("*.py"))}
-        namespace, *objects = render(plan, programs)
+        _namespace, *objects = render(plan, programs)
+        self.refuse_strange(kubernetes, plan)
         standing = self._raycluster(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"])
         kept = self._keep_pods(kubernetes, plan, objects, standing)
         known = arguments.get("raycluster_fields") or ()
         anew = without_upgrade_strategy(objects, standing, known)
         token_secret = token_secret_kind(objects, standing, known)
-        own = own_namespace(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"])
-        # A namespace that somebody else made bears no mark of ours: it would go with the deployment.
-        first = [namespace] if own is not False else []
+        first, there = self.own_namespace(kubernetes, plan, inputs.settings)
         access = self.access(kubernetes, inputs.settings, plan["deployment"], task_vars)
         reads_bucket = plan["staging"]["source"] == "bucket"
-        wanted = self._secrets(kubernetes, plan, inputs.secrets, token_secret)
+        self._record_pool(objects, arguments.get("node_pool") or {}, standing)
+        made, wanted = self._secrets(kubernetes, plan, inputs.secrets, token_secret)
         if reads_bucket:
             # The request was made before nodes were asked for (`bucket_access`).
             raycluster = next(item for item in objects if item["kind"] == "RayCluster")
             raycluster["metadata"]["annotations"].update(access.annotation())
-        # A Secret that a pod mounts has to be there before the pod.
-        objects = [*first, *wanted, *objects]
-        if self._task.check_mode and (own is None or not kubernetes.get(_RAYCLUSTER_CRD)):
+        if self._task.check_mode and (not there or not kubernetes.get(_RAYCLUSTER_CRD)):
             # The API server can dry-run only into a namespace, and of a kind, that it knows.
-            return {**would_be_made(objects), "drift": []}
-        changes = []
+            return {**would_be_made([*first, *made, *wanted, *objects]), "drift": []}
+        # A Secret that a pod mounts has to be there before the pod.
+        changes = self.apply(first, task_vars) if made else []
+        for item in made:
+            changes += self.create_secret(kubernetes, item)
+        objects = [*([] if made else first), *wanted, *objects]
         if anew:
             self._display.display("  this KubeRay has no upgradeStrategy: the RayCluster is deleted and made again")
             self._delete(kubernetes, plan, task_vars)
@@ -98,9 +100,16 @@ class ActionModule(WritingAction):
     @staticmethod
     def _raycluster(kubernetes: Kubernetes, name: str, namespace: str) -> dict[str, Any] | None:
         """Return the RayCluster of the deployment where one stands."""
-        path = f"/apis/ray.io/v1/namespaces/{quote(namespace)}/rayclusters/{quote(name)}"
+        path = f"/apis/ray.io/v1/namespaces/{part(namespace)}/rayclusters/{part(name)}"
         found: dict[str, Any] | None = kubernetes.get(path)
         return found
+
+    @staticmethod
+    def _record_pool(objects: list[dict[str, Any]], pool: dict[str, Any], standing: dict[str, Any] | None) -> None:
+        """Write on the RayCluster where the node pool is; what is written there already stays where that is not known."""
+        annotations = next(item for item in objects if item["kind"] == "RayCluster")["metadata"]["annotations"]
+        former = recorded_pool(((standing or {}).get("metadata") or {}).get("annotations"))
+        annotations.update(pool_record(pool) or pool_record(former))
 
     def _delete(self, kubernetes: Kubernetes, plan: Plan, task_vars: dict[str, Any]) -> None:
         """Delete the RayCluster and return when its pods have ended."""
@@ -114,7 +123,10 @@ class ActionModule(WritingAction):
         self, kubernetes: Kubernetes, name: str, namespace: str, task_vars: dict[str, Any]
     ) -> list[dict[str, Any]]:
         """Delete the pods that gave up, for KubeRay to make again: what they failed for may be mended by now."""
-        pods = gave_up(Observer(kubernetes, name, namespace).look())
+        observation = Observer(kubernetes, name, namespace).look()
+        owner = ((observation.raycluster or {}).get("metadata") or {}).get("uid")
+        own = {pod["metadata"]["name"] for pod in observation.pods if is_ours(pod, name, [owner] if owner else ())}
+        pods = [pod for pod in gave_up(observation) if pod in own]
         if pods:
             self._display.display(f"  {', '.join(pods)} gave up: made again, to try once more")
         metadata = [{"name": pod, "namespace": namespace} for pod in pods]
@@ -131,8 +143,8 @@ class ActionModule(WritingAction):
         """Leave running pods as they are where nobody asked for others; return what is kept."""
         if raycluster is None or plan["existing"] is None or not plan["existing"]["keep_pods"]:
             return []
-        namespace = quote(plan["deployment"]["namespace"])
-        runtime = quote(runtime_of(raycluster))
+        namespace = part(plan["deployment"]["namespace"])
+        runtime = part(runtime_of(raycluster))
         return keep_pods(
             objects,
             raycluster,
@@ -159,7 +171,7 @@ class ActionModule(WritingAction):
         unreached = [fault.as_dict() for fault in self._explained(inputs, faults)]
         parts = ("removed", "kept", "left", "unseen", "volumes", "load_balancers")
         nothing: dict[str, Any] = {part: [] for part in parts}
-        return {"changed": False, **nothing, "unreached": unreached}
+        return {"changed": False, **nothing, "unreached": unreached, "node_pool": {}, "own_nodes": False}
 
     def _away(self, faults: list[Fault]) -> list[Fault]:
         """Return why the API server is away, [] where it is not; a module that failed for it has words of its own."""
@@ -193,7 +205,14 @@ class ActionModule(WritingAction):
             return self.write(items, task_vars, **options)
 
         remover = Remover(write, self._display.display, watching=not self._task.check_mode)
-        return {**remove_deployment(kubernetes, name, namespace, access, remover), "unreached": []}
+        removed = remove_deployment(kubernetes, name, namespace, access, remover, bool(settings["namespace"]))
+        pool = recorded_pool(((standing or {}).get("metadata") or {}).get("annotations"))
+        return {
+            **removed,
+            "unreached": [],
+            "node_pool": pool,
+            "own_nodes": standing is not None and has_own_nodes(standing),
+        }
 
     def _wait_for_pods(self, kubernetes: Kubernetes, name: str, namespace: str, then: str) -> None:
         """Pods end after their RayCluster is gone; a node taken away from under them would leave them half dead."""
@@ -211,19 +230,23 @@ class ActionModule(WritingAction):
 
     def _secrets(
         self, kubernetes: Kubernetes, plan: Plan, given: dict[str, str], token_secret: str
-    ) -> list[dict[str, Any]]:
-        """Return the Secrets that are missing or hold something else than was given.
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return the Secrets that are to be made, and those that hold something else than they should.
 
-        Keys and tokens are made once and kept: another run must not lock anybody out.
+        Keys and tokens are made once and kept: another run, or one at the same time, must not lock anybody out.
         """
-        wanted = []
-        if not api_keys.first(self._read(kubernetes, plan, "api_key_secret") or {}):
-            wanted.append(secret(plan, "api_key_secret", {api_keys.DEFAULT: secrets.token_urlsafe(32)}))
-        if not (self._read(kubernetes, plan, token_secret) or {}).get("auth_token"):
-            wanted.append(secret(plan, token_secret, {"auth_token": secrets.token_urlsafe(32)}))
+        made: list[dict[str, Any]] = []
+        wanted: list[dict[str, Any]] = []
+        for kind, key, usable in (
+            ("api_key_secret", api_keys.DEFAULT, api_keys.first),
+            (token_secret, "auth_token", lambda data: data.get("auth_token")),
+        ):
+            found = self._read(kubernetes, plan, kind)
+            if not usable(found or {}):
+                (made if found is None else wanted).append(secret(plan, kind, {key: secrets.token_urlsafe(32)}))
         if given.get("par") and (self._read(kubernetes, plan, "source_secret") or {}).get("par") != given["par"]:
             wanted.append(secret(plan, "source_secret", {"par": given["par"]}))
-        return wanted
+        return made, wanted
 
     @staticmethod
     def _read(kubernetes: Kubernetes, plan: Plan, kind: str) -> dict[str, str] | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import time
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 from ..module_utils.clock import moment
 from ..module_utils.core import api_keys
@@ -17,6 +16,7 @@ from ..module_utils.core.health.observation import Observation, head_pod
 from ..module_utils.core.names import object_names
 from ..module_utils.core.plan.presentation.text import bill
 from ..module_utils.core.plan.types import Plan
+from ..module_utils.kube.client import part
 from ..module_utils.kube.deployment import Observer, read_secret
 from ..plugin_utils.action import Action
 from ..plugin_utils.completion import complete
@@ -140,7 +140,7 @@ class ActionModule(Action):
         began = moment()
         name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
         service = object_names(name)["api_service"]
-        path = f"/api/v1/namespaces/{quote(namespace)}/services/{quote(service)}"
+        path = f"/api/v1/namespaces/{part(namespace)}/services/{part(service)}"
         ports, model = plan["pod"]["ports"], plan["model"]["served_names"][0]
         hosts = plan["endpoint"]["hosts"]
         while True:

@@ -26,7 +26,9 @@ class ActionModule(Action):
         kubernetes = self.reach(inputs.settings).connect() if recipe["has_cluster"] else None
         found = read_all(inputs, kubernetes, with_model=not recipe["has_model_facts"])
         cluster = found.cluster
-        if taken := belongs_to_another(inputs, found.deployment, (cluster or {}).get("node_pools") or []):
+        known = cluster or {}
+        pools, compartment = known.get("node_pools") or [], known.get("compartment_id") or ""
+        if taken := belongs_to_another(inputs, found.deployment, pools, compartment):
             raise Refused(taken)
         facts = Facts(
             model=_model(found.model, inputs),

@@ -33,7 +33,8 @@ class ActionModule(Action):
         # Without a cluster, none that is named and none that can be found, a plan is made all the same.
         has_cluster = not planning or _names_a_cluster(inputs.settings)
         cluster = Cluster(inputs.settings) if has_cluster else None
-        if cluster:
+        # Logs are read from wherever they are; everything else would mix two clusters.
+        if cluster and scope != "deployment":
             try:
                 cluster.check()
             except Refused as refused:

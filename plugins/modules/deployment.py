@@ -35,6 +35,12 @@ options:
     type: list
     elements: str
     default: []
+  node_pool:
+    description:
+      - The deployment's node pool, as RV(multinode.inference.oci_node_pool#module:node_pool) has it. Its OCID and compartment
+        are written on the RayCluster, so that it is found again whatever settings are given then.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: Says what would change; the API server is asked where it can tell.
@@ -101,6 +107,16 @@ unreached:
   type: list
   elements: dict
   sample: []
+node_pool:
+  description: OCID (C(id)) and C(compartment_id) of the node pool, as the RayCluster has them. Empty where it has none.
+  returned: when O(state=absent)
+  type: dict
+  sample: {}
+own_nodes:
+  description: Whether a RayCluster was there that runs on a node pool of its own.
+  returned: when O(state=absent)
+  type: bool
+  sample: true
 volumes:
   description: OCIDs of the block volumes that its claims had, without those that are kept.
   returned: when O(state=absent)

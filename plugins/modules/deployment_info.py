@@ -116,6 +116,10 @@ deployments:
       description: The pre-authenticated request that its pods read a bucket through, with C(time_expires). Empty without one.
       type: dict
       sample: {}
+    node_pool:
+      description: OCID (C(id)) and C(compartment_id) of its node pool. Empty without one of its own.
+      type: dict
+      sample: {}
     phases:
       description: How far each phase is.
       type: dict
@@ -154,32 +158,36 @@ secrets:
   sample: {hub: [token]}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.core.fault import Refused
 from ..module_utils.kube.client import argument_spec, connect_as_asked
 from ..module_utils.kube.deployment import list_deployments, secret_keys
 from ..module_utils.kube.removal import leftovers
+from ..module_utils.outcome import run
+
+
+def body(module: AnsibleModule) -> dict[str, Any]:
+    """Find the deployments and return the module's result."""
+    given = module.params
+    kubernetes = connect_as_asked(given)
+    deployments = list_deployments(kubernetes, given["name"])
+    left = leftovers(kubernetes, given["name"]) if given["with_leftovers"] else []
+    secrets = {name: secret_keys(kubernetes, given["namespace"], name) for name in given["secrets"]}
+    deployments.sort(key=lambda entry: entry["name"])
+    return {"changed": False, "deployments": deployments, "leftovers": left, "secrets": secrets}
 
 
 def main() -> None:
+    """Run the module."""
     own = {
         "name": {"type": "str"},
         "secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
         "namespace": {"type": "str"},
         "with_leftovers": {"type": "bool", "default": False},
     }
-    module = AnsibleModule(argument_spec={**argument_spec(), **own}, supports_check_mode=True)
-    given = module.params
-    try:
-        kubernetes = connect_as_asked(given)
-        deployments = list_deployments(kubernetes, given["name"])
-        left = leftovers(kubernetes, given["name"]) if given["with_leftovers"] else []
-        secrets = {name: secret_keys(kubernetes, given["namespace"], name) for name in given["secrets"]}
-    except Refused as refused:
-        module.fail_json(msg=str(refused), faults=[fault.as_dict() for fault in refused.faults])
-    deployments.sort(key=lambda entry: entry["name"])
-    module.exit_json(changed=False, deployments=deployments, leftovers=left, secrets=secrets)
+    run(AnsibleModule(argument_spec={**argument_spec(), **own}, supports_check_mode=True), body)
 
 
 if __name__ == "__main__":

@@ -61,14 +61,26 @@ lines:
   sample: []
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.core.fault import Refused
 from ..module_utils.kube.client import argument_spec, connect_as_asked
 from ..module_utils.kube.logs import find_pod, read_log
+from ..module_utils.outcome import run
+
+
+def body(module: AnsibleModule) -> dict[str, Any]:
+    """Read the log and return the module's result."""
+    asked = module.params
+    kubernetes = connect_as_asked(asked)
+    pod = find_pod(kubernetes, asked["name"], asked["component"], asked["worker"])
+    lines = read_log(kubernetes, pod, asked["lines"], asked["previous"])
+    return {"changed": False, "source": "/".join(pod), "lines": lines}
 
 
 def main() -> None:
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             **argument_spec(),
@@ -80,14 +92,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    asked = module.params
-    try:
-        kubernetes = connect_as_asked(asked)
-        pod = find_pod(kubernetes, asked["name"], asked["component"], asked["worker"])
-        lines = read_log(kubernetes, pod, asked["lines"], asked["previous"])
-    except Refused as refused:
-        module.fail_json(msg=str(refused), faults=[fault.as_dict() for fault in refused.faults])
-    module.exit_json(changed=False, source="/".join(pod), lines=lines)
+    run(module, body)
 
 
 if __name__ == "__main__":

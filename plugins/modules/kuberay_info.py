@@ -11,7 +11,8 @@ version_added: 0.1.0
 description:
   - Says whether a KubeRay operator is installed that can serve a deployment.
   - Where there is none, it makes sure that Helm 3 can be run, since the operator is installed by it.
-  - Fails where an operator is installed that is too old. It is left alone, since others may use it.
+  - Fails where an operator is installed that is too old, or with definitions that are. It is left alone, since others may use
+    it, and none is installed beside it.
 author:
   - multinode.inference contributors (@multinode-inference)
 options:
@@ -80,23 +81,26 @@ ended:
   sample: "2026-01-01T00:00:01.000Z"
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.clock import moment
-from ..module_utils.core.fault import Refused
 from ..module_utils.kube.client import argument_spec, connect_as_asked
 from ..module_utils.kube.operator import find_helm, find_operator
+from ..module_utils.outcome import run
+
+
+def body(module: AnsibleModule) -> dict[str, Any]:
+    """Find operator or Helm and return the module's result."""
+    kuberay = find_operator(connect_as_asked(module.params))
+    kuberay["helm"] = None if kuberay["usable"] else find_helm(module.params["helm_binary"])
+    return {"changed": False, "kuberay": kuberay}
 
 
 def main() -> None:
+    """Run the module."""
     module = AnsibleModule(argument_spec={**argument_spec(), "helm_binary": {"type": "path"}}, supports_check_mode=True)
-    started = moment()
-    try:
-        kuberay = find_operator(connect_as_asked(module.params))
-        kuberay["helm"] = None if kuberay["usable"] else find_helm(module.params["helm_binary"])
-    except Refused as refused:
-        module.fail_json(msg=str(refused), faults=[fault.as_dict() for fault in refused.faults])
-    module.exit_json(changed=False, kuberay=kuberay, started=started, ended=moment())
+    run(module, body)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,11 @@ cluster:
       type: list
       elements: dict
       sample: []
+    not_ours:
+      description: Objects of somebody else that stand where the deployment makes its own, as faults.
+      type: list
+      elements: dict
+      sample: []
     gpu_nodes:
       description:
         - The nodes of O(node_shape), null without it. C(allocatable) is what they have for pods, C(requested) what pods of
@@ -124,15 +129,33 @@ ended:
   sample: "2026-01-01T00:00:01.000Z"
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.clock import moment
-from ..module_utils.core.fault import Refused
 from ..module_utils.kube.client import argument_spec, connect_as_asked
 from ..module_utils.kube.prerequisites import read_surroundings
+from ..module_utils.outcome import run
+
+
+def body(module: AnsibleModule) -> dict[str, Any]:
+    """Read the cluster and return the module's result."""
+    given = module.params
+    cluster = read_surroundings(
+        connect_as_asked(given),
+        given["name"],
+        given["namespace"] or given["name"],
+        given["operator_namespace"],
+        given["helm_binary"],
+        f"node.kubernetes.io/instance-type={given['node_shape']}" if given["node_shape"] else "",
+        given["file_systems"],
+        given["pull_secret"] or "",
+    )
+    return {"changed": False, "cluster": cluster}
 
 
 def main() -> None:
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             **argument_spec(),
@@ -146,21 +169,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    given, started = module.params, moment()
-    try:
-        cluster = read_surroundings(
-            connect_as_asked(given),
-            given["name"],
-            given["namespace"] or given["name"],
-            given["operator_namespace"],
-            given["helm_binary"],
-            f"node.kubernetes.io/instance-type={given['node_shape']}" if given["node_shape"] else "",
-            given["file_systems"],
-            given["pull_secret"] or "",
-        )
-    except Refused as refused:
-        module.fail_json(msg=str(refused), faults=[fault.as_dict() for fault in refused.faults])
-    module.exit_json(changed=False, cluster=cluster, started=started, ended=moment())
+    run(module, body)
 
 
 if __name__ == "__main__":

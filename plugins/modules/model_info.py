@@ -192,7 +192,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
-from ansible_collections.multinode.inference.plugins.module_utils.oci.module import connect, run, sign_in_argument_spec
+from ansible_collections.multinode.inference.plugins.module_utils.oci.module import connect, sign_in_argument_spec
+from ansible_collections.multinode.inference.plugins.module_utils.outcome import run
 from ansible_collections.multinode.inference.plugins.module_utils.sources.facts import model_facts
 from ansible_collections.multinode.inference.plugins.module_utils.sources.hugging_face import DEFAULT_ENDPOINT
 from ansible_collections.multinode.inference.plugins.module_utils.sources.opening import open_source

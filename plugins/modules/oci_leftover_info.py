@@ -128,10 +128,10 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster im
 from ansible_collections.multinode.inference.plugins.module_utils.oci.leftovers import Remainder, fault_of
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
-    run,
     sign_in_argument_spec,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.oci.waiting import Wait
+from ansible_collections.multinode.inference.plugins.module_utils.outcome import run
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:

@@ -49,6 +49,16 @@ options:
       - Also refuse to delete a pool without that tag. Use it when nothing else proves whose pool it is.
     type: bool
     default: false
+  node_pool_id:
+    description:
+      - OCID of the pool as the deployment's RayCluster has it, for O(state=absent). It is found in whatever compartment it lies,
+        and deleted where it bears the tags.
+    type: str
+  expected:
+    description:
+      - Whether the deployment is known to have had a pool. With it, O(state=absent) says in RV(left) that none was found.
+    type: bool
+    default: false
   state:
     description:
       - V(present) makes the pool, or changes it where it differs.
@@ -169,6 +179,23 @@ changes:
       returned: always
       type: str
       sample: live
+compartment_id:
+  description: OCID of the compartment that the pool lies in, where O(state=absent) deletes one.
+  returned: when there is one to delete
+  type: str
+  sample: ocid1.compartment.oc1..aaaa
+left:
+  description: Faults of what should be there to be deleted and was not found.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+unseen:
+  description: What could not be looked for, as faults.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 adopted:
   description: Whether the pool was found although the answer to its creation was lost, or a killed run had asked for it.
   returned: success
@@ -201,13 +228,15 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.fault imp
 from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster import compartment_of_cluster
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
-    fail,
-    run,
     sign_in_argument_spec,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pool import (
+    GONE_STATES,
     completed,
     differences,
+    own_pool,
+    pool_not_found,
+    pool_unseen,
     readable,
     refuse_new_pool,
     refuse_other_owner,
@@ -215,6 +244,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pool 
 )
 from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pools import NodePools
 from ansible_collections.multinode.inference.plugins.module_utils.oci.waiting import Wait
+from ansible_collections.multinode.inference.plugins.module_utils.outcome import fail, run
 
 # How long a change waits for one that is under way, where nothing else is waited for.
 BUSY_SECONDS = 300.0
@@ -243,6 +273,8 @@ class OciNodePool:
             "work_request_id": "",
             "changes": [],
             "adopted": False,
+            "left": [],
+            "unseen": [],
         }
 
     def _one_of(self, key: str, definition: dict[str, Any], required: bool = True) -> str:
@@ -315,9 +347,12 @@ class OciNodePool:
         # A run killed just now may have asked for a pool that is not listed yet.
         pool = self.pools.find(self.name, self.deployment) or self.pools.find_unlisted(self.name, self.deployment)
         if pool is None:
+            pool = self._recorded()
+        if pool is None:
             if self.wait and not self.module.check_mode:
                 self._await_deletions_under_way(self.wait)
             return
+        self.result["compartment_id"] = pool.get("compartment_id", self.pools.compartment_id)
         if written := self.module.params["deployment_name"]:
             refuse_other_owner(pool, written, self.module.params["name_tag_required"])
         self.result["changed"] = self.module.check_mode
@@ -328,6 +363,20 @@ class OciNodePool:
         self.result.update(changed=True, work_request_id=work_request_id)
         if self.wait:
             self.pools.wait_until_deleted(pool["id"], work_request_id, self.wait)
+
+    def _recorded(self) -> dict[str, Any] | None:
+        """Return the pool of the OCID that the RayCluster has, wherever it lies; a record that leads nowhere is said."""
+        node_pool_id = self.module.params["node_pool_id"]
+        if not node_pool_id:
+            if self.module.params["expected"] and not self.pools.list_deleting(self.deployment):
+                self.result["left"] = [pool_not_found(self.name, self.pools.compartment_id).as_dict()]
+            return None
+        pool = self.pools.read(node_pool_id)
+        if pool is None:
+            self.result["unseen"] = [pool_unseen(node_pool_id).as_dict()]
+            return None
+        own_pool([pool], pool["name"], self.deployment, self.cluster_id)
+        return None if pool["lifecycle_state"] in GONE_STATES else pool
 
     def _await_deletions_under_way(self, wait: Wait) -> None:
         """Wait for a deletion that an earlier run asked for."""
@@ -359,6 +408,8 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "definition": {"type": "dict"},
         "deployment_name": {"type": "str"},
         "name_tag_required": {"type": "bool", "default": False},
+        "node_pool_id": {"type": "str"},
+        "expected": {"type": "bool", "default": False},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "wait": {"type": "bool", "default": False},
         "wait_timeout": {"type": "int", "default": 3600},

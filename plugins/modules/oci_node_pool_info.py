@@ -124,10 +124,10 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.health.la
 from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster import compartment_of_cluster
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
-    run,
     sign_in_argument_spec,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pools import NodePools
+from ansible_collections.multinode.inference.plugins.module_utils.outcome import run
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:

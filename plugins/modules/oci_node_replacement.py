@@ -96,10 +96,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster import compartment_of_cluster
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
-    run,
     sign_in_argument_spec,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pools import NodePools
+from ansible_collections.multinode.inference.plugins.module_utils.outcome import run
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:

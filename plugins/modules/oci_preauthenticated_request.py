@@ -14,7 +14,8 @@ description:
   - A request's URL is told once, when it is made, and is a secret. Keep RV(url) where only those read it who may, and give
     O(id) from then on. A request that serves is left as it is; without O(id), or near its end, a new one is made.
   - All requests of the bucket with the name are taken for one and the same. Once the one with O(id) serves, the others of
-    the name are revoked, such as one whose URL was lost with a run that was killed.
+    the name are revoked that are older, or older than an hour, such as one whose URL was lost with a run that was killed.
+    A newer one may be another deploy's.
 author:
   - multinode.inference contributors (@multinode-inference)
 options:
@@ -171,13 +172,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
-    run,
     sign_in_argument_spec,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.oci.preauthenticated_requests import (
     PreauthenticatedRequests,
     serves,
+    superseded,
 )
+from ansible_collections.multinode.inference.plugins.module_utils.outcome import run
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:
@@ -188,20 +190,23 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     )
     found = requests.listed()
     result: dict[str, Any] = {"changed": False, "request": {}, "revoked": []}
-    kept: list[dict[str, Any]] = []
+    useless = found
     if given["state"] == "present":
         now = datetime.now(timezone.utc)
-        kept = [one for one in found if one["id"] == given["id"] and serves(one, given["prefix"], now)]
-        if not kept:
+        kept = next((one for one in found if one["id"] == given["id"] and serves(one, given["prefix"], now)), None)
+        if kept is None:
             return _made(module, requests, found)
-        result["request"] = kept[0]
-    for one in found:
-        if one not in kept:
-            result["revoked"].append(one["id"])
-            if not module.check_mode:
-                requests.delete(one["id"])
+        result["request"] = kept
+        useless = [one for one in found if superseded(one, kept, now)]
+    for one in useless:
+        result["revoked"].append(one["id"])
+        if not module.check_mode:
+            requests.delete(one["id"])
     result["changed"] = bool(result["revoked"])
-    result["diff"] = {"before": {"requests": found}, "after": {"requests": kept}}
+    result["diff"] = {
+        "before": {"requests": found},
+        "after": {"requests": [one for one in found if one not in useless]},
+    }
     return result
 
 

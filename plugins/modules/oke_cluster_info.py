@@ -215,9 +215,9 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster im
 from ansible_collections.multinode.inference.plugins.module_utils.oci.file_storage import read_exports
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
-    run,
     sign_in_argument_spec,
 )
+from ansible_collections.multinode.inference.plugins.module_utils.outcome import run
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:

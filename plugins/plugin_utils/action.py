@@ -9,10 +9,11 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.clock import moment
-from ..module_utils.core.fault import Fault, Refused, fault_of
+from ..module_utils.core.fault import Fault, Refused, fault_of, unexpected
 from ..module_utils.core.recipe.inputs import RESULT
 from .cluster import Cluster
 from .inputs import given_variables
@@ -42,6 +43,10 @@ class Action(ActionBase):
             result.update(self.act(arguments, task_vars or {}))
         except Refused as refused:
             result.update(self.done, **failure(refused.faults))
+        except AnsibleError:
+            raise
+        except Exception as error:
+            result.update(self.done, **failure([unexpected(error, type(self).__module__.rpartition(".")[2])]))
         result.update(started=started, ended=moment())
         return result
 

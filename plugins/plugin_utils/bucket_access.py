@@ -13,11 +13,14 @@ from typing import Any
 
 from ..module_utils.core.manifests.objects import secret
 from ..module_utils.core.names import label_selector, object_names
+from ..module_utils.core.ownership import request_name
 from ..module_utils.core.plan.types import Plan
 from ..module_utils.core.recipe.settings import SIGN_IN
-from ..module_utils.core.source_request import place_of, record_of, recorded, request_name
-from ..module_utils.kube.client import Kubernetes
+from ..module_utils.core.source_request import place_of, record_of, recorded
+from ..module_utils.core.text import plain
+from ..module_utils.kube.client import Kubernetes, part
 from ..module_utils.kube.deployment import RAYCLUSTERS, secret_values
+from ..module_utils.oci.client import is_region, region_of_ocid
 
 _MODULE = "multinode.inference.oci_preauthenticated_request"
 _KIND = "source_secret"
@@ -26,7 +29,11 @@ _KIND = "source_secret"
 class BucketAccess:
     """The request of the deployment `name`, as its Secret (else its RayCluster) says.
 
-    run_module  runs a module with arguments and returns its result; Refused when it failed
+    Whoever may write these objects may have written the record: it counts as far as it names the request that only this
+    deployment has, in a region of Oracle Cloud.
+
+    run_module   runs a module with arguments and returns its result; Refused when it failed
+    disbelieved  what is recorded and does not count, in words
     """
 
     def __init__(
@@ -43,17 +50,47 @@ class BucketAccess:
         self._namespace = namespace
         self._run_module = run_module
         self._made = ""
+        self.disbelieved: list[str] = []
         self.secret_name = object_names(name)[_KIND]
-        item = kubernetes.get(f"/api/v1/namespaces/{namespace}/secrets/{self.secret_name}") or {}
+        # It tells this cluster from others whose deployments read the same bucket.
+        cluster = (kubernetes.get("/api/v1/namespaces/kube-system") or {}).get("metadata", {}).get("uid", "")
+        self._request = request_name(name, namespace, cluster)
+        item = self._read_secret()
         self.has_secret = bool(item)
         self.url = secret_values(item).get("par", "")
-        self.record = recorded((item.get("metadata") or {}).get("annotations")) or self._record_of_raycluster()
+        self.record = self._believed(item) or self._record_of_raycluster()
+
+    def _read_secret(self) -> dict[str, Any]:
+        path = f"/api/v1/namespaces/{part(self._namespace)}/secrets/{self.secret_name}"
+        return self._kubernetes.get(path) or {}
 
     def _record_of_raycluster(self) -> dict[str, Any]:
         for item in self._kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(self._name)):
             if item["metadata"]["namespace"] == self._namespace:
-                return recorded(item["metadata"].get("annotations"))
+                return self._believed(item)
         return {}
+
+    def _believed(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the record among an object's annotations as far as it is about this deployment's request."""
+        record = recorded((item.get("metadata") or {}).get("annotations"))
+        former = [place for place in record.pop("former", ()) if self._is_own(place)]
+        if record and not self._is_own(record):
+            # A request for another bucket may still be to be revoked.
+            record = former.pop() if former else {}
+        return {**record, "former": former} if former else record
+
+    def _is_own(self, place: Mapping[str, Any]) -> bool:
+        region = place.get("region") or ""
+        known = ("", self._settings["region"], region_of_ocid(self._settings["oke_cluster_id"] or ""))
+        if place["name"] == self._request and (region in known or is_region(region)):
+            return True
+        self.disbelieved.append(
+            plain(
+                f"pre-authenticated request {place['name']} of bucket {place['bucket']} (an annotation names it, and it is not "
+                f"this deployment's {self._request})"
+            )
+        )
+        return False
 
     def announce(self, plan: Plan) -> dict[str, Any] | None:
         """Return the Secret that has to be there before a request is made, None where it is: it names the request."""
@@ -63,9 +100,7 @@ class BucketAccess:
             return None if self.has_secret else self._secret(plan, self.record)
         # The group reads through the one of before until its successor's URL is in the Secret.
         former = [*self.record.get("former", []), place_of(self.record)] if self.record else []
-        # It tells this cluster from others whose deployments read the same bucket.
-        cluster = (self._kubernetes.get("/api/v1/namespaces/kube-system") or {}).get("metadata", {}).get("uid", "")
-        self.record = {"name": request_name(self._name, self._namespace, cluster), **place, "former": former}
+        self.record = {"name": self._request, **place, "former": former}
         return self._secret(plan, self.record)
 
     def present(self, plan: Plan) -> list[dict[str, Any]]:
@@ -84,10 +119,11 @@ class BucketAccess:
     def settle(self, plan: Plan) -> list[dict[str, Any]]:
         """After the Secret has its new URL: revoke what bears the name beside it, and those of other buckets before.
 
-        Return the Secret, where it knows less now.
+        Another deploy may have put its own URL there meanwhile: what the Secret names now stays. Return the Secret, where it
+        knows less now.
         """
         if self._made:
-            self._ask(plan, self._made)
+            self._ask(plan, self._believed(self._read_secret()).get("id") or self._made)
         if not self.record.get("former"):
             return []
         for place in self.record.pop("former"):

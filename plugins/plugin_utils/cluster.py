@@ -2,8 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The cluster that the platform settings name, and how this process, tasks and Helm reach it.
 
-A kubeconfig that is given, or the K8S_AUTH_* variables, win. Else the OCI sign-in reaches the cluster that oke_cluster_id
-names: tokens are minted when they are used, a new one for each task, and are stored nowhere.
+A kubeconfig that is given, or the K8S_AUTH_* variables, win, as long as they lead to that cluster. Otherwise the OCI sign-in
+reaches the cluster that oke_cluster_id names: tokens are minted when they are used, a new one for each task, and are stored
+nowhere.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from ..module_utils.core.fault import Fault, Refused
 from ..module_utils.kube.client import Kubernetes, connect
 from ..module_utils.oci.client import Connection, sign_in_by
-from ..module_utils.oci.cluster_access import Address, ClusterTokens, find_address
+from ..module_utils.oci.cluster_access import Address, ClusterTokens, find_address, refuse_other_cluster
 
 # client-go's; its users take either version, this one is final.
 API_VERSION = "client.authentication.k8s.io/v1"
@@ -81,8 +82,15 @@ class Cluster:
         return {"kubeconfig": self.kubeconfig, "context": self.context, "api_key": api_key}
 
     def check(self) -> None:
-        """Make sure that the API server answers and takes a token, where the OCI sign-in is to reach it. Raises Refused."""
+        """Make sure that the API server answers and takes a token, where the OCI sign-in is to reach it. Raises Refused.
+
+        A kubeconfig has to lead to the cluster that oke_cluster_id names, where both are given.
+        """
         if self._address is None:
+            if (cluster_id := self._settings.get("oke_cluster_id")) and self.tokens is None:
+                given = self.connect()
+                connection = Connection(sign_in_by(self._settings), cluster_id)
+                refuse_other_cluster(connection, cluster_id, given.host, given.authorities)
             return
         try:
             self.connect().get("/version")

@@ -5,13 +5,17 @@
 from __future__ import annotations
 
 import json
-from urllib.error import HTTPError
 
-from ansible.module_utils.urls import open_url
+from ..module_utils.core.credentials import bearer
+from ..module_utils.core.fault import Refused
+from ..module_utils.core.text import plain, read_json
+from ..module_utils.sources.http import TooLarge, Unreachable, ask
 
 PROMPT = "The capital of France is"
 # A first completion may still compile kernels.
 SECONDS = 60
+# Of the answer to a question for a few tokens.
+MOST_BYTES = 1024 * 1024
 
 
 def complete(url: str, model: str, api_key: str, tokens: int = 8, host: str = "") -> dict[str, str | None]:
@@ -21,23 +25,22 @@ def complete(url: str, model: str, api_key: str, tokens: int = 8, host: str = ""
     """
     body = json.dumps({"model": model, "prompt": PROMPT, "max_tokens": tokens, "temperature": 0})
     try:
-        answer = open_url(
-            f"{url}/v1/completions",
-            method="POST",
-            data=body,
-            headers={
-                "Content-Type": "application/json",
-                "Authorization": f"Bearer {api_key}",
-                **({"Host": host} if host else {}),
-            },
-            timeout=SECONDS,
-            http_agent="multinode.inference",
-        )
-        text = json.loads(answer.read())["choices"][0]["text"]
-    except HTTPError as error:
-        return {"text": None, "problem": f"HTTP {error.code} {error.reason}"}
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        return {"text": None, "problem": f"{type(error).__name__}: {error}"}
-    if not text:
+        headers = {
+            "Content-Type": "application/json",
+            "Authorization": bearer(api_key, "API key"),
+            **({"Host": host} if host else {}),
+        }
+        answer = ask(f"{url}/v1/completions", MOST_BYTES, headers, SECONDS, body.encode())
+    except Refused as refused:
+        return {"text": None, "problem": refused.faults[0].line()}
+    except (Unreachable, TooLarge) as error:
+        return {"text": None, "problem": f"no answer ({error})" if isinstance(error, Unreachable) else str(error)}
+    if answer.status != 200:
+        return {"text": None, "problem": f"HTTP {answer.status}"}
+    try:
+        text = read_json(answer.body)["choices"][0]["text"]
+    except (ValueError, LookupError, TypeError):
+        return {"text": None, "problem": "an answer that is no completion"}
+    if not text or not isinstance(text, str):
         return {"text": None, "problem": "a completion without a token"}
-    return {"text": text, "problem": None}
+    return {"text": plain(text), "problem": None}

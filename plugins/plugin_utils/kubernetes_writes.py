@@ -7,8 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..module_utils.core.fault import Refused
+from ..module_utils.core.manifests.objects import namespace
 from ..module_utils.core.names import COLLECTION
-from ..module_utils.kube.client import Kubernetes
+from ..module_utils.core.plan.types import Plan
+from ..module_utils.kube.client import Kubernetes, part
+from ..module_utils.kube.removal import own_namespace, strange_objects
 from .action import Action
 from .bucket_access import BucketAccess
 from .cluster import Cluster
@@ -32,8 +36,41 @@ class WritingAction(Action):
 
         return BucketAccess(kubernetes, settings, deployment["name"], deployment["namespace"], run)
 
+    def own_namespace(
+        self, kubernetes: Kubernetes, plan: Plan, settings: Mapping[str, Any]
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """Return the Namespace where it is to be applied, and whether there is one already.
+
+        Only one that nobody named bears our mark, and goes with the deployment.
+        """
+        name, wanted = plan["deployment"]["name"], plan["deployment"]["namespace"]
+        own = own_namespace(kubernetes, name, wanted)
+        item = namespace(plan)
+        if settings["namespace"] or wanted != name:
+            item["metadata"] = {"name": wanted}
+            return ([item] if own is None else []), own is not None
+        return ([item] if own is not False else []), own is not None
+
+    def refuse_strange(self, kubernetes: Kubernetes, plan: Plan) -> None:
+        """Raise Refused where an object that the deployment makes stands there, and is somebody else's."""
+        if found := strange_objects(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"]):
+            raise Refused(found)
+
+    def create_secret(self, kubernetes: Kubernetes, item: dict[str, Any]) -> list[dict[str, Any]]:
+        """Make a Secret where there is none; return what changed. One that another run made meanwhile stays as it is."""
+        metadata = item["metadata"]
+        change = {"object": f"Secret/{metadata['name']}", "change": "create"}
+        if self._task.check_mode:
+            return [change]
+        return [change] if kubernetes.create(f"/api/v1/namespaces/{part(metadata['namespace'])}/secrets", item) else []
+
     def apply(self, objects: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[dict[str, Any]]:
-        """Apply the objects by the server; return what changed, Secrets without their values."""
+        """Apply the objects by the server; return what changed, Secrets without their values.
+
+        By force, since nobody else has a say in what is ours: what is not was refused before (`refuse_strange`).
+        """
+        if not objects:
+            return []
         server_side = {"field_manager": COLLECTION, "force_conflicts": True}
         return _changes(self.write(objects, task_vars, state="present", apply=True, server_side_apply=server_side))
 

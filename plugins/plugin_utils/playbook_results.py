@@ -192,8 +192,9 @@ def undeploy(results: Results) -> Details:
     lines += [f"kept     {item}" for item in kept]
     rest = results.get("leftover") or {}
     last = retried if "left" in retried else result
-    unseen = [*(last.get("unseen") or []), *(rest.get("unseen") or [])]
-    if "remainder" in rest and not rest["remainder"] and not unseen and not last.get("unreached"):
+    unseen = [fault for part in (last, pool, rest) for fault in part.get("unseen") or []]
+    lost = [*unseen, *(last.get("unreached") or []), *(pool.get("left") or [])]
+    if "remainder" in rest and not rest["remainder"] and not lost:
         lines += ["checked  Oracle Cloud has no node pool, instance, block volume or load balancer of it any more"]
     lines += [f"unseen   {fault['where']}: {fault['found']}; {fault['remedy']}" for fault in unseen]
     return {"removed": removed, "kept": kept, "unseen": unseen}, lines
@@ -216,7 +217,8 @@ def left_behind(results: Results) -> list[dict[str, Any]]:
             "run undeploy again when it answers: they are found by their labels",
         )
         unreached.append(fault.as_dict())
-    return [*unreached, *(last.get("left") or []), *((results.get("leftover") or {}).get("left") or [])]
+    parts = (last, results.get("node_pool") or {}, results.get("leftover") or {})
+    return [*unreached, *(fault for part in parts for fault in part.get("left") or [])]
 
 
 def nodes_left(results: Results, faults: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -225,7 +227,7 @@ def nodes_left(results: Results, faults: Sequence[Mapping[str, Any]]) -> list[di
     faults: what it stopped for. Refused because the deployment is another one, there is nothing of ours to check.
     """
     recipe = results.get("recipe") or {}
-    if any(fault.get("code") == "name_taken" for fault in faults):
+    if any(fault.get("code") in ("name_taken", "namespace_taken") for fault in faults):
         return []
     if not (recipe.get("settings") or {}).get("oke_cluster_id") or "changed" in (results.get("node_pool") or {}):
         return []

@@ -12,6 +12,7 @@ from ..module_utils.core.fault import Fault, Refused
 from ..module_utils.core.health.deployment_health import readable_seconds
 from ..module_utils.kube.client import Kubernetes
 from ..module_utils.kube.cloud_resources import load_balancers_of, volumes_of
+from ..module_utils.kube.namespace_contents import NamespaceContents
 from ..module_utils.kube.removal import (
     costs_money,
     left_folders,
@@ -97,29 +98,40 @@ def _left(where: str, found: str) -> Fault:
 
 
 def remove_deployment(
-    kubernetes: Kubernetes, name: str, namespace: str, access: BucketAccess, remover: Remover
+    kubernetes: Kubernetes,
+    name: str,
+    namespace: str,
+    access: BucketAccess,
+    remover: Remover,
+    namespace_given: bool = False,
 ) -> dict[str, Any]:
-    """Remove the objects, pods and volumes, then the namespace where it was made for this deployment.
+    """Remove the objects, pods and volumes, then the namespace where it was made for this deployment and holds nothing else.
 
     First what costs money or holds the nodes, and that is waited for: a volume cannot be taken off a node that is gone.
-    `access` is the request for the source's bucket, which is revoked.
+
+    access           the request for the source's bucket, which is revoked
+    namespace_given  whether the user named the namespace: then it is not this collection's to delete
     """
     objects = objects_of(kubernetes, name, namespace)
     seen = volumes_of(kubernetes, name, namespace)
     volumes = seen or []
     balancers = load_balancers_of(kubernetes, name, namespace)
     own = own_namespace(kubernetes, name, namespace)
+    contents = NamespaceContents(kubernetes, name, namespace)
+    if own:
+        # What is the deployment's shows while its owners are there.
+        contents.reason_to_stay()
     kept = [f"{folder} of the nodes" for folder in left_folders(kubernetes, name, namespace)]
     kept += [
         f"PersistentVolume/{volume['name']} (its reclaim policy is Retain)" for volume in volumes if volume["kept"]
     ]
-    if own is False:
-        kept.append(f"Namespace/{namespace} (it was not made for this deployment)")
+    if own is False or (own and namespace_given):
+        words = "it was given by name" if own else "it was not made for this deployment"
+        kept.append(f"Namespace/{namespace} ({words})")
+    kept += access.disbelieved
     kept += shared_operator(kubernetes)
     first = [item for item in objects if costs_money(item)]
     then = [item for item in objects if not costs_money(item)]
-    if own:
-        then.append({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     held: set[str] = set()
 
     def billing() -> list[str]:
@@ -130,8 +142,10 @@ def remove_deployment(
 
     def others() -> list[str]:
         names = [name_of(item) for item in objects_of(kubernetes, name, namespace) if not costs_money(item)]
-        names += [f"Namespace/{namespace}"] if own_namespace(kubernetes, name, namespace) else []
         return [words for words in names if words not in held]
+
+    def whole() -> list[str]:
+        return [f"Namespace/{namespace}"] if own_namespace(kubernetes, name, namespace) else []
 
     remover.remove(first)
     remover.watch(billing)
@@ -143,10 +157,17 @@ def remove_deployment(
         record = f"Secret/{access.secret_name}"
         if record in map(name_of, then):
             kept.append(f"{record} (it says which request is still to be revoked)")
-            held = {record, f"Namespace/{namespace}"}
+            held = {record}
             then = [item for item in then if name_of(item) not in held]
     remover.remove(then)
     remover.watch(others)
+    if own and not namespace_given and not held:
+        if reason := contents.reason_to_stay():
+            kept.append(f"Namespace/{namespace} ({reason})")
+        else:
+            then.append({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+            remover.remove(then[-1:])
+            remover.watch(whole)
     left = {fault.where for fault in remover.left}
     removed = [words for words in map(name_of, [*first, *then]) if words not in left]
     return {

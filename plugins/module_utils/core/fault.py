@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from .text import plain
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -36,7 +38,8 @@ class Fault:
             text += f", expected {self.expected}"
         if self.remedy:
             text += f"; {self.remedy}"
-        return text
+        # What was found may be anybody's words: a service's, a file's.
+        return plain(text)
 
     def as_dict(self) -> dict[str, Any]:
         """The fault as the plan, the result file and the modules carry it."""
@@ -96,3 +99,19 @@ class Findings:
         """Raise Refused with every fault, where there is one."""
         if self.faults:
             raise Refused(self.faults)
+
+
+def unexpected(error: BaseException, where: str, doing: str = "") -> Fault:
+    """Return the fault of an error that nothing was written for: its kind and its place, since its words may hold a secret."""
+    trace, place = error.__traceback__, ""
+    while trace is not None:
+        place = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    found = f"{doing}: " if doing else ""
+    return Fault(
+        "unexpected",
+        where,
+        f"{found}{type(error).__name__} at {place}",
+        "",
+        "running again is safe; if it comes back, report it with this line and the versions of the collection and of Ansible",
+    )

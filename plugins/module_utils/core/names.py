@@ -26,6 +26,8 @@ SHAPE_ANNOTATION = "multinode.inference/shape"
 CHOICES_ANNOTATION = "multinode.inference/choices"
 PRICE_ANNOTATION = "multinode.inference/usd-per-hour"
 REQUEST_ANNOTATION = "multinode.inference/source-request"
+# Of the RayCluster: OCID and compartment of the node pool, which may lie elsewhere than the cluster.
+NODE_POOL_ANNOTATION = "multinode.inference/node-pool"
 # Of the RayCluster: what was given (its hash), each field of the plan (its hash), and the pods as they were rendered.
 GIVEN_ANNOTATION = "multinode.inference/given"
 FIELDS_ANNOTATION = "multinode.inference/fields"

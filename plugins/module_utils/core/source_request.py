@@ -14,18 +14,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from .fault import Fault
-from .names import REQUEST_ANNOTATION, short_hash
+from .names import REQUEST_ANNOTATION
+from .text import read_json
 
 # A request is renewed this long before its end, or when three quarters of a shorter life are over.
 RENEWED_BEFORE = timedelta(days=30)
 RENEWED_SHARE = 4
 _RECORDED = ("name", "region", "namespace", "bucket", "id", "time_expires", "time_renewed")
 _PLACE = ("name", "region", "namespace", "bucket")
-
-
-def request_name(deployment: str, namespace: str, cluster: str) -> str:
-    """Return the name of the deployment's request; `cluster` is what tells the cluster from others (a UID)."""
-    return f"multinode-inference-{deployment}-{short_hash([cluster, namespace, deployment])}"
 
 
 def renewal(created: str, expires: str) -> str:
@@ -53,15 +49,39 @@ def record_of(request: Mapping[str, Any]) -> dict[str, str]:
 def recorded(annotations: Mapping[str, str] | None) -> dict[str, Any]:
     """Return the record among an object's annotations, {} where there is none."""
     try:
-        record = json.loads((annotations or {}).get(REQUEST_ANNOTATION, ""))
-    except ValueError:
+        record = read_json((annotations or {}).get(REQUEST_ANNOTATION, ""))
+    except (ValueError, TypeError):
         return {}
-    return record if isinstance(record, dict) and {"name", "bucket", "namespace"} <= record.keys() else {}
+    if not _is_place(record):
+        return {}
+    former = record.get("former")
+    former = [place for place in former if _is_place(place)] if isinstance(former, list) else []
+    texts = {key: record[key] for key in _RECORDED if isinstance(record.get(key), str)}
+    for key in ("time_expires", "time_renewed"):
+        if key in texts and not _is_moment(texts[key]):
+            del texts[key]
+    return {**texts, "former": former} if former else texts
+
+
+def _is_place(value: Any) -> bool:
+    """Tell whether a value that anybody may have written has the form of a request's place."""
+    return (
+        isinstance(value, dict)
+        and {"name", "bucket", "namespace"} <= value.keys()
+        and all(isinstance(value.get(key, ""), str) for key in _PLACE)
+    )
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def end_near(record: Mapping[str, Any], now: datetime) -> Fault | None:
     """Return the warning that a recorded request ends soon, or has; None while it does not."""
-    if "time_renewed" not in record or now < datetime.fromisoformat(record["time_renewed"]):
+    if not {"time_renewed", "time_expires"} <= record.keys() or now < datetime.fromisoformat(record["time_renewed"]):
         return None
     end = datetime.fromisoformat(record["time_expires"])
     days = (end - now) / timedelta(days=1)

@@ -12,9 +12,12 @@ import ssl
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import quote
 
+from ..core.credentials import bearer, header_value
 from ..core.fault import Fault, Refused
 from ..core.names import COLLECTION
+from ..core.text import plain, read_json
 from ..core.version import VERSION
 
 try:
@@ -38,9 +41,18 @@ _METADATA_ALONE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v
 _PASSING = frozenset({"kubernetes", "unreachable"})
 # An API server that has too much to do says so (429), and when to ask again: client-go does ten times.
 BUSY_ATTEMPTS = 10
+# However long it asks for: as many seconds, so that ten of them are within what a wait outlives.
+LONGEST_PAUSE = 15
+# A list is read in pages of so many, and so many of them: 100,000 objects of one kind.
+PAGE, MOST_PAGES = 500, 200
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 _Read = TypeVar("_Read")
+
+
+def part(name: str) -> str:
+    """Return a name as one part of a path: a slash in it leads nowhere else."""
+    return quote(name, safe="")
 
 
 def may_pass(faults: Iterable[Fault]) -> bool:
@@ -58,10 +70,22 @@ def unless_forbidden(read: Callable[[], _Read]) -> _Read | None:
         return None
 
 
+class _Patient(urllib3.Retry if IMPORT_ERROR is None else object):  # type: ignore[misc]
+    """Waits as long as a busy API server asks for, but for no hours."""
+
+    def get_retry_after(self, response: Any) -> float | None:
+        wanted = super().get_retry_after(response)
+        return None if wanted is None else min(wanted, LONGEST_PAUSE)
+
+
 class Kubernetes:
     """A cluster that is read, over one connection pool. Objects are the API's own JSON."""
 
-    def __init__(self, client: Any, token: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self, client: Any, token: Callable[[], str] | None = None, authorities: frozenset[bytes] = frozenset()
+    ) -> None:
+        """`authorities`: the certificates (DER) that the API server's has to be signed by; empty where none is named."""
+        self.authorities = authorities
         self._client = client
         self._token = token
         self.host: str = client.configuration.host
@@ -69,13 +93,15 @@ class Kubernetes:
         self.signed_in_by = "token" if token else "kubeconfig"
 
     def _headers(self) -> dict[str, str]:
+        # Exactly what it is: kubernetes.core and Helm send the same one as it stands, and the first would print it.
         headers = {"Accept": "application/json, */*", "User-Agent": USER_AGENT}
         if self._token is not None:
-            return {**headers, "authorization": f"Bearer {self._token()}"}
+            return {**headers, "authorization": bearer(self._token(), self.signed_in_by, exact=True)}
         # The library renews a token of the kubeconfig's exec command when its settings are asked for.
         for entry in self._client.configuration.auth_settings().values():
             if entry.get("value"):
-                headers[entry["key"]] = entry["value"]
+                words = entry["value"].split(" ", 1)
+                headers[entry["key"]] = " ".join(header_value(word, self.signed_in_by, exact=True) for word in words)
         return headers
 
     def read(self, path: str, **query: Any) -> bytes | None:
@@ -89,13 +115,25 @@ class Kubernetes:
             "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": dict(attributes)},
         }
-        answer = self._ask("POST", _REVIEWS, body=json.dumps(body))
-        return bool(answer and json.loads(answer)["status"].get("allowed"))
+        answer = _object(self._ask("POST", _REVIEWS, body=json.dumps(body)), _REVIEWS)
+        return (answer.get("status") or {}).get("allowed") is True
+
+    def create(self, path: str, item: Mapping[str, Any]) -> bool:
+        """Make an object where there is none of its name; False where there is one (409), which stays as it is.
+
+        The one write that kubernetes.core has not: it changes what it finds.
+        """
+        try:
+            self._ask("POST", path, body=json.dumps(item))
+        except Refused as refused:
+            if [fault.code for fault in refused.faults] != ["exists"]:
+                raise
+            return False
+        return True
 
     def metadata(self, path: str, **query: str) -> list[dict[str, Any]]:
         """Like `items`, of each object its metadata alone: what Secrets hold stays where it is."""
-        body = self._ask("GET", path, fields=query, accept=_METADATA_ALONE)
-        return list(json.loads(body).get("items") or []) if body else []
+        return self._pages(path, query, _METADATA_ALONE)
 
     def _ask(self, method: str, path: str, accept: str = "", **content: Any) -> bytes | None:
         try:
@@ -110,7 +148,7 @@ class Kubernetes:
                 },
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
                 # A connection that was closed while it lay idle is tried again; an API server that is away is not waited for.
-                retries=urllib3.Retry(
+                retries=_Patient(
                     total=BUSY_ATTEMPTS,
                     connect=1,
                     read=1,
@@ -124,19 +162,37 @@ class Kubernetes:
             raise Refused([self._unreachable(error)]) from None
         if answer.status == 404:
             return None
-        if answer.status >= 400:
+        if answer.status >= 300:
             raise Refused([_api_fault(answer.status, answer.data, f"{method} {path}", self.signed_in_by)])
         return bytes(answer.data)
 
     def get(self, path: str, **query: Any) -> Any:
         """Like `read`, and the body is JSON."""
         body = self.read(path, **query)
-        return None if body is None else json.loads(body)
+        return None if body is None else _object(body, path)
 
     def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
-        """Return the items of a list; none where the kind does not exist."""
-        answer = self.get(path, **query)
-        return list(answer.get("items") or []) if answer else []
+        """Return the items of a list, all pages; none where the kind does not exist."""
+        return self._pages(path, query)
+
+    def _pages(self, path: str, query: Mapping[str, Any], accept: str = "") -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        fields = {**{key: str(value) for key, value in query.items()}, "limit": str(PAGE)}
+        for _page in range(MOST_PAGES):
+            body = self._ask("GET", path, fields=fields, accept=accept)
+            if body is None:
+                break
+            answer = _object(body, path)
+            items = answer.get("items") or []
+            if not isinstance(items, list) or not all(_has_name(item) for item in items):
+                raise Refused([_malformed(path)])
+            found += items
+            fields["continue"] = (answer.get("metadata") or {}).get("continue") or ""
+            if not fields["continue"]:
+                break
+        else:
+            raise Refused([_malformed(path, f"a list of more than {PAGE * MOST_PAGES} objects")])
+        return found
 
     def _unreachable(self, error: BaseException) -> Fault:
         cause = getattr(error, "reason", None) or error
@@ -149,12 +205,34 @@ class Kubernetes:
         )
 
 
+def _object(body: bytes | None, path: str) -> dict[str, Any]:
+    """Return the JSON object of an answer."""
+    try:
+        value = read_json(body or b"")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise Refused([_malformed(path)])
+    return value
+
+
+def _has_name(item: Any) -> bool:
+    metadata = item.get("metadata") if isinstance(item, dict) else None
+    return isinstance(metadata, dict) and isinstance(metadata.get("name"), str)
+
+
+def _malformed(path: str, found: str = "an answer that is none of a Kubernetes API") -> Fault:
+    return Fault("kubernetes", f"Kubernetes API {path}", found, "the API's JSON", "see what answers at its address")
+
+
 def _api_fault(status: int, body: bytes, request: str, signed_in_by: str) -> Fault:
     """Return the fault that an answer of the API server means, in its own words."""
     try:
-        message = str(json.loads(body)["message"])
+        message = str(read_json(body)["message"])[:1000]
     except (ValueError, KeyError, TypeError):
-        message = body.decode(errors="replace")[:200].strip() or "no message"
+        message = plain(body[:200].decode(errors="replace")).strip() or "no message"
+    if status == 409 and "AlreadyExists" in body[:10_000].decode(errors="replace"):
+        return Fault("exists", request, message)
     if status == 401:
         return Fault(
             "unauthorized",
@@ -216,25 +294,27 @@ def connect(
         settings.verify_ssl = validate_certs
     client = kubernetes_client.ApiClient(settings)
     try:
-        _read_certificates(client)
+        authorities = _read_certificates(client)
     except OSError as error:  # ssl's errors are OSErrors too
         where = ca_cert or "kubeconfig"
         raise _refused("certificates", where, f"they cannot be read: {error}", "certificates in PEM", "") from None
-    return Kubernetes(client, token)
+    return Kubernetes(client, token, authorities)
 
 
-def _read_certificates(client: Any) -> None:
-    """Let the client hold its certificates in memory.
+def _read_certificates(client: Any) -> frozenset[bytes]:
+    """Let the client hold its certificates in memory; return the authorities that are named.
 
     The library writes those of a kubeconfig, a user's key among them, to files for its connections, and removes them when
     the program exits; a process that Ansible forked never gets there.
     """
     settings = client.configuration
     if not settings.host.startswith("https"):
-        return
+        return frozenset()
     context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=None if settings.verify_ssl else ssl.CERT_NONE)
+    named: list[bytes] = []
     if settings.ssl_ca_cert:
         context.load_verify_locations(settings.ssl_ca_cert)
+        named = context.get_ca_certs(binary_form=True)
     else:
         context.load_default_certs()
     if settings.cert_file:
@@ -244,6 +324,7 @@ def _read_certificates(client: Any) -> None:
         pool.pop(name, None)
     pool["ssl_context"] = context
     kube_config._cleanup_temp_files()  # what the library itself runs at the exit
+    return frozenset(named)
 
 
 def _truth(*variables: str) -> bool | None:

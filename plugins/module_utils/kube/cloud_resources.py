@@ -5,10 +5,9 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 from ..core.names import COLLECTION, MANAGED_BY_LABEL, WORKER_GROUP, label_selector
-from .client import Kubernetes, unless_forbidden
+from .client import Kubernetes, part, unless_forbidden
 
 # The CSI driver of OKE's block volumes; its volume handle is the OCID of the volume.
 BLOCK_VOLUME_DRIVER = "blockvolume.csi.oraclecloud.com"
@@ -21,7 +20,7 @@ def volumes_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[s
     Those whose claim an earlier run removed are found by the claim's name, which begins with the pod's. `id` is the OCID
     of a block volume, else None. None where the caller may not read volumes, which belong to the whole cluster.
     """
-    path = f"/api/v1/namespaces/{quote(namespace)}/persistentvolumeclaims"
+    path = f"/api/v1/namespaces/{part(namespace)}/persistentvolumeclaims"
     claims = {item["metadata"]["name"] for item in kubernetes.items(path, labelSelector=label_selector(name))}
     volumes = unless_forbidden(lambda: kubernetes.items("/api/v1/persistentvolumes"))
     if volumes is None:
@@ -55,7 +54,7 @@ def load_balancers_of(kubernetes: Kubernetes, name: str, namespace: str) -> list
     """
     key, network = _NETWORK_LOAD_BALANCER
     found = []
-    path = f"/api/v1/namespaces/{quote(namespace)}/services"
+    path = f"/api/v1/namespaces/{part(namespace)}/services"
     for item in kubernetes.items(path, labelSelector=label_selector(name)):
         metadata = item["metadata"]
         if item["spec"].get("type") != "LoadBalancer":

@@ -11,7 +11,6 @@ import math
 from collections.abc import Container, Mapping
 from datetime import datetime, timezone
 from typing import Any
-from urllib.parse import quote
 
 from ..core.fault import Fault, Refused
 from ..core.health.deployment_health import judge
@@ -29,8 +28,9 @@ from ..core.names import (
     SHAPE_ANNOTATION,
     label_selector,
 )
+from ..core.ownership import recorded_pool
 from ..core.source_request import recorded
-from .client import Kubernetes, may_pass
+from .client import Kubernetes, may_pass, part
 from .operator import DEPLOYMENTS
 from .operator import SELECTOR as OPERATOR_SELECTOR
 
@@ -100,7 +100,7 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "shape": annotations.get(SHAPE_ANNOTATION, ""),
         "nodes": nodes,
         "gpus": gpus,
-        "own_nodes": NODE_LABEL in (pod.get("nodeSelector") or {}),
+        "own_nodes": has_own_nodes(cluster),
         "usd_per_hour": _number(price),
         "age_seconds": int((datetime.now(timezone.utc) - created).total_seconds()),
         "hash": annotations.get(HASH_ANNOTATION, ""),
@@ -108,6 +108,7 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "given": annotations.get(GIVEN_ANNOTATION, ""),
         "fields": _json(annotations.get(FIELDS_ANNOTATION)),
         "source_request": recorded(annotations),
+        "node_pool": recorded_pool(annotations),
         "phases": {step.phase: step.text for step in judgement.steps},
         "failure": judgement.failure.as_dict() if judgement.failure else None,
     }
@@ -120,6 +121,12 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def has_own_nodes(raycluster: Mapping[str, Any]) -> bool:
+    """Tell whether a deployment has a node pool of its own: its pods ask for nodes with its label."""
+    pod = raycluster["spec"]["headGroupSpec"]["template"]["spec"]
+    return NODE_LABEL in (pod.get("nodeSelector") or {})
 
 
 def _json(text: str | None) -> dict[str, Any]:
@@ -142,9 +149,9 @@ class Observer:
 
     def look(self, raycluster: Mapping[str, Any] | None = None) -> Observation:
         """Return what is to be seen now."""
-        namespace = quote(self._namespace)
+        namespace = part(self._namespace)
         if raycluster is None:
-            raycluster = self._kubernetes.get(f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters/{quote(self._name)}")
+            raycluster = self._kubernetes.get(f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters/{part(self._name)}")
         pods = self._kubernetes.items(
             f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"ray.io/cluster={self._name}"
         )
@@ -180,7 +187,7 @@ class Observer:
             said: list[dict[str, Any]] = []
             words = ""
             for namespace in sorted({owner["metadata"]["namespace"] for owner in owners}):
-                path = f"/api/v1/namespaces/{quote(namespace)}/pods"
+                path = f"/api/v1/namespaces/{part(namespace)}/pods"
                 found = self._kubernetes.items(path, labelSelector=OPERATOR_SELECTOR)
                 pods += found
                 said += self._warnings(namespace, {pod["metadata"]["name"] for pod in found})
@@ -194,7 +201,7 @@ class Observer:
 
     def _last_words(self, pod: Mapping[str, Any]) -> str:
         """The last lines of the run of a pod's container that ended; "" where they cannot be read."""
-        namespace, name = quote(pod["metadata"]["namespace"]), quote(pod["metadata"]["name"])
+        namespace, name = part(pod["metadata"]["namespace"]), part(pod["metadata"]["name"])
         container = container_statuses(pod)[0]["name"]
         path = f"/api/v1/namespaces/{namespace}/pods/{name}/log"
         with contextlib.suppress(Refused):
@@ -212,7 +219,7 @@ class Observer:
 
     def _warnings(self, namespace: str, names: Container[str]) -> list[dict[str, Any]]:
         """The warnings of the namespace's objects of these names."""
-        found = self._kubernetes.items(f"/api/v1/namespaces/{quote(namespace)}/events", fieldSelector="type=Warning")
+        found = self._kubernetes.items(f"/api/v1/namespaces/{part(namespace)}/events", fieldSelector="type=Warning")
         return [event for event in found if (event.get("involvedObject") or {}).get("name") in names]
 
     def _all_progress(self, pods: list[dict[str, Any]], ready: set[str]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -241,7 +248,7 @@ class Observer:
             self._progress[name] = {}
         try:
             log = self._kubernetes.read(
-                f"/api/v1/namespaces/{quote(self._namespace)}/pods/{quote(name)}/log",
+                f"/api/v1/namespaces/{part(self._namespace)}/pods/{part(name)}/log",
                 container=statuses[0]["name"],
                 sinceSeconds=since,
                 tailLines=None if since else 5000,
@@ -259,13 +266,13 @@ class Observer:
 
 def read_secret(kubernetes: Kubernetes, namespace: str, name: str) -> dict[str, str] | None:
     """Return the decoded values of a Secret, or None where there is none."""
-    item = kubernetes.get(f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}")
+    item = kubernetes.get(f"/api/v1/namespaces/{part(namespace)}/secrets/{part(name)}")
     return None if item is None else secret_values(item)
 
 
 def secret_keys(kubernetes: Kubernetes, namespace: str, name: str) -> list[str] | None:
     """Return the keys of a Secret, or None where there is none; its values may be anything."""
-    item = kubernetes.get(f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}")
+    item = kubernetes.get(f"/api/v1/namespaces/{part(namespace)}/secrets/{part(name)}")
     return None if item is None else sorted(item.get("data") or {})
 
 

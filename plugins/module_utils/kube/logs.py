@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 from typing import NamedTuple
-from urllib.parse import quote
 
 from ..core.fault import Fault, Refused
 from ..core.names import label_selector
-from .client import Kubernetes
+from .client import Kubernetes, part
 from .deployment import RAYCLUSTERS
 from .operator import DEPLOYMENTS
 from .operator import SELECTOR as OPERATOR_SELECTOR
@@ -35,7 +34,7 @@ def find_pod(kubernetes: Kubernetes, deployment: str, component: str, worker: in
     pods = [
         pod
         for namespace in namespaces
-        for pod in kubernetes.items(f"/api/v1/namespaces/{quote(namespace)}/pods", labelSelector=selector)
+        for pod in kubernetes.items(f"/api/v1/namespaces/{part(namespace)}/pods", labelSelector=selector)
     ]
     if component == "worker":
         # KubeRay numbers the workers of a group from 0; without its label their names keep an order.
@@ -52,7 +51,7 @@ def find_pod(kubernetes: Kubernetes, deployment: str, component: str, worker: in
 
 def read_log(kubernetes: Kubernetes, pod: Pod, lines: int, previous: bool = False) -> list[str]:
     """Return the last `lines` lines of a pod's log, or of its container's former run."""
-    path = f"/api/v1/namespaces/{quote(pod.namespace)}/pods/{quote(pod.name)}/log"
+    path = f"/api/v1/namespaces/{part(pod.namespace)}/pods/{part(pod.name)}/log"
     former = "true" if previous else None
     log = kubernetes.read(path, container=pod.container, tailLines=lines, previous=former)
     return (log or b"").decode(errors="replace").splitlines()

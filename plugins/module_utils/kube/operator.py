@@ -18,6 +18,7 @@ SELECTOR = "app.kubernetes.io/name=kuberay-operator"
 # With it workers reach no port of the head by its name but those that its container declares, and the programs take others.
 _HEAD_CLUSTER_IP = "ENABLE_RAY_HEAD_CLUSTER_IP_SERVICE"
 DEPLOYMENTS = "/apis/apps/v1/deployments"
+_IMAGE = re.compile(r"kuberay[^:@]*operator", re.IGNORECASE)
 _CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayclusters.ray.io"
 
 
@@ -25,10 +26,11 @@ def find_operator(kubernetes: Kubernetes) -> dict[str, Any]:
     """Return {installed, usable, version, namespace, available, crd, fields}.
 
     fields: the keys of RayCluster's spec that the installed CRD knows, and those of its authOptions.
-    Raises Refused where an operator is installed that cannot serve: it is somebody's, so it is left alone.
+    Raises Refused where an operator is installed that cannot serve: it is somebody's, so it is left alone, and none is
+    installed beside it. Of several, each has to serve: whose a RayCluster becomes is not ours to say.
     """
     crd = kubernetes.get(_CRD)
-    deployments = kubernetes.items(DEPLOYMENTS, labelSelector=SELECTOR)
+    deployments = [item for item in kubernetes.items(DEPLOYMENTS) if _is_operator(item)]
     found: dict[str, Any] = {
         "installed": bool(deployments),
         "usable": False,
@@ -40,7 +42,23 @@ def find_operator(kubernetes: Kubernetes) -> dict[str, Any]:
     }
     if not deployments:
         return found
-    deployment = deployments[0]
+    for deployment in reversed(deployments):
+        _judge(deployment, found)
+    return found
+
+
+def _is_operator(deployment: dict[str, Any]) -> bool:
+    """By the chart's label, or by the image: who installs it otherwise may label it otherwise."""
+    metadata = deployment["metadata"]
+    key, _equals, value = SELECTOR.partition("=")
+    if (metadata.get("labels") or {}).get(key) == value:
+        return True
+    pod = ((deployment.get("spec") or {}).get("template") or {}).get("spec") or {}
+    return any(_IMAGE.search(str(one.get("image") or "")) for one in pod.get("containers") or ())
+
+
+def _judge(deployment: dict[str, Any], found: dict[str, Any]) -> None:
+    """Put what the Deployment of an operator says into `found`; see `find_operator`."""
     metadata = deployment["metadata"]
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     image = container["image"]
@@ -75,8 +93,22 @@ def find_operator(kubernetes: Kubernetes) -> dict[str, Any]:
                 )
             ]
         )
-    found["usable"] = crd is not None and "authOptions" in found["fields"]
-    return found
+    if "authOptions" not in found["fields"]:
+        raise Refused(
+            [
+                Fault(
+                    "kuberay_not_usable",
+                    f"KubeRay operator in namespace {metadata['namespace']}",
+                    "its definition of RayCluster has no authOptions"
+                    if found["crd"]
+                    else "there is no definition of RayCluster",
+                    f"that of KubeRay {'.'.join(map(str, OLDEST))} or newer",
+                    "have whoever runs it upgrade it with its definitions (kubectl apply --server-side), or remove it so that "
+                    "deploy installs its own",
+                )
+            ]
+        )
+    found["usable"] = True
 
 
 def _spec_fields(crd: dict[str, Any]) -> list[str]:

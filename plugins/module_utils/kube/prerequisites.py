@@ -14,6 +14,7 @@ from ..core.recipe.secret_references import PULL_KEY, check_references
 from .client import Kubernetes, unless_forbidden
 from .deployment import secret_keys
 from .operator import find_helm, find_operator
+from .removal import strange_objects
 
 try:
     from kubernetes.utils.quantity import parse_quantity
@@ -71,6 +72,7 @@ def read_surroundings(
         living = "status.phase!=Succeeded,status.phase!=Failed"
         pods = read("/api/v1/pods", fieldSelector=living) if node_selector else None
         operator = threads.submit(_operator, kubernetes, helm_binary)
+        strange = threads.submit(strange_objects, kubernetes, name, namespace)
         missing = _missing_rights(kubernetes, threads, rights(namespace, "", file_systems))
         found, against = operator.result()
         if found is not None and not found["usable"]:
@@ -97,6 +99,7 @@ def read_surroundings(
             "operator_available": bool(found and found["available"]),
             "raycluster_fields": found["fields"] if found and found["usable"] else None,
             "operator_faults": [fault.as_dict() for fault in against],
+            "not_ours": [fault.as_dict() for fault in strange.result()],
             "gpu_nodes": described,
         }
 

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
-from urllib.parse import quote
 
-from ..core.fault import Refused
-from ..core.names import INSTANCE_LABEL, NODE_LABEL, common_labels, label_selector
+from ..core.fault import Fault, Refused
+from ..core.names import INSTANCE_LABEL, NODE_LABEL, label_selector
+from ..core.ownership import is_ours, namespace_is_ours, not_ours, takes_name
 from ..core.source_request import recorded
-from .client import Kubernetes, unless_forbidden
+from .client import Kubernetes, part, unless_forbidden
 from .deployment import RAYCLUSTERS
 from .operator import DEPLOYMENTS
 from .operator import SELECTOR as OPERATOR_SELECTOR
@@ -35,14 +36,27 @@ def costs_money(item: dict[str, Any]) -> bool:
 
 
 def namespace_of(kubernetes: Kubernetes, name: str, given: str | None) -> str:
-    """Return the namespace of a deployment: the one given, else where its RayCluster is, or what there is of half a
-    deployment, else the one of its name.
+    """Return the namespace of a deployment: where its RayCluster is, or what there is of half a deployment, else the one
+    given, else the one of its name. Raises Refused where another is given, or there are two.
     """
-    if given:
-        return given
-    if clusters := kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(name)):
-        return str(clusters[0]["metadata"]["namespace"])
-    return next((entry["namespace"] for entry in leftovers(kubernetes, name)), name)
+    clusters = kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(name))
+    places = sorted({str(item["metadata"]["namespace"]) for item in clusters})
+    places = places or [entry["namespace"] for entry in leftovers(kubernetes, name)]
+    if not places or given in places:
+        return given or name
+    if given or len(places) > 1:
+        raise Refused(
+            [
+                Fault(
+                    "namespace_taken",
+                    "namespace",
+                    f"{given or 'not given'}, and the deployment {name} stands in {' and '.join(places)}",
+                    places[0] if len(places) == 1 else "one of them",
+                    f"give namespace: {places[0]} if that one is meant",
+                )
+            ]
+        )
+    return places[0]
 
 
 def leftovers(kubernetes: Kubernetes, name: str | None = None) -> list[dict[str, Any]]:
@@ -54,7 +68,7 @@ def leftovers(kubernetes: Kubernetes, name: str | None = None) -> list[dict[str,
     selector = label_selector(name)
     secrets = unless_forbidden(lambda: kubernetes.metadata("/api/v1/secrets", labelSelector=selector))
     if secrets is None and name:
-        path = f"/api/v1/namespaces/{quote(name)}/secrets"
+        path = f"/api/v1/namespaces/{part(name)}/secrets"
         secrets = unless_forbidden(lambda: kubernetes.metadata(path, labelSelector=selector))
     if not secrets:
         return []
@@ -79,7 +93,7 @@ def objects_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[s
     """Return the objects of a deployment (without the namespace), each as apiVersion, kind and metadata."""
     found = []
     for api_version, kind, prefix, plural in _KINDS:
-        path = f"{prefix}/namespaces/{quote(namespace)}/{plural}"
+        path = f"{prefix}/namespaces/{part(namespace)}/{plural}"
         for item in kubernetes.items(path, labelSelector=label_selector(name)):
             metadata = {"name": item["metadata"]["name"], "namespace": namespace}
             found.append({"apiVersion": api_version, "kind": kind, "metadata": metadata})
@@ -91,6 +105,26 @@ def objects_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[s
     return found
 
 
+def strange_objects(kubernetes: Kubernetes, name: str, namespace: str) -> list[Fault]:
+    """Return a fault for each object that stands where the deployment makes one of its own, and is somebody else's.
+
+    RayClusters first: KubeRay's objects are ours by them. What the user may not list he makes none of either.
+    """
+    kinds = [(kind, f"{prefix}/namespaces/{part(namespace)}/{plural}") for _api, kind, prefix, plural in _KINDS]
+    kinds.sort(key=lambda entry: entry[0] != "RayCluster")
+    owners: set[str] = set()
+    found = []
+    for kind, path in [*kinds, ("PersistentVolume", _VOLUMES)]:
+        for item in unless_forbidden(functools.partial(kubernetes.metadata, path)) or []:
+            if not takes_name(kind, item["metadata"]["name"], name, namespace):
+                continue
+            if not is_ours(item, name, owners):
+                found.append(not_ours(kind, item["metadata"]["name"], name, namespace))
+            elif kind == "RayCluster":
+                owners.add(item["metadata"].get("uid", ""))
+    return found
+
+
 def _volumes(kubernetes: Kubernetes, name: str) -> list[dict[str, Any]]:
     # Who may not read them has made none either.
     return unless_forbidden(lambda: kubernetes.items(_VOLUMES, labelSelector=label_selector(name))) or []
@@ -98,7 +132,7 @@ def _volumes(kubernetes: Kubernetes, name: str) -> list[dict[str, Any]]:
 
 def left_folders(kubernetes: Kubernetes, name: str, namespace: str) -> list[str]:
     """Return the folders that the deployment's pods have of nodes that were there before it, and stay."""
-    item = kubernetes.get(f"/apis/ray.io/v1/namespaces/{quote(namespace)}/rayclusters/{quote(name)}")
+    item = kubernetes.get(f"/apis/ray.io/v1/namespaces/{part(namespace)}/rayclusters/{part(name)}")
     if item is None:
         return []
     pod = item["spec"]["headGroupSpec"]["template"]["spec"]
@@ -109,17 +143,16 @@ def left_folders(kubernetes: Kubernetes, name: str, namespace: str) -> list[str]
 
 def pods_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[str]:
     """Return the names of the deployment's pods that are still there."""
-    items = kubernetes.items(f"/api/v1/namespaces/{quote(namespace)}/pods", labelSelector=f"ray.io/cluster={name}")
+    items = kubernetes.items(f"/api/v1/namespaces/{part(namespace)}/pods", labelSelector=f"ray.io/cluster={name}")
     return sorted(item["metadata"]["name"] for item in items)
 
 
 def own_namespace(kubernetes: Kubernetes, name: str, namespace: str) -> bool | None:
     """Say whether the namespace was made for this deployment; None where there is no such namespace."""
-    item = kubernetes.get(f"/api/v1/namespaces/{quote(namespace)}")
+    item = kubernetes.get(f"/api/v1/namespaces/{part(namespace)}")
     if item is None:
         return None
-    labels = item["metadata"].get("labels") or {}
-    return all(labels.get(key) == value for key, value in common_labels(name).items())
+    return namespace_is_ours(item, name)
 
 
 def shared_operator(kubernetes: Kubernetes) -> list[str]:

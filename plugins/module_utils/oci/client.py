@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.credentials import header_value
 from ..core.fault import Fault, Refused
 from .errors import explained, is_service_error
 from .retry import Retry
@@ -25,6 +26,9 @@ except ImportError:  # reported when somebody signs in
 
 AUTHENTICATION_TYPES = ("api_key", "security_token", "instance_principal", "resource_principal", "workload_identity")
 DEFAULT_CONFIG_FILE = "~/.oci/config"
+
+# A list at most; OCI's pages have up to 1000 entries, and may be empty.
+MOST_PAGES, MOST_ITEMS = 1000, 100_000
 
 # service -> (module, class) of the SDK; the names are the keys of oci_service_endpoint too.
 SERVICES = {
@@ -115,6 +119,11 @@ def region_of_ocid(ocid: str) -> str:
     return str(oci.regions.get_region_from_short_name(parts[3].lower()))
 
 
+def is_region(name: str) -> bool:
+    """Tell whether Oracle Cloud has a region of this name, as far as the SDK knows: nothing else becomes a host's name."""
+    return name in oci.regions.REGION_REALMS
+
+
 class Connection:
     """The signed-in account: a client per service, created on first use.
 
@@ -196,13 +205,18 @@ def all_pages(call: Callable[..., Any], **arguments: Any) -> Iterator[Any]:
 
     A page is a list, in newer services a collection that holds one.
     """
-    page = None
-    while True:
+    page, items = None, 0
+    for _number in range(MOST_PAGES):
         response = call(**arguments, **({"page": page} if page else {}))
-        yield from getattr(response.data, "items", response.data)
+        found = list(getattr(response.data, "items", response.data) or ())
+        yield from found
+        items += len(found)
         page = response.headers.get("opc-next-page")
         if not page:
             return
+        if items > MOST_ITEMS:
+            break
+    raise _refused("cloud_list_endless", "Oracle Cloud", f"a list of more than {items} entries", "a list that ends", "")
 
 
 def _key_fingerprint(signer: Any) -> str:
@@ -276,10 +290,10 @@ def _signed_in_by_file(sign_in: SignIn) -> tuple[dict[str, Any], Any]:
         raise _refused(
             "oci_key_broken",
             key_file or source,
-            f"not usable as a private key: {error}",
+            f"not usable as a private key: {_key_problem(error)}",
             "a PEM private key",
             "name the right key file; give its pass phrase if it has one",
-        ) from error
+        ) from None
     except OSError as error:
         raise _refused(
             "oci_key_missing", key_file, f"cannot be read: {error.strerror}", "a readable private key", ""
@@ -316,10 +330,29 @@ def _configuration(sign_in: SignIn) -> dict[str, Any]:
         ) from error
     except oci.exceptions.ClientError:
         raise
-    except Exception as error:  # configparser and the SDK's ValueErrors on odd lines
+    except Exception as error:  # configparser and the SDK's ValueErrors on odd lines, which they quote
         raise _refused(
-            "oci_config_invalid", location, f"cannot be read: {error}", "an OCI configuration file", ""
-        ) from error
+            "oci_config_invalid",
+            location,
+            f"cannot be read ({_without_text(error)})",
+            "an OCI configuration file",
+            "each line is a [profile] or name=value; a key stands in a file of its own (key_file)",
+        ) from None
+
+
+def _key_problem(error: Exception) -> str:
+    """Return what is wrong with a key; the libraries' own words may hold a part of the file."""
+    words = str(error).lower()
+    if "public key" in words:
+        return "it is a public key"
+    return "its passphrase is missing or wrong" if "pass" in words else type(error).__name__
+
+
+def _without_text(error: Exception) -> str:
+    """Return the kind of an error about a file and the lines it is about, nothing of what stands there."""
+    lines = [getattr(error, "lineno", None), *(entry[0] for entry in getattr(error, "errors", ()))]
+    numbers = ", ".join(str(line) for line in lines if isinstance(line, int))
+    return type(error).__name__ + (f", line {numbers}" if numbers else "")
 
 
 def _raw_profile(location: str, profile: str) -> dict[str, str]:
@@ -336,7 +369,7 @@ def _check_api_key_configuration(config: dict[str, Any], source: str) -> None:
         oci.config.validate_config({"region": "us-ashburn-1", **{k: v for k, v in config.items() if v is not None}})
     except oci.exceptions.InvalidConfig as error:
         wrong = error.args[0] if error.args and isinstance(error.args[0], dict) else {"": str(error)}
-        found = ", ".join(f"{key} is {what}" for key, what in sorted(wrong.items()))
+        found = ", ".join(f"{key} is {what}" for key, what in sorted(wrong.items()) if what in ("missing", "malformed"))
         remedy = "correct it"
         if wrong.get("user") == "missing" and config.get("security_token_file"):
             remedy = "this profile is one of `oci session authenticate`: set auth_type to security_token"
@@ -356,7 +389,7 @@ def _session_signer(config: dict[str, Any], source: str, key_file: str) -> Any:
             "run it, or choose another auth_type",
         )
     with open(token_file, encoding="utf-8") as stream:
-        token = stream.read().strip()
+        token = header_value(stream.read(), token_file)
     key = oci.signer.load_private_key_from_file(key_file, config.get("pass_phrase"))
     return oci.auth.signers.SecurityTokenSigner(token, key)
 
@@ -382,7 +415,9 @@ def _principal_signer(sign_in: SignIn) -> Any:
             "resource_principal": "an OCI resource with OCI_RESOURCE_PRINCIPAL_VERSION set",
             "workload_identity": "a pod of an enhanced OKE cluster",
         }[auth_type]
-        words = error.message if is_service_error(error) else str(error)  # type: ignore[attr-defined]
+        # Of a variable that is missing, or an address that does not answer; other words may hold a token or key.
+        said = is_service_error(error) or isinstance(error, EnvironmentError)
+        words = getattr(error, "message", None) or str(error) if said else type(error).__name__
         first_line = (str(words).splitlines() or [type(error).__name__])[0][:300]
         raise _refused(
             "oci_principal_unavailable",

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.fault import Fault, Refused
+from ..core.ownership import bears_tags
 from .capacity import read_room
 from .client import Connection, all_pages
 from .models import as_data
-from .node_pool import GONE_STATES, bears_tags
+from .node_pool import GONE_STATES
 from .node_pools import NodePools
 
 POOL_FIELDS = (

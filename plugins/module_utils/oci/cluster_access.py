@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -98,6 +100,41 @@ def _server_of(text: bytes, cluster_id: str) -> tuple[str, str]:
                 )
             ]
         ) from error
+
+
+def refuse_other_cluster(connection: Connection, cluster_id: str, server: str, authorities: Collection[bytes]) -> None:
+    """Refuse an API server that is not the cluster's: objects of one cluster and node pools of another would go together.
+
+    Each cluster has an authority of its own, whatever address leads to it (a tunnel's, a private one that another network has
+    too). Where the kubeconfig names none, the address has to be the cluster's public one.
+
+    authorities: certificates (DER) that the server's has to be signed by
+    """
+    own = find_address(connection, cluster_id)
+    if authorities:
+        same = not _certificates(own.certificate_authority).isdisjoint(authorities)
+    else:
+        same = own.kind == "public" and urlsplit(server).netloc == urlsplit(own.server).netloc
+    if not same:
+        raise Refused(
+            [
+                Fault(
+                    "kubeconfig_of_another_cluster",
+                    "kubeconfig",
+                    f"it leads to {server}, " + ("of another authority" if authorities else "and names no authority"),
+                    f"the cluster {cluster_id} ({own.server})",
+                    "give this cluster's kubeconfig (`oci ce cluster create-kubeconfig`), or correct oke_cluster_id; or leave "
+                    "kubeconfig out (unset KUBECONFIG and K8S_AUTH_* too): the OCI sign-in leads to the cluster then",
+                )
+            ]
+        )
+
+
+def _certificates(authority: str) -> set[bytes]:
+    """Return the certificates (DER) of an authority as a kubeconfig has it."""
+    pem = base64.b64decode(authority).decode("ascii", errors="replace")
+    blocks = re.findall(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", pem, re.DOTALL)
+    return {ssl.PEM_cert_to_DER_cert(block) for block in blocks}
 
 
 def request_host(region: str, endpoint: str = "") -> str:

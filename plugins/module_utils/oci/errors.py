@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..core.fault import CloudFault, Refused
+from ..core.fault import CloudFault, Refused, unexpected
 from ..core.health.launch_errors import LIMIT_CODES, is_out_of_capacity
 
 try:
@@ -125,7 +125,7 @@ def connection_fault(error: BaseException, doing: str, endpoint: str) -> CloudFa
 def _reason(error: BaseException) -> str:
     """The operating system's or TLS library's own words, which the SDK wraps in texts about itself."""
     seen = REASON.search(str(error))
-    return seen.group(0).strip() if seen else str(error)[:300] or type(error).__name__
+    return seen.group(0).strip() if seen else type(error).__name__
 
 
 @contextmanager
@@ -147,7 +147,7 @@ def explained(
         elif is_connection_error(error):
             fault = connection_fault(error, doing, endpoint or where)
         else:
-            raise
+            fault = CloudFault(**unexpected(error, where, doing).as_dict())
         if ambiguous_remedy and is_ambiguous(error):
             fault = CloudFault(**{**fault.as_dict(), "remedy": ambiguous_remedy})
         raise Refused([fault]) from error

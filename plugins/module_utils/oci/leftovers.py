@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..core.fault import Fault, Refused
-from ..core.names import CLUSTER_TAG, DEPLOYMENT_TAG
+from ..core.ownership import bears_tags
 from .client import Connection, all_pages
 from .errors import is_service_error
 from .models import as_data
@@ -81,10 +81,7 @@ class Remainder:
         client = self.connection.client("compute")
         with self.connection.asking("compute", "listing instances", self.compartment_id, "inspect instances"):
             found = [as_data(item) for item in all_pages(client.list_instances, compartment_id=self.compartment_id)]
-        return [item for item in found if self._is_ours(item.get("freeform_tags") or {})]
-
-    def _is_ours(self, tags: dict[str, str]) -> bool:
-        return tags.get(DEPLOYMENT_TAG) == self.deployment and tags.get(CLUSTER_TAG) == self.cluster_id
+        return [item for item in found if bears_tags(item, self.deployment, self.cluster_id)]
 
     def _volumes(self) -> Found:
         client = self.connection.client("block_storage")

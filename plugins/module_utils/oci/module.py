@@ -4,13 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
-from ..clock import moment
-from ..core.fault import Refused
 from .client import AUTHENTICATION_TYPES, ENVIRONMENT, Connection, sign_in_by
 
 
@@ -37,22 +34,3 @@ def sign_in_argument_spec() -> dict[str, dict[str, Any]]:
 def connect(module: AnsibleModule, resource_ocid: str = "") -> Connection:
     """Sign in, with the region of `resource_ocid` where none is given."""
     return Connection(sign_in_by(module.params), resource_ocid)
-
-
-def run(module: AnsibleModule, body: Callable[[AnsibleModule], dict[str, Any]]) -> None:
-    """Run `body` and end the module with its result and times, or with the faults it was refused for."""
-    started = moment()
-    try:
-        result = body(module)
-    except Refused as refused:
-        fail(module, refused)
-    module.exit_json(**result, started=started, ended=moment())
-
-
-def fail(module: AnsibleModule, refused: Refused, **result: Any) -> None:
-    """End the module with a line for each fault, and the faults as data."""
-    module.fail_json(
-        msg="\n".join(fault.line() for fault in refused.faults),
-        faults=[fault.as_dict() for fault in refused.faults],
-        **result,
-    )

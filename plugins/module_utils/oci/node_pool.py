@@ -16,6 +16,7 @@ from typing import Any
 
 from ..core.fault import Fault, Refused
 from ..core.names import CLUSTER_TAG, DEPLOYMENT_TAG, NAME_TAG
+from ..core.ownership import bears_tags
 
 # Container Engine API, NodePool.lifecycleState; a pool in any other state exists and counts.
 GONE_STATES = ("DELETING", "DELETED")
@@ -80,12 +81,6 @@ def completed(definition: dict[str, Any], deployment: str) -> dict[str, Any]:
     return {**definition, "freeform_tags": {**(definition.get("freeform_tags") or {}), **tags}}
 
 
-def bears_tags(pool: dict[str, Any], deployment: str, cluster_id: str) -> bool:
-    """Tell whether a pool bears the tags of a deployment."""
-    tags = pool.get("freeform_tags") or {}
-    return tags.get(DEPLOYMENT_TAG) == deployment and tags.get(CLUSTER_TAG) == cluster_id
-
-
 def own_pool(pools: Iterable[dict[str, Any]], name: str, deployment: str, cluster_id: str) -> dict[str, Any] | None:
     """Return the deployment's pool among a cluster's pools, or None when there is none.
 
@@ -122,6 +117,28 @@ def own_pool(pools: Iterable[dict[str, Any]], name: str, deployment: str, cluste
             ]
         )
     return ours[0] if ours else None
+
+
+def pool_not_found(name: str, compartment_id: str) -> Fault:
+    """Return the fault of a deployment with nodes of its own whose pool is not where it was looked for."""
+    return Fault(
+        "node_pool_not_found",
+        f"node pool {name}",
+        f"not in compartment {compartment_id}, though the deployment had nodes of its own",
+        "the node pool, or that it is gone",
+        "if it was made with another compartment_id, run undeploy again with that one: it costs money; else nothing is to be done",
+    )
+
+
+def pool_unseen(node_pool_id: str) -> Fault:
+    """Return the fault of a recorded pool that OCI does not show."""
+    return Fault(
+        "node_pool_unseen",
+        f"node pool {node_pool_id}",
+        "not found (404), which OCI says of what is forbidden, too",
+        "that it is gone",
+        "if nobody has deleted it, look in the console of the account that made it",
+    )
 
 
 def refuse_other_owner(pool: dict[str, Any], deployment_name: str, required: bool) -> None:

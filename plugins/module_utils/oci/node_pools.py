@@ -15,10 +15,11 @@ from typing import Any
 from ..core.fault import CloudFault, Fault, Refused
 from ..core.health.launch_errors import state_fault, work_request_fault
 from ..core.names import CLUSTER_TAG, DEPLOYMENT_TAG
+from ..core.ownership import bears_tags
 from .client import Connection, all_pages
 from .errors import is_ambiguous, is_service_error
 from .models import as_data, as_model
-from .node_pool import GONE_STATES, bears_tags, own_pool
+from .node_pool import GONE_STATES, own_pool
 from .waiting import Wait
 
 try:

@@ -26,6 +26,8 @@ except ImportError:  # reported by the module (module.py)
 
 MANAGE = "manage buckets where request.permission = 'PAR_MANAGE', and read objects,"
 ACCESS, LISTING = "AnyObjectRead", "ListObjects"
+# Longer than any deploy takes from the request to the Secret that has its URL.
+ABANDONED = timedelta(hours=1)
 
 
 class PreauthenticatedRequests:
@@ -89,9 +91,19 @@ class PreauthenticatedRequests:
             "prefix": data.get("object_name", ""),
             "access_type": data["access_type"],
             "bucket_listing_action": data.get("bucket_listing_action", ""),
+            "time_created": created,
             "time_expires": expires,
             "time_renewed": renewal(created, expires),
         }
+
+
+def superseded(request: dict[str, Any], kept: dict[str, Any], now: datetime) -> bool:
+    """Say whether a request of the same name as the one in use is of no use to anybody.
+
+    A newer one may be another deploy's, which has not told the Secret of it yet; but not for an hour.
+    """
+    made, before = (datetime.fromisoformat(one["time_created"]) for one in (request, kept))
+    return request["id"] != kept["id"] and (made < before or now - made > ABANDONED)
 
 
 def serves(request: dict[str, Any], prefix: str, now: datetime) -> bool:

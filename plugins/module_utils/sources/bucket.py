@@ -11,7 +11,7 @@ from ..core.fault import Fault, Refused
 from ..oci.client import Connection
 from ..oci.errors import is_service_error
 from .par import LISTED_FIELDS, refuse_archived
-from .source import MOST_FILES, ModelFile, as_prefix
+from .source import MOST_FILES, MOST_PAGES, ModelFile, as_prefix, listed_file
 
 
 class BucketSource:
@@ -48,10 +48,22 @@ class BucketSource:
         found: list[ModelFile] = []
         archived: list[str] = []
         start = None
-        while True:
+        for _number in range(MOST_PAGES):
             page = self._page(self.prefix, start)
-            for item in page.objects:
-                found.append(ModelFile(item.name[len(self.prefix) :], int(item.size or 0), item.md5))
+            for item in page.objects or ():
+                try:
+                    found.append(listed_file(item.name[len(self.prefix) :], item.size, item.md5))
+                except (ValueError, TypeError):
+                    raise Refused(
+                        [
+                            Fault(
+                                "list_malformed",
+                                self.place,
+                                "an entry without a name, or of no size",
+                                "a list of objects",
+                            )
+                        ]
+                    ) from None
                 if item.archival_state in ("Archived", "Restoring"):
                     archived.append(item.name)
             start = page.next_start_with
@@ -61,12 +73,14 @@ class BucketSource:
                 raise Refused(
                     [Fault("too_many_files", self.place, f"more than {MOST_FILES} objects", "a model's folder")]
                 )
+        else:
+            raise Refused([Fault("list_endless", self.place, f"more than {MOST_PAGES} pages", "a model's folder")])
         refuse_archived(archived, self.place)
         return found
 
     def nearby(self) -> list[str]:
         """Return the first names of the bucket."""
-        return [item.name for item in self._page("", None).objects]
+        return [item.name for item in self._page("", None).objects or ()]
 
     def _page(self, prefix: str, start: str | None) -> Any:
         arguments = {"fields": LISTED_FIELDS, "limit": 1000, **({"prefix": prefix} if prefix else {})}

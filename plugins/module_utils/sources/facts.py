@@ -7,11 +7,11 @@ Kilobytes are read (some megabytes where the index is large), never weights.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from ..core.fault import Fault, Refused
+from ..core.text import read_json
 from .selection import Selection, index_name, is_weight, leave_out_unindexed, select
 from .source import Source
 
@@ -99,13 +99,13 @@ def _is_text(value: Any) -> bool:
 
 def _bytes(metadata: dict[str, Any]) -> int | None:
     total = metadata.get("total_size")
-    return int(total) if isinstance(total, (int, float)) and total > 0 else None
+    return int(total) if isinstance(total, (int, float)) and 0 < total < 2**63 else None
 
 
 def _json_object(source: Source, name: str, limit: int, place: str) -> dict[str, Any]:
     content = source.read(name, limit)
     try:
-        value = json.loads(content)
+        value = read_json(content)
     except ValueError as error:
         hint = ", a pointer of large file storage" if content.startswith(b"version https://git-lfs") else ""
         raise Refused(

@@ -1,14 +1,20 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Small HTTP reads: bounded, tried again where that helps, never following a redirect by themselves."""
+"""Everything that the controller asks over HTTP by itself: bounded in bytes and time, and told to nobody else.
+
+No redirect is followed, no ~/.netrc is read, and what is not encrypted goes through no proxy: each would send a credential, or
+a URL that is one, to somebody it is not meant for.
+"""
 
 from __future__ import annotations
 
 import http.client
 import socket
 import ssl
+import threading
 import time
 import urllib.error
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +24,8 @@ from ansible.module_utils.urls import open_url
 
 ATTEMPTS = 4
 FIRST_PAUSE = 0.5  # seconds, doubled after each attempt
+# The whole of an answer; the largest, an index of 64 MiB, takes that at 5 Mbit/s.
+LONGEST_SECONDS = 120.0
 RETRIED_STATUSES = (408, 429, 500, 502, 503, 504)
 USER_AGENT = "multinode.inference"
 
@@ -53,33 +61,61 @@ def get(
     pause = FIRST_PAUSE
     for _attempt in range(ATTEMPTS - 1):
         try:
-            answer = _get_once(url, limit, headers or {}, timeout)
+            answer = ask(url, limit, headers, timeout)
             if answer.status not in RETRIED_STATUSES:
                 return answer
         except Unreachable:
             pass  # the last attempt reports it
         sleep(pause)
         pause *= 2
-    return _get_once(url, limit, headers or {}, timeout)
+    return ask(url, limit, headers, timeout)
 
 
-def _get_once(url: str, limit: int, headers: Mapping[str, str], timeout: float) -> Answer:
+def ask(
+    url: str, limit: int, headers: Mapping[str, str] | None = None, timeout: float = 30, data: bytes | None = None
+) -> Answer:
+    """Ask once: GET, or POST of `data`. Raises Unreachable and TooLarge; nothing that either says is of URL or headers."""
+    outcome: list[Answer | Exception] = []
+
+    def attempt() -> None:
+        try:
+            outcome.append(_attempt(url, limit, headers or {}, timeout, data))
+        except (TooLarge, Unreachable) as error:
+            outcome.append(error)
+
+    # A time-out is of each piece that is read: a service that sends a byte now and then never meets one.
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(LONGEST_SECONDS)
+    if not outcome:
+        raise Unreachable(f"the answer took longer than {LONGEST_SECONDS:.0f} s")
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _attempt(url: str, limit: int, headers: Mapping[str, str], timeout: float, data: bytes | None) -> Answer:
     try:
         try:
-            # use_netrc would send a machine's stored password along with a pre-authenticated URL.
             response = open_url(
                 url,
+                method="GET" if data is None else "POST",
+                data=data,
                 headers=dict(headers),
                 timeout=timeout,
                 follow_redirects="none",
                 http_agent=USER_AGENT,
                 use_netrc=False,
+                use_proxy=url.startswith("https://"),
             )
             status = response.status
         except urllib.error.HTTPError as error:
             response, status = error, error.code
         return _answer(response, status, limit)
-    except (urllib.error.URLError, AnsibleConnectionError, OSError, http.client.HTTPException) as error:
+    except (TooLarge, Unreachable):
+        raise
+    # ValueError: a URL or an answer that http.client cannot take, UnicodeError among them; the last two: of gzip.
+    except (AnsibleConnectionError, OSError, http.client.HTTPException, ValueError, EOFError, zlib.error) as error:
         raise Unreachable(_reason(error)) from None
 
 
@@ -88,7 +124,8 @@ def _answer(response: Any, status: int, limit: int) -> Answer:
     body = response.read(limit + 1)
     if len(body) > limit:
         raise TooLarge(f"more than {limit} bytes")
-    if "content-encoding" not in headers and len(body) < int(headers.get("content-length") or 0):
+    length = headers.get("content-length") or ""
+    if "content-encoding" not in headers and length.isdecimal() and len(body) < int(length[:20]):
         raise Unreachable("the answer was cut short")  # http.client says nothing of it
     return Answer(status, headers, body)
 

@@ -8,14 +8,15 @@ Two requests of its public API: /api/models/<repository>/revision/<revision>?blo
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
+from ..core.credentials import bearer
 from ..core.fault import Fault, Refused
+from ..core.text import read_json
 from .http import Answer, TooLarge, Unreachable, get
-from .source import ModelFile
+from .source import MOST_FILES, ModelFile, listed_file
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 REPOSITORY = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
@@ -49,8 +50,9 @@ class HuggingFaceSource:
         self.commit = ""
         # What a branch or tag names today; a commit names itself for ever.
         self.newest = ""
-        self._kept = "" if COMMIT.match(self.revision) else kept
-        self._token = token
+        own = isinstance(kept, str) and COMMIT.fullmatch(kept)
+        self._kept = kept if own and not COMMIT.match(self.revision) else ""
+        self._authorization = bearer(token, "HF_TOKEN") if token else ""
         if not REPOSITORY.match(self.repository):
             raise self._refused("repository_malformed", f"{repository!r}", "organization/name", "")
         if not self.endpoint.startswith(("https://", "http://")):
@@ -79,8 +81,10 @@ class HuggingFaceSource:
         if not COMMIT.match(self.revision):
             self.newest = str(self._listing(self.revision).get("sha") or "") if self._kept else self.commit
         try:
+            if len(listing["siblings"]) > MOST_FILES:
+                raise self._refused("too_many_files", f"more than {MOST_FILES} files", "a model's repository", "")
             return [self._file(item) for item in listing["siblings"]]
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (LookupError, TypeError, ValueError, AttributeError):
             raise self._malformed() from None
 
     def _listing(self, revision: str) -> dict[str, Any]:
@@ -89,7 +93,7 @@ class HuggingFaceSource:
         if answer.status != 200:
             raise Refused([self._fault(answer, "listing the files", revision)])
         try:
-            listing = json.loads(answer.body)
+            listing = read_json(answer.body)
         except ValueError:
             listing = None
         if not isinstance(listing, dict):
@@ -107,7 +111,7 @@ class HuggingFaceSource:
     @staticmethod
     def _file(item: dict[str, Any]) -> ModelFile:
         large = item.get("lfs") or {}
-        return ModelFile(item["rfilename"], int(item.get("size") or large.get("size") or 0), None, large.get("sha256"))
+        return listed_file(item["rfilename"], item.get("size") or large.get("size"), None, large.get("sha256"))
 
     def nearby(self) -> list[str]:
         """A repository has no surroundings of interest."""
@@ -126,10 +130,10 @@ class HuggingFaceSource:
         try:
             for _redirect in range(MOST_REDIRECTS):
                 own = urlsplit(url)[:2] == urlsplit(self.endpoint)[:2]
-                answer = get(url, limit, {"Authorization": f"Bearer {self._token}"} if self._token and own else {})
+                answer = get(url, limit, {"Authorization": self._authorization} if self._authorization and own else {})
                 if answer.status not in REDIRECTS or "location" not in answer.headers:
                     return answer
-                url = urljoin(url, answer.headers["location"])
+                url = self._redirected(url, answer.headers["location"], what)
             raise self._refused(
                 "redirected_too_often", f"more than {MOST_REDIRECTS} redirects for {what}", "a file", ""
             )
@@ -143,17 +147,35 @@ class HuggingFaceSource:
         except TooLarge as error:
             raise self._refused("file_too_large", f"{what} has {error}", "a small file", "") from None
 
+    def _redirected(self, url: str, location: str, what: str) -> str:
+        """Return where a redirect leads: from an encrypted answer to encrypted ones only, as the pods do."""
+        try:
+            target = urljoin(url, location)
+            schemes = urlsplit(url).scheme, urlsplit(target).scheme
+        except ValueError:
+            raise self._refused("redirect_malformed", f"a redirect for {what} to no URL", "a URL", "") from None
+        if schemes not in (("https", "https"), ("http", "http"), ("http", "https")):
+            raise self._refused(
+                "redirect_without_tls",
+                f"a redirect for {what} from {schemes[0]} to {schemes[1] or 'nothing'}",
+                "https",
+                "",
+            )
+        return target
+
     def _fault(self, answer: Answer, doing: str, revision: str) -> Fault:
         kind = answer.headers.get("x-error-code", "")
         found = f"{doing}: HTTP {answer.status} {kind}".rstrip()
-        if kind == "GatedRepo" or (answer.status == 403 and self._token):
+        if kind == "GatedRepo" or (answer.status == 403 and self._authorization):
             terms = "accept the model's terms with the token's account"
             return Fault(
                 "repository_gated",
                 self.place,
-                found if self._token else f"{found}, asked without a token",
-                "a repository that this token may read" if self._token else "a token of an account that may read it",
-                terms if self._token else f"{terms}; {WITH_TOKEN}",
+                found if self._authorization else f"{found}, asked without a token",
+                "a repository that this token may read"
+                if self._authorization
+                else "a token of an account that may read it",
+                terms if self._authorization else f"{terms}; {WITH_TOKEN}",
             )
         if kind == "RevisionNotFound":
             if revision == self._kept:
@@ -168,7 +190,7 @@ class HuggingFaceSource:
         if answer.status in (401, 403, 404):
             token = (
                 "check the token: that it is still valid, and its rights"
-                if self._token
+                if self._authorization
                 else f"a private repository needs a token: {WITH_TOKEN}"
             )
             return Fault(

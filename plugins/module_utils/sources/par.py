@@ -8,14 +8,15 @@ secret stays in this object; messages and results name host, bucket and prefix o
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from ..core.fault import Fault, Refused
+from ..core.text import plain, read_json
 from .http import Answer, TooLarge, Unreachable, get
-from .source import MOST_FILES, ModelFile, as_prefix
+from .source import MOST_FILES, MOST_PAGES, ModelFile, as_prefix, listed_file
 
 PAR_URL = re.compile(r"^(https?)://([^/\s]+)/p/([^/\s]+)/n/([^/\s]+)/b/([^/\s]+)/o(/\S*)?$")
 # Object Storage lists at most 1000 names per page and leaves out sizes unless asked.
@@ -29,7 +30,7 @@ class ParSource:
     def __init__(self, url: str, prefix: str, plain_http_endpoint: str = "") -> None:
         """`plain_http_endpoint`: the one address that may be asked without TLS, when the platform settings name it."""
         match = PAR_URL.match(url.strip())
-        if not match:
+        if not match or not url.strip().isascii():
             raise _refused(
                 "par_malformed",
                 "par",
@@ -70,24 +71,28 @@ class ParSource:
         found: list[ModelFile] = []
         archived: list[str] = []
         start = ""
-        while True:
+        for _number in range(MOST_PAGES):
             page = self._page(self.prefix, start)
-            for item in page.get("objects", []):
-                found.append(ModelFile(item["name"][len(self.prefix) :], int(item.get("size") or 0), item.get("md5")))
-                if item.get("archivalState") in ("Archived", "Restoring"):
-                    archived.append(item["name"])
-            start = page.get("nextStartWith") or ""
+            for item in page["objects"]:
+                found.append(item.file)
+                if item.archived:
+                    archived.append(self.prefix + item.file.name)
+            start = page["next"]
             if not start:
                 break
             if len(found) > MOST_FILES:
                 raise _refused("too_many_files", self.place, f"more than {MOST_FILES} objects", "a model's folder", "")
+        else:
+            raise _refused(
+                "list_endless", self.place, f"more than {MOST_PAGES} pages of a list", "a model's folder", ""
+            )
         refuse_archived(archived, self.place)
         return found
 
     def nearby(self) -> list[str]:
         """Return the first names of what the PAR shows outside the prefix."""
         try:
-            return [item["name"] for item in self._page("", "").get("objects", [])]
+            return [item.file.name for item in self._page("", "")["objects"]]
         except Refused:
             return []
 
@@ -114,18 +119,19 @@ class ParSource:
         if answer.status != 200:
             raise Refused([self._fault(answer, "listing the objects")])
         try:
-            page = json.loads(answer.body)
-        except ValueError:
-            page = None
-        if not isinstance(page, dict):
+            page = read_json(answer.body)
+            start = page.get("nextStartWith") or ""
+            if not isinstance(start, str):
+                raise ValueError("no name")
+            return {"objects": [_listed(item, prefix) for item in page["objects"]], "next": start}
+        except (ValueError, LookupError, TypeError, AttributeError):
             raise _refused(
                 "par_malformed",
                 self.place,
                 "the answer is no list of Object Storage",
                 "the URL of a PAR",
                 "check the host",
-            )
-        return page
+            ) from None
 
     def _reads_objects(self) -> bool:
         """Tell a PAR that may not list from one that is not valid: the first reads the model's configuration."""
@@ -161,6 +167,20 @@ class ParSource:
         return Fault("par_unavailable", self.place, found, "HTTP 200", "run again later")
 
 
+class _Listed(NamedTuple):
+    file: ModelFile
+    archived: bool
+
+
+def _listed(item: Mapping[str, Any], prefix: str) -> _Listed:
+    """Return an entry of a list; see `listed_file`."""
+    name = item["name"]
+    if not isinstance(name, str) or not name.startswith(prefix):
+        raise ValueError("a name that was not asked for")
+    file = listed_file(name[len(prefix) :], item.get("size"), item.get("md5"))
+    return _Listed(file, item.get("archivalState") in ("Archived", "Restoring"))
+
+
 def refuse_archived(names: list[str], place: str) -> None:
     """Refuse objects of the archive tier, which cannot be read until they are restored."""
     if names:
@@ -177,11 +197,11 @@ def refuse_archived(names: list[str], place: str) -> None:
 def _words_of(answer: Answer, secret: str) -> str:
     """The service's own code and message, without the secret."""
     try:
-        body = json.loads(answer.body)
+        body = read_json(answer.body)
         words = f" {body.get('code', '')}: {body.get('message', '')}"
     except (ValueError, AttributeError):
         return ""
-    return words.replace(secret, "***")[:300]
+    return plain(words.replace(secret, "***")[:300])
 
 
 def _same_address(host: str, endpoint: str) -> bool:

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 # A listing longer than this is not a model's: the prefix is missing or wrong.
 MOST_FILES = 100_000
+# Pages of a list at most: of 1000 names each, and some more for services that give shorter ones.
+MOST_PAGES = 1000
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,18 @@ class ModelFile:
     def as_dict(self) -> dict[str, Any]:
         """The file as plain data."""
         return asdict(self)
+
+
+def listed_file(name: Any, size: Any, md5: Any = None, sha256: Any = None) -> ModelFile:
+    """Return a file as a service's list has it. Raises ValueError where it has no form that a list has."""
+    if isinstance(size, str) and re.fullmatch("[0-9]{1,18}", size):
+        size = int(size)
+    size = 0 if size is None else size
+    texts = all(text is None or isinstance(text, str) for text in (md5, sha256))
+    if not isinstance(name, str) or type(size) is not int or not 0 <= size < 2**63 or not texts:
+        raise ValueError("an entry that is no file")
+    name.encode()  # half a surrogate pair names nothing
+    return ModelFile(name, size, md5, sha256)
 
 
 class Source(Protocol):

@@ -22,7 +22,7 @@ ROOMS = ("", "catalog", "recipe", "model", "sizing", "plan", "manifests", "healt
 UTILS = ("module_utils", "module_utils/core", "module_utils/oci", "module_utils/kube", "module_utils/sources")
 CONTROLLER = (*UTILS, "plugin_utils")
 PARTS: dict[str, tuple[str, ...]] = {
-    "module_utils": (),
+    "module_utils": ("module_utils/core",),
     "module_utils/core": (),
     "module_utils/oci": ("module_utils", "module_utils/core"),
     "module_utils/kube": ("module_utils", "module_utils/core"),

@@ -12,7 +12,6 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.source_re
     record_of,
     recorded,
     renewal,
-    request_name,
 )
 
 NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
@@ -54,12 +53,19 @@ def test_the_record_comes_back_from_the_annotation() -> None:
     assert "secret" not in str(record_of({**made, "url": "secret"}))
 
 
-@pytest.mark.parametrize("text", ["", "no JSON", "[]", "{}", '{"name": "x"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no JSON",
+        "[]",
+        "{}",
+        '{"name": "x"}',
+        '{"name": ["x"], "bucket": "b", "namespace": "n"}',
+        '{"name": "x", "bucket": "b", "namespace": "n", "region": 7}',
+        "[" * 100_000,
+    ],
+)
 def test_an_annotation_of_no_use_is_no_record(text: str) -> None:
     assert recorded({"multinode.inference/source-request": text}) == {}
     assert recorded(None) == {}
-
-
-def test_deployments_of_one_name_in_two_clusters_have_requests_of_their_own() -> None:
-    names = {request_name("llama", "llama", "a"), request_name("llama", "llama", "b"), request_name("llama", "x", "a")}
-    assert len(names) == 3

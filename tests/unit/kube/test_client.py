@@ -158,9 +158,11 @@ def test_an_api_server_that_has_too_much_to_do_is_asked_again_when_it_says(
 ) -> None:
     monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda _seconds: None)
     busy = Reply(429, b'{"message": "too many requests"}', {"Retry-After": "1"})
-    replies = [busy] * 3 + [Reply(body=b'{"items": [1]}')]
+    replies = [busy] * 3 + [Reply(body=b'{"items": [{"metadata": {"name": "n"}}]}')]
     with serving(lambda _request: replies.pop(0)) as server:
-        assert connect(kubeconfig(tmp_path, f"http://{server.address}")).items("/api/v1/nodes") == [1]
+        assert connect(kubeconfig(tmp_path, f"http://{server.address}")).items("/api/v1/nodes") == [
+            {"metadata": {"name": "n"}}
+        ]
     with serving(lambda _request: busy) as server:
         with pytest.raises(Refused) as refused:
             connect(kubeconfig(tmp_path, f"http://{server.address}")).items("/api/v1/nodes")

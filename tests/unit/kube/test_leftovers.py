@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
 from ansible_collections.multinode.inference.plugins.module_utils.core.names import (
     REQUEST_ANNOTATION,
@@ -61,10 +63,21 @@ def test_secrets_without_a_raycluster_are_named_with_the_request() -> None:
 
 def test_undeploy_goes_where_half_a_deployment_is() -> None:
     half: Any = Cluster([item("a-source", "a", "team")], [])
-    assert namespace_of(half, "a", None) == "team"
-    assert namespace_of(half, "a", "given") == "given"
+    assert namespace_of(half, "a", None) == namespace_of(half, "a", "team") == "team"
+    assert namespace_of(half, "nothing", "given") == "given"
     whole: Any = Cluster([item("a-source", "a", "team")], [item("a", "a", "other")])
     assert namespace_of(whole, "a", None) == "other"
+
+
+@pytest.mark.parametrize("where", [["team"], ["a", "other"]])
+def test_undeploy_goes_nowhere_else_than_where_the_deployment_is(where: list[str]) -> None:
+    cluster: Any = Cluster([], [item("a", "a", namespace) for namespace in where])
+    for given in ("given", None) if len(where) > 1 else ("given",):
+        with pytest.raises(Refused) as refused:
+            namespace_of(cluster, "a", given)
+        (fault,) = refused.value.faults
+        assert fault.code == "namespace_taken" and all(name in fault.found for name in where)
+    assert namespace_of(cluster, "a", where[-1]) == where[-1]
 
 
 def test_who_may_not_list_all_secrets_sees_those_of_the_deployments_own_namespace() -> None:

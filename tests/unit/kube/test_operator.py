@@ -46,7 +46,7 @@ def found_in(deployments: list[dict[str, Any]], fields: Iterable[str] | None) ->
 
 def deployment(image: str, **labels: str) -> dict[str, Any]:
     return {
-        "metadata": {"namespace": "ray", "labels": labels},
+        "metadata": {"namespace": "ray", "labels": {"app.kubernetes.io/name": "kuberay-operator", **labels}},
         "spec": {"template": {"spec": {"containers": [{"image": image}]}}},
         "status": {"availableReplicas": 1},
     }
@@ -90,7 +90,28 @@ def test_the_fields_of_its_definition_are_told() -> None:
 
 def test_without_operator_or_definition_there_is_none_to_use() -> None:
     assert not found_in([], None)["usable"]
-    assert not found_in([deployment("quay.io/kuberay/operator:v1.7.0")], None)["usable"]
+    other = deployment("registry.example/other:1", **{"app.kubernetes.io/name": "other"})
+    assert not found_in([other], ["authOptions"])["installed"]
+
+
+@pytest.mark.parametrize(
+    "image", ["quay.io/kuberay/operator:v1.6.0", "quay.io/kuberay/operator:nightly", "op@sha256:ab"]
+)
+@pytest.mark.parametrize("fields", [None, [], ["headGroupSpec"]])
+def test_an_operator_that_cannot_be_used_is_refused_and_none_is_installed_beside_it(
+    image: str, fields: list[str] | None
+) -> None:
+    with pytest.raises(Refused) as refused:
+        found_in([deployment(image)], fields)
+    (fault,) = refused.value.faults
+    assert fault.code == "kuberay_not_usable" and "namespace ray" in fault.where
+
+
+def test_an_operator_is_found_by_its_image_too_and_each_of_several_has_to_serve() -> None:
+    unlabelled = deployment("team.example/kuberay-operator:v1.7.0", **{"app.kubernetes.io/name": "ray"})
+    assert found_in([unlabelled], ["authOptions"])["usable"]
+    with pytest.raises(Refused):
+        found_in([unlabelled, deployment("quay.io/kuberay/operator:v1.3.0")], ["authOptions"])
 
 
 def helm(folder: Path, version: str) -> str:

@@ -101,7 +101,11 @@ class ContainerEngine:
 
     def list_node_pools(self, compartment_id: str, cluster_id: str, page: str = "0") -> Response:
         self._call("list_node_pools", (compartment_id, cluster_id))
-        visible = [pool for pool in self.pools.values() if pool["_visible"] <= self.clock.now]
+        visible = [
+            pool
+            for pool in self.pools.values()
+            if pool["_visible"] <= self.clock.now and pool.get("compartment_id", compartment_id) == compartment_id
+        ]
         start = int(page)
         shown = [self._model("NodePoolSummary", pool) for pool in visible[start : start + self.page_size]]
         more = start + self.page_size < len(visible)

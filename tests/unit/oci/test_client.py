@@ -162,6 +162,11 @@ def test_missing_profile(account: SignIn) -> None:
 def test_file_that_is_none(account: SignIn, tmp_path: Path) -> None:
     (tmp_path / "config").write_text("user=without a section\n")
     assert fault_of(account).code == "oci_config_invalid"
+    for text in ("pass_phrase=canary\n", "[work]\nkey_content=-----BEGIN\nMIICANARY==\nsecond canary\n", "[a]\n[a]\n"):
+        (tmp_path / "config").write_text(text)
+        fault = fault_of(account)
+        assert fault.code in ("oci_config_invalid", "oci_profile_missing") and "canary" not in fault.line().lower()
+        assert "line" in fault.found
     (tmp_path / "config").write_bytes(b"\xff\xfe\x00")
     assert fault_of(account).code == "oci_config_invalid"
 

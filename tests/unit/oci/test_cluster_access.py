@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,14 +18,17 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
+from ansible_collections.multinode.inference.plugins.module_utils.oci import cluster_access
 from ansible_collections.multinode.inference.plugins.module_utils.oci.client import SignIn, sign_in_by
 from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster_access import (
     RENEW_SECONDS,
+    Address,
     ClusterTokens,
     find_address,
     mint,
     request_host,
 )
+from rig.control_plane.certificates import write_certificates
 from rig.oci.signature import verify
 from tests.unit.oci.fakes import CLUSTER
 
@@ -217,3 +221,32 @@ def test_what_cannot_be_reached_is_said(account: SignIn, engine: Engine, wanted:
         find_address(connection(account, engine), CLUSTER, wanted)
     (fault,) = refused.value.faults
     assert fault.code == code and words in fault.found
+
+
+def authority(folder: Path) -> tuple[str, bytes]:
+    """An authority of its own: as a kubeconfig has it, and as a context shows it."""
+    write_certificates(folder, "cluster.local", ["127.0.0.1"])
+    pem = (folder / "ca.crt").read_text()
+    return base64.b64encode(pem.encode()).decode(), ssl.PEM_cert_to_DER_cert(pem)
+
+
+@pytest.mark.parametrize("kind", ["public", "private"])
+def test_a_kubeconfig_has_to_be_the_clusters_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    own, theirs = (authority(folder) for folder in (tmp_path / "own", tmp_path / "theirs"))
+    found = Address("https://192.0.2.9:6443", own[0], kind)
+    monkeypatch.setattr(cluster_access, "find_address", lambda *_arguments: found)
+
+    def taken(server: str, *authorities: bytes) -> bool:
+        try:
+            cluster_access.refuse_other_cluster(None, CLUSTER, server, authorities)  # type: ignore[arg-type]
+        except Refused as refused:
+            (fault,) = refused.faults
+            assert fault.code == "kubeconfig_of_another_cluster" and server in fault.found and CLUSTER in fault.expected
+            return False
+        return True
+
+    assert taken(found.server, own[1]) and taken("https://127.0.0.1:6443", own[1], theirs[1])
+    # A private address may be another cluster's in another network.
+    assert not taken(found.server, theirs[1]) and not taken("https://staging.example:6443", theirs[1])
+    assert taken(found.server) == (kind == "public")
+    assert not taken("https://127.0.0.1:6443")

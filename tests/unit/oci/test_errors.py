@@ -39,10 +39,16 @@ def test_codes(status: int, code: str | None, message: str, expected: str) -> No
     assert fault.line().startswith("there: asking: HTTP") and fault.line().endswith("(opc-request-id REQUEST/1)")
 
 
-def test_what_is_no_clouds_fault_passes() -> None:
-    with pytest.raises(ZeroDivisionError):
+def test_what_is_no_clouds_fault_is_told_without_its_words() -> None:
+    with pytest.raises(Refused) as refused:
         with explained("asking", "there"):
-            raise ZeroDivisionError
+            raise ValueError("Invalid header value b'ST$canary'")
+    (fault,) = refused.value.faults
+    assert fault.code == "unexpected" and fault.found.startswith("asking: ValueError at test_errors.py:")
+    assert "canary" not in fault.line()
+
+
+def test_what_is_refused_inside_passes() -> None:
     first = Refused([])
     with pytest.raises(Refused) as refused:
         with explained("asking", "there"):

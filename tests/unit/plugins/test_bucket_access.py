@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
 from typing import Any
 
 import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.names import REQUEST_ANNOTATION
+from ansible_collections.multinode.inference.plugins.module_utils.core.ownership import request_name
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.core.source_request import recorded
 from ansible_collections.multinode.inference.plugins.plugin_utils.bucket_access import BucketAccess
@@ -32,6 +35,10 @@ class Cluster:
             return {"metadata": {"uid": "1234"}}
         assert path == SECRET
         return self.secret
+
+    def forge(self, **record: Any) -> None:
+        """Write a record as somebody might who may write the Secret."""
+        self.secret = {"metadata": {"annotations": {REQUEST_ANNOTATION: json.dumps(record)}}}
 
     def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
         return [{"metadata": {"namespace": NAME, "annotations": self.annotations}}] if self.annotations else []
@@ -202,3 +209,49 @@ def test_what_is_refused_is_raised(cluster: Cluster, requests: Requests) -> None
         access(cluster, requests).revoke()
     with pytest.raises(Refused):
         access(cluster, requests).present(bucket_plan())
+
+
+FORGED = {"name": "prod-backup", "bucket": "prod-bucket", "namespace": "ns", "id": "x"}
+OWN = {**FORGED, "name": request_name(NAME, NAME, "1234")}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        FORGED,
+        {**OWN, "region": "evil.test/x"},
+        {**OWN, "name": request_name(NAME, NAME, "another cluster's")},
+        {**FORGED, "former": [FORGED]},
+    ],
+)
+def test_a_record_that_is_not_of_this_deployments_request_revokes_nothing(
+    cluster: Cluster, requests: Requests, record: dict[str, Any]
+) -> None:
+    cluster.forge(**record)
+    requests.made["x"] = {**FORGED, "name": record["name"]}
+    mine = access(cluster, requests)
+    assert mine.revoke() == [] and "x" in requests.made
+    assert mine.disbelieved and all(record["bucket"] in words for words in mine.disbelieved)
+    deploy(cluster, requests)
+    assert "x" in requests.made
+
+
+def test_former_places_count_only_as_far_as_they_are_own(cluster: Cluster, requests: Requests) -> None:
+    cluster.forge(**OWN, former=[FORGED, {**OWN, "bucket": "before"}])
+    assert [place["bucket"] for place in access(cluster, requests).record["former"]] == ["before"]
+
+
+def test_of_two_deploys_at_once_the_one_that_wrote_last_is_read_by_all(cluster: Cluster, requests: Requests) -> None:
+    made = bucket_plan()
+    one, two = access(cluster, requests), access(cluster, requests)
+    for mine in (one, two):
+        if item := mine.announce(made):
+            cluster.apply(item)
+    written = [mine.present(made) for mine in (one, two)]
+    for secrets in written:
+        for item in secrets:
+            cluster.apply(item)
+    one.settle(made)
+    assert "id-2" in requests.made and "id-2" in url(cluster)
+    two.settle(made)
+    assert "id-2" in requests.made and "id-2" in url(cluster)

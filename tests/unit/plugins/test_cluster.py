@@ -21,6 +21,11 @@ from ansible_collections.multinode.inference.plugins.plugin_utils.cluster import
 from tests.unit.oci.fakes import CLUSTER
 from tests.unit.oci.test_cluster_access import FINGERPRINT, PEM, key_of
 
+MAPPING = {
+    "clusters": [{"name": "c", "cluster": {"server": "https://staging.example:6443"}}],
+    "contexts": [{"name": "c", "context": {"cluster": "c"}}],
+    "current-context": "c",
+}
 ADDRESS = Address("https://10.0.0.5:6443", "Q0E=", "private", ("public",))
 
 
@@ -204,3 +209,22 @@ def test_an_endpoint_that_is_none(given: Any, words: str) -> None:
     with pytest.raises(Refused) as refused:
         sign_in_by({"oci_service_endpoint": given})
     assert words in str(refused.value)
+
+
+def test_a_kubeconfig_is_held_against_the_cluster_that_is_named(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(cluster_module, "refuse_other_cluster", lambda _connection, *given: asked.append(given))
+    text = json.dumps({**MAPPING, "apiVersion": "v1", "kind": "Config"})
+    (tmp_path / "staging").write_text(text)
+    Cluster({**settings, "kubeconfig": str(tmp_path / "staging")}).check()
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "staging"))
+    Cluster(settings).check()
+    monkeypatch.setenv("K8S_AUTH_HOST", "https://awx.example:6443")
+    monkeypatch.setenv("K8S_AUTH_API_KEY", "token")
+    Cluster(settings).check()
+    hosts = ["https://staging.example:6443"] * 2 + ["https://awx.example:6443"]
+    assert asked == [(CLUSTER, host, frozenset()) for host in hosts]
+    Cluster({**settings, "oke_cluster_id": None}).check()
+    assert len(asked) == 3

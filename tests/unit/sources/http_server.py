@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -18,17 +19,19 @@ class Asked:
     path: str
     query: dict[str, str]
     headers: dict[str, str]
+    body: bytes = b""
 
 
 @dataclass
 class Reply:
-    """One answer; `cut` ends the connection without it, `cut_body` in the middle of it."""
+    """One answer; `cut` ends the connection without it, `cut_body` in the middle of it; `seconds` pass before each byte."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
     cut_body: bool = False
+    seconds: float = 0
 
 
 @dataclass
@@ -49,18 +52,27 @@ def serving(answer: Callable[[Asked], Reply]) -> Iterator[Served]:
             parts = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             headers = {name.lower(): value for name, value in self.headers.items()}
-            request = Asked(unquote(parts.path), query, headers)
+            body = self.rfile.read(int(headers.get("content-length", 0)))
+            request = Asked(unquote(parts.path), query, headers, body)
             asked.append(request)
             reply = answer(request)
             if reply.cut:
                 self.close_connection = True
                 return
             self.send_response(reply.status)
-            for name, value in {**reply.headers, "content-length": str(len(reply.body))}.items():
+            for name, value in {"content-length": str(len(reply.body)), **reply.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
+            if reply.seconds:
+                with suppress(OSError):
+                    for byte in reply.body:
+                        time.sleep(reply.seconds)
+                        self.wfile.write(bytes([byte]))
+                return
             self.wfile.write(reply.body[: len(reply.body) // 2] if reply.cut_body else reply.body)
             self.close_connection = self.close_connection or reply.cut_body
+
+        do_POST = do_GET
 
         def log_message(self, format: str, *arguments: object) -> None:
             """Nothing on the screen."""

@@ -132,8 +132,18 @@ def _record(plan: Plan) -> dict[str, str]:
     }
 
 
+# Everywhere but to link-local addresses: the metadata services of instance and OKE node are there (169.254.169.254). Pods are
+# named beside, since not every network plugin takes a block of addresses to mean them.
+_EGRESS: list[dict[str, Any]] = [
+    {"to": [{"namespaceSelector": {}}]},
+    {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}]},
+]
+
+
 def _network_policies(plan: Plan) -> list[dict[str, Any]]:
-    """Close the group: its own pods reach each other on every port (NCCL, Gloo and vLLM take ports as they come).
+    """Close the group, and the metadata service to it: with the node's own identity a model's code would act in Oracle Cloud.
+
+    Its own pods reach each other on every port (NCCL, Gloo and vLLM take ports as they come).
 
     From elsewhere only the head's API, its dashboard where it is exposed (Ray's token guards that one), and metrics where
     they are asked for.
@@ -163,11 +173,11 @@ def _network_policies(plan: Plan) -> list[dict[str, Any]]:
             "apiVersion": "networking.k8s.io/v1",
             "kind": "NetworkPolicy",
             "metadata": _metadata(plan, names[policy]),
-            "spec": {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": rules},
+            "spec": {"podSelector": selector, "policyTypes": list(rules), **{key.lower(): rules[key] for key in rules}},
         }
         for policy, selector, rules in (
-            ("network_policy", group, inside),
-            ("endpoint_policy", head, [outside]),
+            ("network_policy", group, {"Ingress": inside, "Egress": _EGRESS}),
+            ("endpoint_policy", head, {"Ingress": [outside]}),
         )
     ]
 

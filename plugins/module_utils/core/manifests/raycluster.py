@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..catalog.images import RAY_LLM_USER
 from ..names import WORKER_GROUP, common_labels, object_names
 from ..plan.engine import DRAIN_SECONDS, STATE_FOLDER
 from ..plan.rdma import HOST_NETWORK
-from ..plan.types import Plan
+from ..plan.types import Plan, Pod
 from ..recipe.parameter_objects import LEAST_PROBE_SECONDS
 from .storage import init_containers, mounts_of, volumes_of
 
@@ -22,6 +21,9 @@ SOURCE_FOLDER = "/run/secrets/multinode/source"
 KEYS_FOLDER = "/run/secrets/multinode/api-keys"
 _REPLICA_INDEX_LABEL = "ray.io/worker-group-replica-index"
 
+# Nothing that runs in the pods becomes root, whatever the image offers (rayproject's has sudo without a password). RDMA alone is
+# privileged, and seccomp would keep nothing from it.
+_CONFINED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 # RDMA pins memory, and opens devices that belong to root (oci-hpc-oke, manifests/nccl-tests/host-network).
 _INFINIBAND = {"name": "infiniband", "hostPath": {"path": "/dev/infiniband", "type": "Directory"}}
 _RDMA_RIGHTS = {"privileged": True, "runAsUser": 0, "capabilities": {"add": ["IPC_LOCK"]}}
@@ -111,7 +113,7 @@ def _pod_template(plan: Plan, runtime_name: str, role: str) -> dict[str, Any]:
                 {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
                 *pod["tolerations"],
             ],
-            "securityContext": {"fsGroup": RAY_LLM_USER, "fsGroupChangePolicy": "OnRootMismatch"},
+            "securityContext": _pod_rights(pod),
             "terminationGracePeriodSeconds": TERMINATION_GRACE_SECONDS,
             # The host's names would be asked of the host's name server, where no Service is known.
             **({"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"} if pod["rdma"] == HOST_NETWORK else {}),
@@ -120,6 +122,19 @@ def _pod_template(plan: Plan, runtime_name: str, role: str) -> dict[str, Any]:
             "containers": [_container(plan, role, mounts)],
             "volumes": volumes,
         },
+    }
+
+
+def _pod_rights(pod: Pod) -> dict[str, Any]:
+    """What holds for each container of a pod that does not say otherwise."""
+    group = {"fsGroup": pod["user"], "fsGroupChangePolicy": "OnRootMismatch"}
+    if pod["rdma"] == HOST_NETWORK:
+        return group
+    return {
+        **group,
+        "runAsNonRoot": True,
+        "runAsUser": pod["user"],
+        "seccompProfile": {"type": "RuntimeDefault"},
     }
 
 
@@ -169,7 +184,7 @@ def _container(plan: Plan, role: str, mounts: list[dict[str, Any]]) -> dict[str,
         "resources": {"limits": limits, "requests": {"cpu": str(pod["cpu"]), **limits}},
         "volumeMounts": mounts,
         "terminationMessagePolicy": "File",
-        **({"securityContext": _RDMA_RIGHTS} if pod["rdma"] == HOST_NETWORK else {}),
+        "securityContext": _RDMA_RIGHTS if pod["rdma"] == HOST_NETWORK else _CONFINED,
         # KubeRay gives its own probes to a container that has none, and would decide about the engine by Ray's health.
         "livenessProbe": {
             "exec": {"command": ["python3", "/opt/multinode/live.py"]},

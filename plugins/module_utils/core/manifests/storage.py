@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..catalog.images import RAY_LLM_USER
 from ..names import MODEL_FOLDER, common_labels
 from ..plan.storage import FILE_SYSTEM_DRIVER
 from ..plan.types import BlockVolume, Plan
@@ -40,14 +39,21 @@ def init_containers(plan: Plan) -> list[dict[str, Any]]:
     """
     if plan["pod"]["model_cache"]["kind"] == "volume":
         return []
-    path, user = plan["model"]["path"], str(RAY_LLM_USER)
+    path, user = plan["model"]["path"], str(plan["pod"]["user"])
     mount = next(entry for entry in mounts_of(plan) if f"{path}/".startswith(f"{entry['mountPath']}/"))
     return [
         {
             "name": MODEL_FOLDER,
             "image": plan["pod"]["image"],
             "command": ["install", "--directory", f"--owner={user}", f"--group={user}", "--mode=2775", path],
-            "securityContext": {"runAsUser": 0, "runAsGroup": 0},
+            # Root, since the folder's parent is root's; of root's rights those that making and giving a folder take.
+            "securityContext": {
+                "runAsUser": 0,
+                "runAsGroup": 0,
+                "runAsNonRoot": False,
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"], "add": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"]},
+            },
             "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "64Mi"}},
             "volumeMounts": [mount],
             "terminationMessagePolicy": "FallbackToLogsOnError",

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..fault import Findings
+from ..names import CHOICES_ANNOTATION
+from ..recipe.values import shown
 from .placement import Placement
 from .types import Choice
 
@@ -72,11 +74,26 @@ class Choices:
         self._findings = findings
         self.made: list[Choice] = []
 
-    def choose(self, name: str, given: Any, today: Any, why: str) -> Any:
-        """Return what was given; else what the deployment was made with; else `today`."""
+    def choose(
+        self, name: str, given: Any, today: Any, why: str, possible: Callable[[Any], bool] = lambda value: True
+    ) -> Any:
+        """Return what was given; else what the deployment was made with; else `today`.
+
+        possible: tells of a value on the deployment's objects whether this collection may have chosen it. Whoever may write
+        them may have written it: what spends money, runs on a node or leads out of the deployment's folder is not believed.
+        """
         if given is not None:
             return given
         kept = self._kept.get(name)
+        if kept is not None and not possible(kept):
+            self._findings.warn(
+                "recorded_choice",
+                name,
+                f"{shown(kept)} in the annotation {CHOICES_ANNOTATION}, not taken",
+                "a value that deploy may have written there",
+                "see who else writes to the namespace",
+            )
+            kept = None
         if kept is None:
             self.made.append({"field": name, "value": today, "why": why})
             return today

@@ -65,7 +65,8 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
     line = image_line(pod["image"])
     given = read_arguments(recipe, settings, findings)
     model = _model(facts.model, given, line.vllm if line else "", findings)
-    tensor, pipeline = recipe["recipe_nvidia_gpu_count"], _nodes(inputs, model, shape, given.memory, choices, findings)
+    pipeline = _nodes(inputs, model, shape, given.memory, choices, facts, findings)
+    tensor = recipe["recipe_nvidia_gpu_count"]
     memory = None
     if shape is not None:
         check_room(recipe, settings, shape, findings)
@@ -214,7 +215,10 @@ def _keep_commit(source: Mapping[str, Any], choices: Choices) -> None:
     """Note at which commit a repository was read: a deployment stays there, wherever its branch goes."""
     if source.get("newest"):
         choice = commit_choice(source["repository"], source["revision"])
-        choices.choose(choice, None, source["newest"], "what the revision names today")
+        why = "what the revision names today"
+        choices.choose(
+            choice, None, source["newest"], why, lambda kept: kept in (source.get("commit"), source["newest"])
+        )
 
 
 def _model(found: Mapping[str, Any], given: EngineArguments, vllm: str, findings: Findings) -> ModelFacts:
@@ -249,6 +253,7 @@ def _nodes(
     shape: Shape | None,
     options: MemoryOptions,
     choices: Choices,
+    facts: Facts,
     findings: Findings,
 ) -> int:
     """Return the number of nodes; 0, with a fault, where the planner is to choose it and finds none."""
@@ -256,9 +261,17 @@ def _nodes(
     if isinstance(given, int):
         return given
     fewest = fewest_nodes(model, shape, options) if shape is not None else None
-    today = fewest.pipeline if fewest else choices.kept("nodes")
+
+    # More nodes than the pool has are asked for by nobody who has only written an annotation.
+    most = (facts.own_pool or {}).get("size") or 0
+
+    def stand(nodes: Any) -> bool:
+        return type(nodes) is int and nodes > 0 and (facts.cluster is None or nodes <= most)
+
+    kept = choices.kept("nodes")
+    today = fewest.pipeline if fewest else kept if stand(kept) else None
     if today is not None:
-        return int(choices.choose("nodes", None, today, "the fewest that hold the model and its context"))
+        return int(choices.choose("nodes", None, today, "the fewest that hold the model and its context", stand))
     if shape is not None:
         # What is missing on one node says it best, and names other shapes.
         refused = (

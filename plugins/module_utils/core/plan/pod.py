@@ -34,19 +34,23 @@ def pod_of(
     source = model_source(recipe)
     token = source.get("token_secret_name")
     today = settings["default_image"] or default_image(shape)
-    image = choices.choose("image", recipe["recipe_image_uri"], today, "the collection's default for these GPUs")
+    why = "the collection's default for these GPUs"
+    image = choices.choose("image", recipe["recipe_image_uri"], today, why, lambda kept: _same_repository(kept, today))
     line, own = image_line(full_image_name(image)), image_line(default_image(None))
     if line is not None:
         ray_version = line.ray
     else:
         newest = own.ray if own else None
-        ray_version = choices.choose("ray_version", settings["ray_version"], newest, "the image is not known")
+        ray_version = choices.choose(
+            "ray_version", settings["ray_version"], newest, "the image is not known", lambda kept: isinstance(kept, str)
+        )
         _check_ray_version(ray_version, findings)
     memory = params["head_node_cpu_mem_in_gbs"]
     shared = recipe["recipe_shared_memory_volume_size_limit_in_mb"]
     volumes, cache = storage_of(inputs, choices, shape, exports, findings)
     return {
         "image": full_image_name(image, settings["image_registry"]),
+        "user": settings["image_user"],
         "pull_secret": recipe["recipe_container_secret_name"],
         "ray_version": ray_version,
         "secret_env": [
@@ -82,6 +86,11 @@ def pod_of(
         if settings["node_provisioner"] == "oke"
         else {"node.kubernetes.io/instance-type": recipe["recipe_node_shape"]},
     }
+
+
+def _same_repository(kept: Any, today: str) -> bool:
+    """Tell whether an image is of today's repository: another tag of it was the default once, another image never."""
+    return isinstance(kept, str) and kept.rpartition(":")[0] == today.rpartition(":")[0]
 
 
 def _check_ray_version(given: str, findings: Findings) -> None:

@@ -27,7 +27,7 @@ def check_prerequisites(found: Mapping[str, Any], pod: Pod, nodes: int, findings
     """
     if not found:
         return
-    findings.faults += map(fault_of, found["operator_faults"])
+    findings.faults += map(fault_of, [*found["operator_faults"], *found["not_ours"]])
     report_missing(found["missing_rights"], findings)
     _check_system_node(found, findings)
     _check_dns(found, findings)

@@ -17,12 +17,13 @@ _GONE = ("DELETING", "DELETED")
 
 
 def belongs_to_another(
-    inputs: Inputs, deployment: Mapping[str, Any], node_pools: Iterable[Mapping[str, Any]]
+    inputs: Inputs, deployment: Mapping[str, Any], node_pools: Iterable[Mapping[str, Any]], compartment: str = ""
 ) -> list[Fault]:
     """Return a fault where another deployment already has the DNS name: its objects are not taken over.
 
     deployment  of `deployment_info`; empty when there is none
     node_pools  of the cluster: one may stand without a RayCluster, of a run that was killed
+    compartment  that of the cluster
     """
     taken = deployment.get("deployment_name")
     for pool in node_pools:
@@ -48,6 +49,17 @@ def belongs_to_another(
                 f"{wanted}, and the deployment {inputs.deployment_name} stands in {namespace}",
                 namespace,
                 f"give namespace: {namespace}, or undeploy it first: a deployment does not move",
+            )
+        ]
+    lies, asked = (deployment.get("node_pool") or {}).get("compartment_id"), inputs.settings["compartment_id"]
+    if compartment and lies and lies != (asked or compartment):
+        return [
+            Fault(
+                "compartment_taken",
+                "compartment_id",
+                f"{asked or 'not given'}, and the node pool of {inputs.deployment_name} lies in {lies}",
+                lies,
+                f"give compartment_id: {lies}, or undeploy it first: another pool would be paid for beside it",
             )
         ]
     return []

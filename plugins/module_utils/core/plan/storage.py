@@ -68,7 +68,9 @@ def _folder(inputs: Inputs, choices: Choices, shape: Shape | None) -> str:
     today, why = BOOT_FOLDER, "the boot volume"
     if shape is not None and shape.nvme_drives and settings["node_provisioner"] == "oke":
         today, why = f"{settings['nvme_folder'].rstrip('/')}/models", "the shape's local drives"
-    folder = choices.choose("model_cache_folder", settings["model_cache_folder"], today, why)
+    folder = choices.choose(
+        "model_cache_folder", settings["model_cache_folder"], today, why, lambda kept: kept in (BOOT_FOLDER, today)
+    )
     return f"{folder.rstrip('/')}/{settings['namespace'] or inputs.name}/{inputs.name}"
 
 

@@ -162,6 +162,7 @@ class Pod(TypedDict):
     """
 
     image: str
+    user: int
     pull_secret: str | None
     ray_version: str
     secret_env: list[SecretVariable]

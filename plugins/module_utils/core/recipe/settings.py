@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..catalog.images import RAY_LLM_USER
 from . import formats
 from .parameter import Parameter
 
@@ -208,6 +209,13 @@ KUBERNETES = (
         "string",
         "Namespace of the deployment; without it one of its own, named like it.",
         format=formats.DEPLOYMENT_NAMESPACE,
+    ),
+    Parameter(
+        "image_user",
+        "integer",
+        "User (UID) that the pods' programs run as, never root: the one that the image's files are made for.",
+        default=RAY_LLM_USER,
+        minimum=1,
     ),
     Parameter(
         "image_registry",

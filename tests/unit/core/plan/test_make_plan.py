@@ -149,10 +149,32 @@ def test_the_planner_is_asked_for_the_number_of_nodes() -> None:
         )
 
 
+def with_pool(size: int, nodes: Any) -> Facts:
+    """Facts of a deployment whose pool has `size` nodes, and whose record says `nodes`."""
+    return facts(deployment={"choices": {"nodes": nodes}}, own_pool={"size": size})
+
+
 def test_the_number_of_nodes_is_kept() -> None:
-    made = automatic(facts(deployment={"choices": {"nodes": 3}}))
+    made = automatic(with_pool(3, 3))
     assert made["nodes"]["count"] == 3
     assert {"field": "nodes", "value": 3, "why": "the deployment was made with it"} in made["choices"]
+
+
+@pytest.mark.parametrize(("size", "recorded"), [(1, 30), (0, 2), (2, "2"), (2, True), (2, -1), (2, {"a": 1})])
+def test_more_nodes_than_the_pool_has_are_not_asked_for_by_an_annotation(size: int, recorded: Any) -> None:
+    made = automatic(with_pool(size, recorded))
+    assert made["nodes"]["count"] == 1
+    (warning,) = [warning for warning in made["warnings"] if warning["code"] == "recorded_choice"]
+    assert warning["where"] == "nodes"
+
+
+@pytest.mark.parametrize(
+    "image", ["evil.example/rayproject/ray-llm:2.57.0-py312-cu128", "docker.io/me/vllm:1", 7, ["a"], ""]
+)
+def test_a_recorded_image_is_another_tag_of_the_default_or_not_taken(image: Any) -> None:
+    made = plan(facts(deployment={"choices": {"image": image}}))
+    assert made["pod"]["image"] == plan()["pod"]["image"]
+    assert "recorded_choice" in [warning["code"] for warning in made["warnings"]]
 
 
 def test_where_no_number_of_nodes_serves_the_model_other_shapes_are_named() -> None:

@@ -42,6 +42,7 @@ def found(**changes: Any) -> dict[str, Any]:
         "storage_classes": ["oci-bv"],
         "operator_available": True,
         "operator_faults": [],
+        "not_ours": [],
         "gpu_nodes": None,
         **changes,
     }

@@ -390,3 +390,15 @@ def test_a_setting_that_may_reach_the_pods_is_never_taken_for_nobodys_wish() -> 
     assert not names & {"endpoint_exposure", "service_annotations", "kubeconfig", "prices", "wait_timeout_minutes"}
     assert read_inputs(recipe(ray_version="2.58.0")).given != read_inputs(recipe()).given
     assert read_inputs(recipe(endpoint_exposure="load_balancer")).given == read_inputs(recipe()).given
+
+
+def test_a_deployment_whose_pool_lies_in_another_compartment_gets_no_second_one() -> None:
+    stands_in = {"deployment_name": "raycluster_vm_test", "node_pool": {"compartment_id": "ocid1.compartment.oc1..x"}}
+    given = read_inputs(recipe(compartment_id="ocid1.compartment.oc1..x"))
+    other = read_inputs(recipe())
+    stands_in["deployment_name"] = other.deployment_name
+    assert belongs_to_another(given, stands_in, [], "ocid1.compartment.oc1..clusters") == []
+    assert belongs_to_another(other, stands_in, [], "ocid1.compartment.oc1..x") == []
+    assert belongs_to_another(other, stands_in, []) == []
+    (fault,) = belongs_to_another(other, stands_in, [], "ocid1.compartment.oc1..clusters")
+    assert fault.code == "compartment_taken" and fault.expected == "ocid1.compartment.oc1..x"

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.objects import render
 from ansible_collections.multinode.inference.plugins.module_utils.core.plan.presentation.text import describe
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.storage import BOOT_FOLDER
 
 from ..plans import cluster, facts, plan
 
@@ -54,7 +55,8 @@ class TestVolume:
         assert made["pod"]["model_cache"]["outlives"] == "container"
         claim = volume(made, "model")["ephemeral"]["volumeClaimTemplate"]
         assert claim["spec"]["resources"]["requests"] == {"storage": "500Gi"}
-        assert pod(made)["securityContext"] == {"fsGroup": 1000, "fsGroupChangePolicy": "OnRootMismatch"}
+        given = pod(made)["securityContext"]
+        assert (given["fsGroup"], given["fsGroupChangePolicy"]) == (1000, "OnRootMismatch")
         assert "initContainers" not in pod(made)
         assert made["expected"]["cost"]["model_volumes"] > 0
 
@@ -108,8 +110,15 @@ class TestNode:
         assert refused(larger, model_cache="node", **H100) == [("drives_too_small", "recipe_node_shape")]
 
     def test_a_folder_once_chosen_is_kept(self) -> None:
-        kept = facts(deployment={"choices": {"model_cache_folder": "/data"}})
-        assert plan(kept, model_cache="node", **H100)["pod"]["model_cache"]["path"].startswith("/data/")
+        kept = facts(deployment={"choices": {"model_cache_folder": BOOT_FOLDER}})
+        assert plan(kept, model_cache="node", **H100)["pod"]["model_cache"]["path"].startswith(f"{BOOT_FOLDER}/")
+
+    @pytest.mark.parametrize("folder", ["/etc", "/var/lib/kubelet", f"{BOOT_FOLDER}/../../lib/kubelet", 7, ["/"]])
+    def test_no_annotation_leads_to_another_folder_of_the_node(self, folder: Any) -> None:
+        forged = facts(deployment={"choices": {"model_cache_folder": folder}})
+        made = plan(forged, model_cache="node", **H100)
+        assert made["pod"]["model_cache"]["path"].startswith("/mnt/nvme/models/")
+        assert "recorded_choice" in [warning["code"] for warning in made["warnings"]]
 
     def test_a_folder_of_the_recipe_at_the_models_place_holds_the_model(self) -> None:
         made = plan(local_filesystem=[{"node_directory_path": "/mnt/nvme/llms", "mount_location": "/models"}])
