@@ -74,6 +74,7 @@ def _row(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
             "given": "",
             "fields": {},
             "source_request": {},
+            "node_pool": {},
             "phases": {},
             "failure": fault.as_dict(),
         }
