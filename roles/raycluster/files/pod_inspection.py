@@ -75,24 +75,27 @@ def inspect(gpus: int, line: Mapping[str, Any]) -> dict[str, Any]:
 def unlike_the_table(found: Mapping[str, Any], line: Mapping[str, Any]) -> list[str]:
     """Return in words how this pod is not what the plan's table says of its image, or cannot run it."""
     words = []
-    known = "python" in line
+    given = bool(line.get("given"))
+    known = "python" in line and not given
     if _older(found["ray"], LEAST_RAY):
         words.append(
             f"ray is {found['ray']} in this image, which has no token authentication: its dashboard and job API would be open; "
             f"take an image with Ray {LEAST_RAY} or newer"
         )
-    elif line and not known and found["ray"] and _numbers(found["ray"]) != _numbers(line["ray"]):
-        version = ".".join(map(str, _numbers(found["ray"])))
-        words.append(
-            f"ray is {found['ray']} in this image, and the plan says {line['ray']}: give ray_version: {version}"
-        )
+    for name in ("ray", "vllm", "python") if line and not known else ():
+        # What a person says of an image, or the plan's Ray for one of which nobody said anything.
+        if line.get(name) and found[name] and not _same(found[name], line[name]):
+            version = ".".join(map(str, _numbers(found[name])))
+            words.append(
+                f"{name} is {found[name]} in this image, and the plan says {line[name]}: give image_contents with {name}: {version}"
+            )
     for name in ("python", "ray") if known else ():
         if line.get(name) and found[name] and found[name] != line[name]:
             words.append(
                 f"{name} is {found[name]} in this image, and its name says {line[name]}: another image has its name"
             )
     # Older lines of the table know only the least version.
-    if line.get("vllm") and _older(found["vllm"], line["vllm"]):
+    if line.get("vllm") and not given and _older(found["vllm"], line["vllm"]):
         words.append(
             f"vllm is {found['vllm']} in this image, and its name says {line['vllm']}: another image has its name"
         )
@@ -107,6 +110,11 @@ def unlike_the_table(found: Mapping[str, Any], line: Mapping[str, Any]) -> list[
             f"{line['least_compute_capability']}: take an older image, or a shape with newer GPUs"
         )
     return words
+
+
+def _same(found: str, said: str) -> bool:
+    """Say whether two versions are the same, as far as the second goes."""
+    return _numbers(found)[: len(_numbers(said))] == _numbers(said)
 
 
 def _older(found: str | None, least: str) -> bool:

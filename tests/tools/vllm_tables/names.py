@@ -26,6 +26,11 @@ def variables(source: Source) -> set[str]:
     return {name for name in _keys(source.find("vllm.envs", "environment_variables")) if name.startswith("VLLM_")}
 
 
+def deprecated_methods(source: Source) -> set[str]:
+    """Quantization methods that want --allow-deprecated-quantization."""
+    return set(strings(source.find(QUANTIZATION, "DEPRECATED_QUANTIZATION_METHODS")))
+
+
 def capabilities(source: Source) -> dict[str, int | None]:
     """Least compute capability (75 is 7.5) by method, and by `method/scheme` where schemes are told apart."""
     package = source.tree(QUANTIZATION)

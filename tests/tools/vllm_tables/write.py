@@ -57,6 +57,7 @@ def read(version: str) -> Read:
         {
             "TOOL_PARSERS": names.tool_parsers(held),
             "REASONING_PARSERS": names.reasoning_parsers(held),
+            "DEPRECATED_METHODS": names.deprecated_methods(held),
             "VARIABLES": {name.removeprefix("VLLM_") for name in names.variables(held)},
         },
         names.capabilities(held),
@@ -158,12 +159,15 @@ def _names(found: Mapping[str, Read]) -> str:
     for title, comment in (
         ("TOOL_PARSERS", "What --tool-call-parser takes."),
         ("REASONING_PARSERS", "What --reasoning-parser takes."),
+        ("DEPRECATED_METHODS", "Quantization methods that want --allow-deprecated-quantization."),
         ("VARIABLES", "Environment variables of vLLM (vllm/envs.py), without VLLM_."),
     ):
         body += _grouped(
             title, {version: dict.fromkeys(one.names[title], "x") for version, one in found.items()}, comment
         )
-    return _HEAD.format(title="Names that vLLM knows: parsers and environment variables.") + body.lstrip("\n")
+    return _HEAD.format(
+        title="Names that vLLM knows: parsers, environment variables, methods that are deprecated."
+    ) + body.lstrip("\n")
 
 
 def _capabilities(found: Mapping[str, Read]) -> str:

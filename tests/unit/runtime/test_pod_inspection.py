@@ -132,7 +132,7 @@ def test_a_pod_unlike_the_table_is_told(found: dict[str, str], words: str) -> No
         ("2.58.0+oci", {"ray": "2.58.0"}, ""),
         ("2.52.1", {}, ""),
         (None, {"ray": "2.58.0"}, ""),
-        ("2.55.1", {"ray": "2.58.0"}, "the plan says 2.58.0: give ray_version: 2.55.1"),
+        ("2.55.1", {"ray": "2.58.0"}, "the plan says 2.58.0: give image_contents with ray: 2.55.1"),
         ("2.51.0", {"ray": "2.58.0"}, "2.51.0 in this image, which has no token authentication: .* Ray 2.52 or newer"),
         ("2.9.3", {}, "no token authentication"),
     ],
@@ -140,6 +140,13 @@ def test_a_pod_unlike_the_table_is_told(found: dict[str, str], words: str) -> No
 def test_the_ray_of_an_image_that_is_not_known(ray: str | None, line: dict[str, str], words: str) -> None:
     said = "; ".join(pod_inspection.unlike_the_table({**POD, "ray": ray}, line))
     assert re.search(words, said) and bool(said) == bool(words)
+
+
+def test_an_image_holds_what_a_person_says_of_it() -> None:
+    said = {"given": True, "ray": POD["ray"], "vllm": POD["vllm"], "python": POD["python"]}
+    assert pod_inspection.unlike_the_table(POD, said) == []
+    (words,) = pod_inspection.unlike_the_table({**POD, "vllm": "0.31.0"}, {**said, "vllm": "0.32.0"})
+    assert words == "vllm is 0.31.0 in this image, and the plan says 0.32.0: give image_contents with vllm: 0.31.0"
 
 
 def test_a_driver_too_old_ends_the_pod_before_anything_is_staged(driver: Path) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from ..fault import Findings
-from .families import REMOVED
 from .shapes import Shape
 
 # rayproject/ray-llm runs as user `ray`, 1000, group 100 (Dockerfile of rayproject/ray). Its files lie in /home/ray.
@@ -37,10 +36,10 @@ VLLM_OF_RAY = {
 }
 # The oldest vLLM whose options and messages the programs in the pods know.
 LEAST_VLLM = (0, 22)
-# CUDA: (least driver of Linux, least compute capability). All of CUDA 12 runs on driver 525 and newer, CUDA 13 on 580
+# CUDA's major version: (least driver of Linux, least compute capability). All of CUDA 12 runs on driver 525 and newer, CUDA 13 on 580
 # and newer (NVIDIA, "CUDA Toolkit Release Notes", minimum driver for minor version compatibility; "Supported Drivers
 # and CUDA Toolkit Versions"). CUDA 13 has left Volta behind (release notes, deprecated architectures).
-_CUDA = {"12.8": (525, (7, 0)), "12.9": (525, (7, 0)), "13.0": (580, (7, 5))}
+_CUDA = {"12": (525, (7, 0)), "13": (580, (7, 5))}
 # PyTorch's builds for CUDA 12.8 have kernels for Volta in 2.8 to 2.10 only (PyTorch issue 172352), and newer vLLM
 # takes a newer PyTorch.
 _WITHOUT_VOLTA = ((0, 22), (7, 5))
@@ -50,8 +49,9 @@ _OPENAI_WITHOUT_RAY = (0, 18)
 
 
 class KnownImage(TypedDict, total=False):
-    """What the plan says of an image; all of it, or nothing for one that is not known."""
+    """What the plan says of an image; all of it, what a person said of it (`given`), or nothing."""
 
+    given: bool
     ray: str
     vllm: str
     python: str
@@ -62,26 +62,35 @@ class KnownImage(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class ImageLine:
-    """What an image holds. `least_driver` is the major version of NVIDIA's driver; None: not known."""
+    """What an image holds; None: not known.
 
-    ray: str
-    vllm: str
-    python: str
-    cuda: str
+    least_driver  the major version of NVIDIA's driver
+    given         a person says so (image_contents), not the table
+    """
+
+    ray: str | None
+    vllm: str | None
+    python: str | None
+    cuda: str | None
     least_driver: int | None
     least_capability: tuple[int, int] | None
+    given: bool = False
 
     def as_dict(self) -> KnownImage:
         """The line as the plan carries it."""
         least = self.least_capability
-        return {
-            "ray": self.ray,
-            "vllm": self.vllm,
-            "python": self.python,
-            "cuda": self.cuda,
-            "least_driver": self.least_driver,
-            "least_compute_capability": f"{least[0]}.{least[1]}" if least else None,
-        }
+        line: KnownImage = {"given": True} if self.given else {}
+        if self.ray is not None:
+            line["ray"] = self.ray
+        if self.vllm is not None:
+            line["vllm"] = self.vllm
+        if self.python is not None:
+            line["python"] = self.python
+        if self.cuda is not None:
+            line["cuda"] = self.cuda
+            line["least_driver"] = self.least_driver
+            line["least_compute_capability"] = f"{least[0]}.{least[1]}" if least else None
+        return line
 
 
 def full_image_name(image: str, registry: str | None = None) -> str:
@@ -108,24 +117,36 @@ def operator_values(settings: Mapping[str, Any]) -> dict[str, Any]:
     return values | ({"imagePullSecrets": [{"name": secret}]} if secret else {})
 
 
-def image_line(image: str) -> ImageLine | None:
+def image_line(image: str, contents: Mapping[str, str | None] | None = None) -> ImageLine | None:
     """Return what the image holds, or None for one that is not known. Mirrors keep the name's last two parts.
 
     A tag without an architecture is for x86; Ray's images for Arm end with -aarch64 (rayproject/ray, docker/base-deps).
+    contents: what a person says of an image that the table does not know: vllm, ray, cuda and python.
     """
     name, _colon, tag = image.rpartition(":")
-    if not name.endswith("rayproject/ray-llm"):
-        return None
-    match = _RAY_LLM_TAG.match(tag)
+    match = _RAY_LLM_TAG.match(tag) if name.endswith("rayproject/ray-llm") else None
     vllm = VLLM_OF_RAY.get(".".join(match["ray"].split(".")[:2])) if match else None
     if match is None or vllm is None:
-        return None
+        return _of_contents({key: value for key, value in (contents or {}).items() if value})
     cuda = f"{match['cuda']}.{match['point']}"
-    driver, capability = _CUDA.get(cuda, (None, None))
+    return ImageLine(match["ray"], vllm, f"{match['major']}.{match['minor']}", cuda, *_of_cuda(cuda, vllm))
+
+
+def _of_contents(given: Mapping[str, str]) -> ImageLine | None:
+    if not given:
+        return None
+    cuda, vllm = given.get("cuda"), given.get("vllm")
+    driver, capability = _of_cuda(cuda, vllm) if cuda else (None, None)
+    return ImageLine(given.get("ray"), vllm, given.get("python"), cuda, driver, capability, given=True)
+
+
+def _of_cuda(cuda: str, vllm: str | None) -> tuple[int | None, tuple[int, int] | None]:
+    """The least driver, and the least compute capability that there are kernels for."""
+    driver, capability = _CUDA.get(cuda.split(".")[0], (None, None))
     since, least = _WITHOUT_VOLTA
-    if capability is not None and _version(vllm) >= since:
+    if capability is not None and vllm is not None and _version(vllm) >= since:
         capability = max(capability, least)
-    return ImageLine(match["ray"], vllm, f"{match['major']}.{match['minor']}", cuda, driver, capability)
+    return driver, capability
 
 
 def default_image(shape: Shape | None) -> str:
@@ -136,15 +157,14 @@ def default_image(shape: Shape | None) -> str:
     return f"{RAY_LLM}:{OLDER_TAG}" if too_old else newest
 
 
-def check_image(image: str, shape: Shape | None, findings: Findings, architecture: str = "") -> None:
-    """Check that `image` runs on the shape's GPUs, and has the model's class `architecture`."""
+def check_image(image: str, line: ImageLine | None, shape: Shape | None, findings: Findings) -> None:
+    """Check that `image`, which holds `line`, runs on the shape's GPUs."""
     place = "recipe_image_uri"
-    line = image_line(image)
     if line is None:
         _warn_of_unknown(image, place, findings)
         return
     has, least = shape.compute_capability if shape else None, line.least_capability
-    if shape is not None and shape.architecture == "arm64":
+    if shape is not None and shape.architecture == "arm64" and not line.given:
         findings.fault(
             "image_architecture",
             place,
@@ -153,7 +173,7 @@ def check_image(image: str, shape: Shape | None, findings: Findings, architectur
             "name one, or choose a shape with x86 processors",
         )
     # Of GPUs that no vLLM runs on the shape's own fault tells enough.
-    oldest = _CUDA["12.8"][1]
+    oldest = _CUDA["12"][1]
     if shape is not None and has is not None and least is not None and oldest <= has < least:
         findings.fault(
             "image_too_new",
@@ -162,16 +182,15 @@ def check_image(image: str, shape: Shape | None, findings: Findings, architectur
             f"an image for {has[0]}.{has[1]}, such as {RAY_LLM}:{OLDER_TAG}",
             "leave recipe_image_uri out, or choose a shape with newer GPUs",
         )
-    until = REMOVED.get(architecture)
-    if until and _version(line.vllm) > _version(until):
-        findings.fault(
-            "architecture_removed",
-            place,
-            f"{image} with vLLM {line.vllm}, which no longer has {architecture}",
-            f"an image with vLLM {until} or older",
-            "name one, or use another model",
+    if line.vllm is None:
+        findings.warn(
+            "image_unknown",
+            "image_contents",
+            f"it does not say which vLLM {image} holds",
+            "vllm beside the rest",
+            "without it no class, option or quantization can be checked",
         )
-    if _version(line.vllm) < LEAST_VLLM:
+    elif _version(line.vllm) < LEAST_VLLM:
         findings.warn(
             "image_old",
             place,
@@ -194,7 +213,7 @@ def _warn_of_unknown(image: str, place: str, findings: Findings) -> None:
             place,
             f"{image}, which comes without Ray since 0.18",
             "",
-            f"a group needs Ray: use {RAY_LLM}:{DEFAULT_TAG}, or add Ray to the image",
+            f"a group needs Ray: use {RAY_LLM}:{DEFAULT_TAG}, or add Ray to the image (docs/images.md)",
         )
     else:
         findings.warn(
@@ -202,5 +221,5 @@ def _warn_of_unknown(image: str, place: str, findings: Findings) -> None:
             place,
             f"{image}, whose Ray, vLLM and CUDA are not known",
             "",
-            "the pods check what it holds before they stage anything",
+            "say in image_contents what it holds, and the plan checks the model and the options against its vLLM",
         )

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..catalog.config_defaults import DEFAULTS
-from ..catalog.families import CLASSES, FAMILIES, REMOVED, TOWERS, UNKNOWN, supports_pipeline
+from ..catalog.families import CLASSES, FAMILIES, TOWERS, UNKNOWN
+from ..catalog.vllm.release import release
 from ..catalog.vllm_version import version_of
 from ..fault import Fault, Refused
 from .checkpoint import Checkpoint, read_checkpoint
@@ -21,7 +22,8 @@ from .inventory import EXPERT_WIDTHS, Builder, key_value_heads, latent_copies
 from .layers import MOST_LAYERS, expert_count, is_mla, layer_list, read_layers
 from .lengths import read_lengths
 from .overrides import with_overrides
-from .quantization import read_quantization
+from .quantization import on_vllm, read_quantization
+from .quantization_schemes import quantization_schemes
 from .tensors import Weight
 from .vision import vision_heads, vision_weights
 
@@ -57,7 +59,7 @@ def read_model(
     `index` is the content of model.safetensors.index.json; `files` are {name, size}; `overrides` are --hf-overrides.
     Raises Refused when nothing says how many layers there are: then no stage can be planned.
     """
-    version = version_of(vllm)
+    version, known_vllm = version_of(vllm), release(vllm or None)
     config = with_overrides(config, overrides or {})
     raw_text = text_part(config)
     top = Fields(config)
@@ -69,6 +71,8 @@ def read_model(
     count = _layer_count(text, model_type, checkpoint)
     family = FAMILIES.get(model_type, UNKNOWN)
     quantization = read_quantization(config, raw_text, hf_quant_config)
+    if quantization is not None:
+        quantization = on_vllm(quantization, known_vllm, quantization_schemes(config))
     multimodal = raw_text is not config or bool(_parts_beside(config))
     tower = TOWERS.get(architecture) if multimodal else None
     known = model_type in FAMILIES and (model_type in CLASSES.get(architecture, ()) or tower is not None)
@@ -102,7 +106,7 @@ def read_model(
         quantization=quantization,
         default_length=lengths.default,
         max_length=lengths.longest,
-        supports_pipeline=supports_pipeline(architecture),
+        supports_pipeline=known_vllm.supports_pipeline(architecture),
         multimodal=multimodal,
         remote_code=bool(as_mapping(top.value("auto_map"))),
         checkpoint_bytes=checkpoint.total_bytes,
@@ -222,17 +226,6 @@ def _weighed(facts: ModelFacts, stored_element: int, doubts: list[Fault]) -> Mod
         for weights in (inventory.stored(), inventory.extra)
     )
     warnings = list(doubts)
-    architecture_gone = REMOVED.get(facts.architecture)
-    if architecture_gone:
-        warnings.append(
-            Fault(
-                "architecture_removed",
-                "config.json architectures",
-                f"{facts.architecture}, which vLLM had until {architecture_gone}",
-                "",
-                f"name an image with vLLM {architecture_gone} in recipe_image_uri",
-            )
-        )
     if not facts.kv_known:
         warnings.append(
             Fault(

@@ -5,41 +5,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from ..catalog.config_keys import HARMLESS_QUANTIZATION
+from ..catalog.vllm.release import Release
 from .config_fields import Fields, as_mapping, as_strings
-
-# Least compute capability of each method in vLLM 0.32 (get_min_capability below
-# vllm/model_executor/layers/quantization). What is weight-only below a newer capability still runs.
-LEAST_CAPABILITY: dict[str, tuple[int, int]] = {
-    "fp8": (7, 5),
-    "fbgemm_fp8": (8, 0),
-    "compressed-tensors": (7, 0),
-    "awq": (7, 5),
-    "awq_marlin": (7, 5),
-    "gptq": (6, 0),
-    "gptq_marlin": (6, 0),
-    "modelopt": (8, 0),
-    "modelopt_fp4": (7, 5),
-    "modelopt_mxfp8": (8, 0),
-    "modelopt_mixed": (7, 5),
-    "mxfp4": (8, 0),
-    "gpt_oss_mxfp4": (8, 0),
-    "moe_wna16": (7, 0),
-    "experts_int8": (8, 0),
-    "torchao": (7, 5),
-    "quark": (7, 0),
-    "inc": (6, 0),
-    "auto-round": (6, 0),
-    "fp_quant": (10, 0),
-    "humming": (7, 5),
-}
-# Methods that vLLM 0.32 no longer has.
-UNSUPPORTED = ("bitsandbytes", "gguf", "aqlm", "hqq", "quip", "deepspeedfp", "marlin", "eetq")
 
 
 @dataclass(frozen=True)
@@ -58,6 +31,8 @@ class Quantization:
     kv_bits          bits of a cached value where the checkpoint brings a type of its own for the cache; 0: none
     doubts           fields of which the planner does not know what they mean
     native           least compute capability with arithmetic in this type; below it the weights are unpacked first
+    least            least compute capability on which the vLLM that serves it runs the method; None: not known
+    supported        whether that vLLM has the method; None: not known
     """
 
     method: str
@@ -72,6 +47,8 @@ class Quantization:
     padding: tuple[int, int] = (1, 1)
     kv_bits: int = 0
     doubts: tuple[str, ...] = ()
+    least: tuple[int, int] | None = None
+    supported: bool | None = None
 
     @property
     def bytes_per_weight(self) -> float:
@@ -135,6 +112,19 @@ def kernel_padding(quantization: Quantization, capability: tuple[int, int] | Non
     if capability is None or capability[0] == 9:
         return 64, 256
     return (128, 256) if capability[0] < 9 else (256, 256)
+
+
+def on_vllm(quantization: Quantization, known: Release, schemes: Sequence[str]) -> Quantization:
+    """Return the quantization as that vLLM serves it: whether it has the method, and on which GPUs.
+
+    schemes: by vLLM's names, where the method tells them apart.
+    """
+    method = quantization.method
+    if method == "auto-round" and not known.has_quantization(method):
+        # vllm/model_executor/layers/quantization/inc, override_quantization_method.
+        method = "inc"
+    supported = known.has_quantization(method) if method != "unknown" else None
+    return replace(quantization, least=known.least_capability(method, *schemes), supported=supported)
 
 
 def read_quantization(

@@ -4,110 +4,153 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..catalog.vllm.release import Release, release
 from ..fault import Findings
-from ..recipe.vllm_arguments import PLACE, options
+from ..recipe.vllm_arguments import PLACE, Arguments, size
 from ..sizing.options import MemoryOptions
+from .vllm.variables import Variables
 
 # Every rank reads all files together with the others, or a layout of its own (vLLM, model_loader): no shard may be away.
 _WHOLE_SET_FORMATS = ("fastsafetensors", "instanttensor", "sharded_state", "runai_streamer_sharded", "tensorizer")
-_OVERRIDES = "--hf-overrides"
 
 
 @dataclass(frozen=True)
 class EngineArguments:
-    """The further arguments, and what follows from them.
+    """The further arguments, and what follows from them. Where nothing is given: vLLM's default, None or empty.
 
-    whole_set      why every node has to hold every file; "" where it need not
-    hf_overrides   --hf-overrides: what vLLM puts in the place of fields of config.json
-    has_tokenizer  the tokenizer is not among the model's files, or none is needed
+    given              as the image's vLLM reads them
+    memory             what the sizes are computed with
+    whole_set          why every node has to hold every file; "" where it need not
+    hf_overrides       --hf-overrides: what vLLM puts in the place of fields of config.json
+    has_tokenizer      the tokenizer is not among the model's files, or none is needed
+    kv_offloading_size GiB of the nodes' memory for KV cache, all nodes together
+    loras, lora_rank   adapters that lie in a GPU at once, 0 without --enable-lora; their largest rank
+    speculative        --speculative-config; empty without speculation
     """
 
-    arguments: tuple[str, ...] = ()
+    given: Arguments = field(default_factory=lambda: Arguments((), release(None)))
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     whole_set: str = ""
     hf_overrides: Mapping[str, Any] = field(default_factory=dict)
     has_tokenizer: bool = False
+    load_format: str = "auto"
+    config_format: str = "auto"
+    hf_config_path: str | None = None
+    tokenizer: str | None = None
+    kv_offloading_size: float = 0.0
+    loras: int = 0
+    lora_rank: int = 16
+    speculative: Mapping[str, Any] = field(default_factory=dict)
+    decode_context_parallel_size: int = 1
 
 
-def read_arguments(recipe: Mapping[str, Any], settings: Mapping[str, Any], findings: Findings) -> EngineArguments:
-    """Return what the arguments mean for memory, types and files; a value that vLLM would refuse is a fault."""
-    given: Sequence[str] = recipe["recipe_container_command_args"] or []
-    overhead, memory = settings["gpu_overhead_mib"], settings["gpu_memory_mib"]
-    values = {option.name: option.value for option in options(given)}
+class _Reader:
+    """Reads single values; one that vLLM would refuse is a fault."""
 
-    def number(name: str, kind: type[int] | type[float], most: float = float("inf")) -> int | float | None:
-        text = values.get(name)
+    def __init__(self, arguments: Arguments, findings: Findings) -> None:
+        self.arguments = arguments
+        self._findings = findings
+
+    def number(
+        self, name: str, kind: Callable[[str], float], least: float = 1, most: float = float("inf")
+    ) -> float | None:
+        text = self.arguments.text(name)
         if text is None:
             return None
         try:
             value = kind(text)
         except ValueError:
-            value = kind(0)
-        if not 0 < value <= most:
-            expected = "a number above 0" + (f", at most {most:g}" if most < float("inf") else "")
-            findings.fault("argument", f"{PLACE} {name}", repr(text), expected, "correct it")
+            # The parser's own complaint is enough.
             return None
-        return value
+        if least <= value <= most and value == value:
+            return value
+        expected = f"a number of at least {least:g}" if least >= 1 or not least else "a number above 0"
+        expected += f", at most {most:g}" if most < float("inf") else ""
+        self._findings.fault("argument", f"{PLACE} {name}", repr(text), expected, "correct it")
+        return None
 
-    utilization = number("--gpu-memory-utilization", float, 1)
-    batched, block = number("--max-num-batched-tokens", int), number("--block-size", int)
-    requests, cache_bytes = number("--max-num-seqs", int), number("--kv-cache-memory-bytes", int)
-    offloaded = number("--cpu-offload-gb", float)
+    def whole(self, name: str) -> int | None:
+        value = self.number(name, size)
+        return None if value is None else int(value)
+
+
+def read_arguments(
+    recipe: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    findings: Findings,
+    known: Release | None = None,
+    variables: Variables | None = None,
+) -> EngineArguments:
+    """Return what the arguments mean for memory, types and files; a value that vLLM would refuse is a fault.
+
+    known  the vLLM that reads them; variables  what its environment says
+    """
+    arguments = Arguments(recipe["recipe_container_command_args"] or (), known or release(None))
+    read, variables = _Reader(arguments, findings), variables or Variables()
+    overhead, memory = settings["gpu_overhead_mib"], settings["gpu_memory_mib"]
     defaults = MemoryOptions()
-    load_format = values.get("--load-format", "auto")
+    utilization = read.number("--gpu-memory-utilization", float, 1e-9, 1)
+    block = read.whole("--block-size")
+    load_format = arguments.text("--load-format") or "auto"
+    tower = arguments.text("--mm-encoder-tp-mode") == "data" or arguments.has(
+        "--enable-multimodal-encoder-data-parallel"
+    )
     return EngineArguments(
-        tuple(given),
-        MemoryOptions(
+        given=arguments,
+        memory=MemoryOptions(
             gpu_memory_utilization=defaults.gpu_memory_utilization if utilization is None else utilization,
-            dtype=values.get("--dtype") or defaults.dtype,
-            kv_cache_dtype=values.get("--kv-cache-dtype") or defaults.kv_cache_dtype,
+            dtype=arguments.text("--dtype") or defaults.dtype,
+            kv_cache_dtype=arguments.text("--kv-cache-dtype") or defaults.kv_cache_dtype,
             max_model_len=recipe["recipe_max_model_length"],
-            allow_long=_variable(recipe, "VLLM_ALLOW_LONG_MAX_MODEL_LEN") == "1",
-            block_size=defaults.block_size if block is None else int(block),
-            max_num_batched_tokens=None if batched is None else int(batched),
-            max_num_seqs=None if requests is None else int(requests),
-            kv_cache_bytes=None if cache_bytes is None else int(cache_bytes),
-            cpu_offload_gib=offloaded or 0.0,
-            expert_parallel="--enable-expert-parallel" in values,
-            encoder_whole=values.get("--mm-encoder-tp-mode") == "data",
-            eager="--enforce-eager" in values,
+            allow_long=variables.allow_long,
+            block_size=defaults.block_size if block is None else block,
+            max_num_batched_tokens=read.whole("--max-num-batched-tokens"),
+            max_num_seqs=read.whole("--max-num-seqs"),
+            kv_cache_bytes=read.whole("--kv-cache-memory-bytes"),
+            cpu_offload_gib=read.number("--cpu-offload-gb", float, 0) or 0.0,
+            expert_parallel=bool(arguments.switch("--enable-expert-parallel")),
+            encoder_whole=tower,
+            eager=bool(arguments.switch("--enforce-eager")),
             overhead_gib=None if overhead is None else overhead / 1024,
             gpu_memory_gib=None if memory is None else memory / 1024,
+            layers=variables.layers,
         ),
-        f"the load format {load_format} reads all files on every node" if load_format in _WHOLE_SET_FORMATS else "",
-        _overrides(given, findings),
-        bool({"--tokenizer", "--skip-tokenizer-init"} & values.keys()),
+        whole_set=f"the load format {load_format} reads all files on every node"
+        if load_format in _WHOLE_SET_FORMATS
+        else "",
+        hf_overrides=_overrides(arguments, findings),
+        has_tokenizer=arguments.has("--tokenizer") or bool(arguments.switch("--skip-tokenizer-init")),
+        load_format=load_format,
+        config_format=arguments.text("--config-format") or "auto",
+        hf_config_path=arguments.text("--hf-config-path"),
+        tokenizer=arguments.text("--tokenizer"),
+        kv_offloading_size=read.number("--kv-offloading-size", float, 0) or 0.0,
+        loras=(read.whole("--max-loras") or 1) if arguments.switch("--enable-lora") else 0,
+        lora_rank=read.whole("--max-lora-rank") or 16,
+        speculative=speculative_config(arguments),
+        decode_context_parallel_size=read.whole("--decode-context-parallel-size") or 1,
     )
 
 
-def _variable(recipe: Mapping[str, Any], name: str) -> str:
-    return next((str(entry.get("value")) for entry in recipe["recipe_container_env"] or () if entry["key"] == name), "")
-
-
-def _overrides(given: Sequence[str], findings: Findings) -> dict[str, Any]:
-    """Return --hf-overrides: one JSON object, or field by field (--hf-overrides.text_config.rope_theta 1)."""
-    found: dict[str, Any] = {}
-    for option in options(given):
-        name, _dot, path = option.name.partition(".")
-        if name != _OVERRIDES:
-            continue
-        try:
-            value = json.loads(option.value)
-        except ValueError:
-            value = option.value if path else None
-        if path:
-            where = found
-            *parents, last = path.split(".")
-            for parent in parents:
-                where = where.setdefault(parent.replace("-", "_"), {})
-            where[last.replace("-", "_")] = value
-        elif isinstance(value, dict):
-            found.update(value)
-        else:
-            findings.fault("argument", f"{PLACE} {_OVERRIDES}", repr(option.value)[:60], "a JSON object", "correct it")
+def _overrides(arguments: Arguments, findings: Findings) -> dict[str, Any]:
+    """--hf-overrides as a mapping; its text is read as JSON by vLLM too, where it looks like some."""
+    found = arguments.mapping("--hf-overrides")
+    if arguments.text("--hf-overrides") and not found:
+        findings.fault("argument", f"{PLACE} --hf-overrides", "a text that is no JSON", "a JSON object", "correct it")
     return found
+
+
+def speculative_config(arguments: Arguments) -> dict[str, Any]:
+    """The configuration of speculation; the three short options fill it (vllm/engine/arg_utils.py)."""
+    config = arguments.mapping("--speculative-config")
+    for option, key in (("--spec-method", "method"), ("--spec-model", "model")):
+        if text := arguments.text(option):
+            config.setdefault(key, text)
+    tokens = arguments.text("--spec-tokens")
+    if tokens and tokens.isdigit():
+        config.setdefault("num_speculative_tokens", int(tokens))
+    return config

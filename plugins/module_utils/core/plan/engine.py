@@ -108,7 +108,7 @@ def engine_of(
             "read the code in the model's folder; set it if you trust it to run in the pods",
         )
     # vLLM takes every --middleware, and the last as the outermost: no request gets past the guard.
-    arguments = [*merged(arguments, given.arguments), *GUARD]
+    arguments = [*merged(arguments, given.given.words), *GUARD]
     # Of options that not every supported vLLM has, the pods leave out what their image's does not know.
     optional = [
         ["--shutdown-timeout", str(DRAIN_SECONDS)],

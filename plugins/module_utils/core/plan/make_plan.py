@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from ..catalog.images import KnownImage, check_image, image_line
+from ..catalog.images import check_image
 from ..catalog.limits import limit_of
 from ..catalog.shapes import Shape
+from ..catalog.vllm.release import Release
 from ..fault import Findings, Refused
 from ..model.facts import ModelFacts
 from ..model.model import read_model
@@ -22,6 +23,7 @@ from ..recipe.inputs import Inputs
 from ..recipe.model_source import model_source
 from ..recipe.node_checks import check_room, checked_shape, warn_of_unknown_room
 from ..recipe.secret_references import check_secrets
+from ..recipe.vllm_arguments import check_options
 from ..sizing.costs import Prices, cost_of, prices_of
 from ..sizing.memory import fewest_nodes, memory_plan, served_by
 from ..sizing.options import MemoryOptions
@@ -42,6 +44,9 @@ from .rdma import check_rdma, network_variables
 from .standing_deployment import effect_on
 from .storage import check_storage, on_local_drives, throughput
 from .types import Expected, Image, Memory, ModelCache, Plan, Pod, Staging
+from .vllm.class_rules import check_release
+from .vllm.image import ChosenImage, choose_image
+from .vllm.variables import check_layers, read_variables
 
 SCHEMA = 1
 # From so many stages on a single request mostly waits.
@@ -61,29 +66,37 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
     # The model as the image's vLLM reads it, and how many nodes of which shape hold it.
     shape = checked_shape(recipe, findings, listed_shape(cluster) if cluster else None)
     exports = (cluster or {}).get("exports") or ()
-    pod = pod_of(inputs, choices, shape, exports, findings)
-    line = image_line(pod["image"])
-    given = read_arguments(recipe, settings, findings)
-    model = _model(facts.model, given, line.vllm if line else "", findings)
+    image = choose_image(inputs, choices, shape, findings)
+    known = image.release
+    pod = pod_of(inputs, image, choices, shape, exports, findings)
+    variables = read_variables(recipe, known, findings)
+    given = read_arguments(recipe, settings, findings, known, variables)
+    model = _model(facts.model, given, known, findings)
     pipeline = _nodes(inputs, model, shape, given.memory, choices, facts, findings)
     tensor = recipe["recipe_nvidia_gpu_count"]
+    check_options(given.given, known, pipeline, findings)
+    check_layers(given.memory.layers, len(model.layers), pipeline, findings)
+    executor = check_release(model, known, pipeline, shape, given.given, variables.old_executor, findings)
     memory = None
     if shape is not None:
         check_room(recipe, settings, shape, findings)
         warn_of_unknown_room(shape, findings)
         if pipeline:
             memory = _sizes(model, shape, (tensor, pipeline), given, findings)
-    per_stage = layers_per_stage(len(model.layers), pipeline) if len(model.layers) >= pipeline > 0 else []
+    per_stage = (
+        layers_per_stage(len(model.layers), pipeline, given.memory.layers) if len(model.layers) >= pipeline > 0 else []
+    )
 
     # Where each node finds the model's files, and what runs there.
     check_storage(inputs, pod["model_cache"], facts.model, shape, findings)
-    check_image(pod["image"], shape, findings, model.architecture)
+    check_image(image.name, image.line, shape, findings)
     whole_set = given.whole_set or _shared(pod["model_cache"]) or ("" if model.known else _NOT_KNOWN)
     if whole_set:
         choices.made.append({"field": "staging.by_stage", "value": False, "why": whole_set})
     path = recipe["recipe_raycluster_params"]["model_path_in_container"].rstrip("/")
     staging = staging_of(facts.model, model, per_stage, path, whole_set)
-    engine = engine_of(inputs, model, memory, (tensor, pipeline), given, network_variables(inputs, shape), findings)
+    network = {**network_variables(inputs, shape), **executor}
+    engine = engine_of(inputs, model, memory, (tensor, pipeline), given, network, findings)
     check_files(staging, engine["args"], findings)
     endpoint = endpoint_of(inputs, findings)
 
@@ -131,7 +144,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
         else None,
         "other_placements": other_placements(inputs, placement) if placement else [],
         "pod": pod,
-        "image": _image(pod["image"]),
+        "image": _image(image),
         "engine": engine,
         "staging": staging,
         "endpoint": endpoint,
@@ -221,8 +234,8 @@ def _keep_commit(source: Mapping[str, Any], choices: Choices) -> None:
         )
 
 
-def _model(found: Mapping[str, Any], given: EngineArguments, vllm: str, findings: Findings) -> ModelFacts:
-    """Return what the plan has to know of the model. found: of `model_info`; vllm: the image's version, "" if not known.
+def _model(found: Mapping[str, Any], given: EngineArguments, known: Release, findings: Findings) -> ModelFacts:
+    """Return what the plan has to know of the model. found: of `model_info`; known: the image's vLLM.
 
     Raises Refused where nothing says how many layers the model has.
     """
@@ -230,7 +243,7 @@ def _model(found: Mapping[str, Any], given: EngineArguments, vllm: str, findings
         found["config"],
         found.get("index"),
         found.get("files") or (),
-        vllm=vllm,
+        vllm=known.version or "",
         overrides=given.hf_overrides,
         hf_quant_config=found.get("hf_quant_config"),
     )
@@ -244,7 +257,7 @@ def _model(found: Mapping[str, Any], given: EngineArguments, vllm: str, findings
             "tokenizer.json, tokenizer.model or what the model's own code reads",
             "copy it beside the weights, or give vLLM --skip-tokenizer-init",
         )
-    return model
+    return replace(model, certain=model.certain and known.exact)
 
 
 def _nodes(
@@ -332,10 +345,8 @@ def bytes_per_node(staging: Staging, nodes: int) -> list[int]:
     return [common + sum(sizes.get(name, 0) for name in names) for names in stages]
 
 
-def _image(name: str) -> Image:
-    line = image_line(name)
-    known: KnownImage = line.as_dict() if line else {}
-    return {"name": name, **known}
+def _image(image: ChosenImage) -> Image:
+    return {"name": image.name, **(image.line.as_dict() if image.line else {})}
 
 
 def _memory(memory: MemoryPlan | None) -> Memory | None:

@@ -4,55 +4,46 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..catalog.images import LEAST_RAY, default_image, full_image_name, image_line
 from ..catalog.shapes import Shape
 from ..fault import Findings
 from ..names import NODE_LABEL
 from ..recipe.inputs import Inputs
 from ..recipe.model_source import model_source
-from ..recipe.values import shown
 from .facts import Choices
 from .node_pool import tolerations
 from .rdma import mode_of
 from .storage import storage_of
 from .types import Pod
+from .vllm.image import ChosenImage
 
 # vLLM's tensor parallel ranks talk through /dev/shm; Oracle's NCCL manifests give 32 GiB to nodes of 8 GPUs.
 SHARED_MEMORY_MIB = 16 * 1024
 
 
 def pod_of(
-    inputs: Inputs, choices: Choices, shape: Shape | None, exports: Sequence[Mapping[str, Any]], findings: Findings
+    inputs: Inputs,
+    image: ChosenImage,
+    choices: Choices,
+    shape: Shape | None,
+    exports: Sequence[Mapping[str, Any]],
+    findings: Findings,
 ) -> Pod:
     """Return the pod, the same on every node; `exports` as for `storage_of`."""
     recipe, settings = inputs.recipe, inputs.settings
     params = recipe["recipe_raycluster_params"]
     source = model_source(recipe)
     token = source.get("token_secret_name")
-    today = settings["default_image"] or default_image(shape)
-    why = "the collection's default for these GPUs"
-    image = choices.choose("image", recipe["recipe_image_uri"], today, why, lambda kept: _same_repository(kept, today))
-    line, own = image_line(full_image_name(image)), image_line(default_image(None))
-    if line is not None:
-        ray_version = line.ray
-    else:
-        newest = own.ray if own else None
-        ray_version = choices.choose(
-            "ray_version", settings["ray_version"], newest, "the image is not known", lambda kept: isinstance(kept, str)
-        )
-        _check_ray_version(ray_version, findings)
     memory = params["head_node_cpu_mem_in_gbs"]
     shared = recipe["recipe_shared_memory_volume_size_limit_in_mb"]
     volumes, cache = storage_of(inputs, choices, shape, exports, findings)
     return {
-        "image": full_image_name(image, settings["image_registry"]),
+        "image": image.name,
         "user": settings["image_user"],
         "pull_secret": recipe["recipe_container_secret_name"],
-        "ray_version": ray_version,
+        "ray_version": image.ray_version,
         "secret_env": [
             {"name": entry["envvar_name"], "secret": entry["secret_name"], "key": entry["secret_key"]}
             for entry in recipe["recipe_environment_secrets"] or []
@@ -86,22 +77,3 @@ def pod_of(
         if settings["node_provisioner"] == "oke"
         else {"node.kubernetes.io/instance-type": recipe["recipe_node_shape"]},
     }
-
-
-def _same_repository(kept: Any, today: str) -> bool:
-    """Tell whether an image is of today's repository: another tag of it was the default once, another image never."""
-    return isinstance(kept, str) and kept.rpartition(":")[0] == today.rpartition(":")[0]
-
-
-def _check_ray_version(given: str, findings: Findings) -> None:
-    """KubeRay reads it, and a Ray without token authentication would serve its job API to anybody."""
-    match = re.fullmatch(r"(\d+)\.(\d+)\.\d+", given)
-    if not match or (int(match[1]), int(match[2])) < LEAST_RAY:
-        least = f"{LEAST_RAY[0]}.{LEAST_RAY[1]}.0"
-        findings.fault(
-            "ray_version",
-            "ray_version",
-            shown(given),
-            f"a version such as {least}, or newer: with it came Ray's token authentication",
-            "give the version in the image; take an image with a newer Ray where it is older",
-        )

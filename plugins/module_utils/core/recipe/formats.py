@@ -146,6 +146,11 @@ IMAGE = Format(
     "docker.io/rayproject/ray-llm:2.58.0-py312-cu130",
     longest=512,
 )
+VERSION = Format(
+    "version", r"[0-9]{1,3}\.[0-9]{1,3}(\.[0-9]{1,3})?[A-Za-z0-9.+-]{0,40}", "a version", "0.32.0", longest=60
+)
+RAY_VERSION = Format("ray_version", r"[0-9]{1,2}\.[0-9]{1,3}\.[0-9]{1,3}", "a version", "2.58.0")
+SHORT_VERSION = Format("version", r"[0-9]{1,2}\.[0-9]{1,2}(\.[0-9]{1,3})?", "a version", "12.8")
 REPOSITORY_OF_IMAGE = Format("image", _IMAGE_NAME, "an image's name without a tag", "quay.io/kuberay/operator")
 REGISTRY = Format("image", rf"{_REGISTRY}(/{_IMAGE_PATH})?/?", "a registry", "registry.example.com/mirror", longest=255)
 

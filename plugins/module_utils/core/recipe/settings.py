@@ -230,9 +230,17 @@ KUBERNETES = (
         format=formats.IMAGE,
     ),
     Parameter(
-        "ray_version",
-        "string",
-        "Version of Ray in an image that the collection does not know; without it, that of the collection's own image.",
+        "image_contents",
+        "object",
+        "What an image holds that the collection does not know: `{vllm: 0.32.0, ray: 2.58.0, cuda: '12.8', python: '3.12'}`. "
+        "Without vllm nothing that depends on its version is checked; without ray that of the collection's own image is assumed. "
+        "See docs/images.md.",
+        properties=(
+            Parameter("vllm", "string", "Version of vLLM.", format=formats.VERSION),
+            Parameter("ray", "string", "Version of Ray.", format=formats.RAY_VERSION),
+            Parameter("cuda", "string", "Version of CUDA.", format=formats.SHORT_VERSION),
+            Parameter("python", "string", "Version of Python.", format=formats.SHORT_VERSION),
+        ),
     ),
     _of_no_pod(
         "local_filesystem_folders",

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from ..catalog.images import default_image
 from ..catalog.shapes import SHAPES, Shape
 from ..fault import Fault, Findings
 from ..model.facts import ModelFacts
@@ -140,13 +141,13 @@ def alternatives(
 ) -> list[Alternative]:
     """Shapes that would serve the model with at most `limit` nodes, cheapest first; those without a price last.
 
-    Of x86 only: the image that is taken by itself is made for it (images.py).
+    Only those that the newest default image runs on (images.py): another image's vLLM may refuse what this one serves.
     """
     # What was given is of the recipe's own GPUs.
-    options = replace(options, gpu_memory_gib=None, overhead_gib=None)
+    options = replace(options, gpu_memory_gib=None, overhead_gib=None, layers=())
     found = []
     for shape in shapes:
-        if shape.vendor != "nvidia" or shape.architecture != "amd64":
+        if shape.vendor != "nvidia" or shape.architecture != "amd64" or default_image(shape) != default_image(None):
             continue
         plan = fewest_nodes(model, shape, options, limit) if _in_its_type(model, shape, options) else None
         if plan is not None:

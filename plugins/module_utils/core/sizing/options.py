@@ -20,6 +20,7 @@ class MemoryOptions:
     eager             --enforce-eager: no CUDA graphs
     overhead_gib      what one GPU needs beside weights and cache, where somebody has measured it
     gpu_memory_gib    memory of one GPU, for shapes of which it is not known
+    layers            the layers of each stage, where a person asks for them (VLLM_PP_LAYER_PARTITION)
     """
 
     gpu_memory_utilization: float = 0.92
@@ -37,6 +38,7 @@ class MemoryOptions:
     eager: bool = False
     overhead_gib: float | None = None
     gpu_memory_gib: float | None = None
+    layers: tuple[int, ...] = ()
 
     @property
     def element_bytes(self) -> int:

@@ -11,7 +11,6 @@ from ..catalog.shapes import Shape
 from ..fault import Fault, Findings, Refused
 from ..model.checkpoint import BESIDE, EMBEDDING, FINAL, HEAD, OTHER, places
 from ..model.facts import ModelFacts
-from ..model.quantization import LEAST_CAPABILITY, UNSUPPORTED
 from .division import ENCODER_WHOLE, EXPERT_PARALLEL, GPUS, check_division
 from .options import MemoryOptions
 
@@ -32,14 +31,18 @@ _TIED_ALONE = ("Ernie4_5_MoeForCausalLM", "Ernie4_5_VLMoeForConditionalGeneratio
 _EXPERTS_EACH_STAGE, _EXPERTS_SINCE = ("NemotronHForCausalLM", "NemotronHPuzzleForCausalLM"), (0, 30)
 
 
-def layers_per_stage(layers: int, stages: int) -> list[int]:
+def layers_per_stage(layers: int, stages: int, wish: Sequence[int] = ()) -> list[int]:
     """How many layers each stage holds, as vLLM divides them (vllm/distributed/utils.py, get_pp_indices).
+
+    wish: VLLM_PP_LAYER_PARTITION; one that does not fit this division (another number of nodes is tried) is left out.
 
     A remainder goes one each to the stages from the second-last backwards: the last has the head, the first the
     embedding. Raises Refused when a stage would be empty.
     """
     if stages < 1 or layers < stages:
         raise Refused([_too_many_stages(layers, stages)])
+    if len(wish) == stages and sum(wish) == layers:
+        return list(wish)
     parts = [layers // stages] * stages
     for place in range(2, layers % stages + 2):
         parts[-place] += 1
@@ -70,7 +73,7 @@ def check_parallelism(
             "",
             "more nodes give more cache, more GPUs a node do not",
         )
-    _check_pipeline(model, pipeline, findings)
+    _check_pipeline(model, pipeline, options, findings)
     _check_gpu(model, shape, options.dtype, findings)
     return findings
 
@@ -88,7 +91,7 @@ def ways_to_divide(model: ModelFacts, shape: Shape, tensor: int, pipeline: int, 
     return ways
 
 
-def _check_pipeline(model: ModelFacts, pipeline: int, findings: Findings) -> None:
+def _check_pipeline(model: ModelFacts, pipeline: int, options: MemoryOptions, findings: Findings) -> None:
     if not 1 <= pipeline <= len(model.layers):
         findings.faults.append(_too_many_stages(len(model.layers), pipeline))
     if pipeline <= 1:
@@ -119,13 +122,13 @@ def _check_pipeline(model: ModelFacts, pipeline: int, findings: Findings) -> Non
             "use one node whose GPUs hold the model",
         )
     if model.architecture in _EXPERTS_EACH_STAGE and model.vllm >= _EXPERTS_SINCE and pipeline <= len(model.layers):
-        _check_experts_each_stage(model, pipeline, findings)
+        _check_experts_each_stage(model, pipeline, options, findings)
 
 
-def _check_experts_each_stage(model: ModelFacts, pipeline: int, findings: Findings) -> None:
+def _check_experts_each_stage(model: ModelFacts, pipeline: int, options: MemoryOptions, findings: Findings) -> None:
     kinds = [layer.feed_forward for layer in model.layers]
     first = 0
-    for stage, count in enumerate(layers_per_stage(len(kinds), pipeline)):
+    for stage, count in enumerate(layers_per_stage(len(kinds), pipeline, options.layers)):
         if "experts" in kinds and "experts" not in kinds[first : first + count]:
             findings.fault(
                 "stage_without_experts",
@@ -145,13 +148,13 @@ def _capability(value: tuple[int, int]) -> str:
 def _check_gpu(model: ModelFacts, shape: Shape, dtype: str, findings: Findings) -> None:
     has = shape.compute_capability
     quantization = model.quantization
-    if quantization is not None and quantization.method in UNSUPPORTED:
+    if quantization is not None and quantization.supported is False:
         findings.fault(
             "quantization_not_supported",
             f"{_CONFIG} quantization_config",
-            f"{quantization.method}, which vLLM has no more",
-            "one of " + ", ".join(sorted(LEAST_CAPABILITY)),
-            "take the model in another form",
+            f"{quantization.method}, which the image's vLLM does not have",
+            "a method that it has",
+            "use the model in another form, or another image",
         )
     if has is None:
         return
@@ -178,7 +181,7 @@ def _check_gpu(model: ModelFacts, shape: Shape, dtype: str, findings: Findings) 
         )
     if quantization is None:
         return
-    least = LEAST_CAPABILITY.get(quantization.method)
+    least = quantization.least
     if least is not None and has < least:
         findings.fault(
             "quantization_needs_newer_gpu",

@@ -111,7 +111,7 @@ def plan_stages(model: ModelFacts, gpu: Gpu, tensor: int, pipeline: int, options
     usable = int(gpu.memory_gib * GIB * options.gpu_memory_utilization)
     stages: list[StageMemory] = []
     first, beside = 0, Overhead(0, 0)
-    for stage, count in enumerate(layers_per_stage(len(model.layers), pipeline)):
+    for stage, count in enumerate(layers_per_stage(len(model.layers), pipeline, options.layers)):
         held = model.layers[first : first + count]
         weights = max(0, model.weight_bytes(tensor, first, first + count) - int(options.cpu_offload_gib * GIB))
         copies = count * model.latent_copies // tensor * model.element_bytes

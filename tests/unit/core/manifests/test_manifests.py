@@ -181,7 +181,8 @@ def test_the_pods_know_the_ray_of_an_image_that_the_plan_does_not_know() -> None
     assert group_document(plan())["image"]["ray"] == plan()["pod"]["ray_version"]
     own = {"recipe_image_uri": "docker.io/me/vllm:1"}
     assert group_document(plan(**own))["image"] == {"ray": "2.58.0"}
-    assert group_document(plan(**own, ray_version="2.60.1"))["image"] == {"ray": "2.60.1"}
+    said = group_document(plan(**own, image_contents={"ray": "2.60.1", "vllm": "0.32.0"}))["image"]
+    assert said == {"ray": "2.60.1", "vllm": "0.32.0", "given": True}
 
 
 def test_a_single_node_has_no_worker_group() -> None:

@@ -263,11 +263,6 @@ def test_tied_embeddings(given_top, weight_map, tied):
     assert read_model(config, weight_map and {"weight_map": weight_map}).tied is tied
 
 
-def test_a_removed_class_is_named():
-    model = read_model(llama(architectures=["BambaForCausalLM"]))
-    assert "architecture_removed" in codes(model)
-
-
 @pytest.mark.parametrize(
     "config", [{}, {"num_hidden_layers": 0}, {"num_hidden_layers": 10**9}, {"num_hidden_layers": "80"}]
 )

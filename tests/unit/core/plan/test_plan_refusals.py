@@ -114,18 +114,16 @@ REFUSED: list[tuple[Facts | None, dict[str, Any], str]] = [
         ),
     ),
     (
-        of(quantization_config={"quant_method": "bitsandbytes"}),
+        of(quantization_config={"quant_method": "hqq"}),
         {},
         (
-            "config.json quantization_config: bitsandbytes, which vLLM has no more, expected one of auto-round, awq, "
-            "awq_marlin, compressed-tensors, experts_int8, fbgemm_fp8, fp8, fp_quant, gpt_oss_mxfp4, gptq, gptq_marlin, humming, "
-            "inc, modelopt, modelopt_fp4, modelopt_mixed, modelopt_mxfp8, moe_wna16, mxfp4, quark, torchao; take the model in "
-            "another form"
+            "config.json quantization_config: hqq, which the image's vLLM does not have, expected a method that it has; use the "
+            "model in another form, or another image"
         ),
     ),
     (
         None,
-        on("VM.GPU3.2", 2, 4, 10, 120, recipe_container_command_args=["--dtype", "bfloat16"]),
+        on("VM.GPU3.2", 2, 2, 10, 120, recipe_container_command_args=["--dtype", "bfloat16"]),
         (
             "recipe_node_shape: V100, compute capability 7.0, for a model in bfloat16, expected at least 8.0; choose a shape "
             "with newer GPUs, or give vLLM --dtype half; 1 x VM.GPU.A10.1, 1 x BM.GPU.L40S-NC.4, 1 x BM.GPU.B4.8 would serve it"
@@ -141,7 +139,7 @@ REFUSED: list[tuple[Facts | None, dict[str, Any], str]] = [
     ),
     (
         of("openai--gpt-oss-120b"),
-        on("BM.GPU3.8", 8, 4, 40, 500, recipe_container_command_args=["--dtype", "half"]),
+        on("BM.GPU3.8", 8, 2, 40, 500, recipe_container_command_args=["--dtype", "half"]),
         (
             "recipe_node_shape: V100, compute capability 7.0, for mxfp4 weights, expected at least 8.0; choose a shape with "
             "newer GPUs, or the model in another form; 1 x BM.GPU.A10.4, 1 x BM.GPU.L40S-NC.4, 1 x BM.GPU.B4.8 would serve it"
@@ -168,8 +166,8 @@ REFUSED: list[tuple[Facts | None, dict[str, Any], str]] = [
         of(architectures=["BaichuanForCausalLM"]),
         {},
         (
-            f"recipe_image_uri: {RAY_LLM}:2.58.0-py312-cu130 with vLLM 0.26.0, which no longer has BaichuanForCausalLM, expected "
-            "an image with vLLM 0.23.0 or older; name one, or use another model"
+            "config.json architectures: BaichuanForCausalLM, which vLLM 0.26.0 no longer has, expected an image with vLLM 0.23.0 "
+            "or older; name one in recipe_image_uri, or use another model"
         ),
     ),
     (

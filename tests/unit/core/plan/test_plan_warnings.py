@@ -61,7 +61,7 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
         {"recipe_image_uri": "docker.io/vllm/vllm-openai:v0.26.0"},
         (
             "recipe_image_uri: docker.io/vllm/vllm-openai:v0.26.0, which comes without Ray since 0.18; a group needs Ray: use "
-            f"{RAY_LLM}:2.58.0-py312-cu130, or add Ray to the image"
+            f"{RAY_LLM}:2.58.0-py312-cu130, or add Ray to the image (docs/images.md)"
         ),
     ),
     (
@@ -69,14 +69,14 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
         None,
         {"recipe_image_uri": "docker.io/me/vllm:1"},
         (
-            "recipe_image_uri: docker.io/me/vllm:1, whose Ray, vLLM and CUDA are not known; the pods check what it holds before "
-            "they stage anything"
+            "recipe_image_uri: docker.io/me/vllm:1, whose Ray, vLLM and CUDA are not known; say in image_contents what it holds, "
+            "and the plan checks the model and the options against its vLLM"
         ),
     ),
     (
         "image_old",
         None,
-        {"recipe_image_uri": f"{RAY_LLM}:2.55.1-py312-cu128"},
+        on("VM.GPU.A10.2", 2, 2, recipe_image_uri=f"{RAY_LLM}:2.55.1-py312-cu128"),
         (
             f"recipe_image_uri: {RAY_LLM}:2.55.1-py312-cu128 with vLLM 0.18.0; the programs in the pods are tried with vLLM 0.22 "
             "and newer"
@@ -121,7 +121,7 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
     (
         "quantization_uncertain",
         of(quantization_config={"quant_method": "somethingnew"}),
-        {},
+        {"recipe_image_uri": "docker.io/me/vllm:1"},
         (
             "config.json quantization_config: somethingnew, whose bytes per weight the planner cannot tell; the weights' size is "
             "taken from the files; leave a margin"
@@ -152,15 +152,6 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
         (
             "model.safetensors.index.json: 42.9 GB of weights, expected 16.1 GB by the configuration; the plan goes by the "
             "files; check whether they hold the model twice, or another type than config.json says"
-        ),
-    ),
-    (
-        "architecture_removed",
-        of(architectures=["BaichuanForCausalLM"]),
-        {"recipe_image_uri": "docker.io/me/vllm:1"},
-        (
-            "config.json architectures: BaichuanForCausalLM, which vLLM had until 0.23.0; name an image with vLLM 0.23.0 in "
-            "recipe_image_uri"
         ),
     ),
     (

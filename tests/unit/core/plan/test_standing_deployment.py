@@ -388,7 +388,7 @@ def test_a_setting_that_may_reach_the_pods_is_never_taken_for_nobodys_wish() -> 
     assert {"node_provisioner", "hugging_face_endpoint", "image_registry", "restart_limit", "node_pool_taints"} <= names
     assert {"rdma", "rdma_socket_interface", "nvme_folder", "model_cache"} <= names
     assert not names & {"endpoint_exposure", "service_annotations", "kubeconfig", "prices", "wait_timeout_minutes"}
-    assert read_inputs(recipe(ray_version="2.58.0")).given != read_inputs(recipe()).given
+    assert read_inputs(recipe(image_contents={"ray": "2.58.0"})).given != read_inputs(recipe()).given
     assert read_inputs(recipe(endpoint_exposure="load_balancer")).given == read_inputs(recipe()).given
 
 

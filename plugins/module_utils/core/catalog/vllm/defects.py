@@ -14,7 +14,6 @@ class Defect:
     code      short and stable, the fault's or the warning's code
     stages    least number of pipeline stages that it hits
     classes   the model classes that it hits; empty: any
-    tied      it hits only models whose embedding and head share their weights
     fatal     the group does not serve; else some requests fail
     found     what goes wrong, in words for a person
     remedy    the way out
@@ -29,7 +28,6 @@ class Defect:
     remedy: str
     source: str
     classes: frozenset[str] = frozenset()
-    tied: bool = False
     fatal: bool = True
     avoided: str = ""
 
@@ -71,22 +69,5 @@ DEFECTS = (
         "use one node whose GPUs hold the model",
         "vllm/model_executor/models/granitemoehybrid.py, load_weights",
         classes=frozenset(("GraniteMoeHybridForCausalLM",)),
-    ),
-    Defect(
-        "tied_head_does_not_load",
-        "0.12.0",
-        "",
-        2,
-        "the class ties its head to an embedding that the last stage does not have (AttributeError)",
-        "use one node whose GPUs hold the model",
-        "vllm/model_executor/models/ernie45_moe.py, ernie45_vl_moe.py and falcon_h1.py, __init__",
-        classes=frozenset(
-            (
-                "Ernie4_5_MoeForCausalLM",
-                "Ernie4_5_VLMoeForConditionalGeneration",
-                "FalconH1ForCausalLM",
-            )
-        ),
-        tied=True,
     ),
 )

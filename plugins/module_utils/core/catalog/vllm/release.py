@@ -23,7 +23,7 @@ from functools import cache
 from .capabilities import CAPABILITIES
 from .classes import CLASSES, DRAFTS, REMOVED
 from .defects import DEFECTS, EXECUTOR_VARIABLE, Defect
-from .names import REASONING_PARSERS, TOOL_PARSERS, VARIABLES
+from .names import DEPRECATED_METHODS, REASONING_PARSERS, TOOL_PARSERS, VARIABLES
 from .options import CHOICES, OPTIONS
 from .versions import VERSIONS
 
@@ -91,6 +91,12 @@ class Release:
         if self.version is None:
             return None
         return all(_capability(method, table) != "." for table in self.tables)
+
+    def deprecates(self, method: str) -> bool:
+        """Whether vLLM takes the quantization method only with --allow-deprecated-quantization."""
+        return self.version is not None and any(
+            method in _listed("deprecated", (table,), False) for table in self.tables
+        )
 
     def least_capability(self, method: str, *schemes: str) -> tuple[int, int] | None:
         """The least compute capability for a method; None where it is not known, or the version lacks it.
@@ -249,9 +255,17 @@ def _classes(tables: tuple[str, ...], any_of: bool, drafts: bool) -> dict[str, b
     return found
 
 
+_NAMES = {
+    "tools": TOOL_PARSERS,
+    "reasoning": REASONING_PARSERS,
+    "variables": VARIABLES,
+    "deprecated": DEPRECATED_METHODS,
+}
+
+
 @cache
 def _listed(kind: str, tables: tuple[str, ...], any_of: bool) -> frozenset[str]:
-    table = {"tools": TOOL_PARSERS, "reasoning": REASONING_PARSERS, "variables": VARIABLES}[kind]
+    table = _NAMES[kind]
     pick = any if any_of else all
     return frozenset(name for name, row in _rows(table).items() if pick(x != "." for x in _letters(row, tables)))
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...fault import Findings
-from ..vllm_arguments import check_arguments
+from ..vllm_arguments import check_derived
 from .environment_rules import check_environment
 from .folder_rules import check_folders
 from .node_rules import check_nodes
@@ -27,6 +27,6 @@ def check_rules(recipe: Mapping[str, Any], settings: Mapping[str, Any], findings
     check_folders(recipe, settings, findings)
     check_ports(recipe, findings)
     check_source(recipe, settings, findings)
-    check_arguments(recipe.get("recipe_container_command_args") or (), findings.faults, findings.warnings)
+    check_derived(recipe.get("recipe_container_command_args") or (), findings)
     check_secrets_in_the_clear(recipe, findings)
     warn_of_trust(recipe, findings)

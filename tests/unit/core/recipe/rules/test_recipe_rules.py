@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Findings, Refused
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.model_source import (
     model_prefix,
     model_source,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.vllm_arguments import (
-    check_arguments,
+    check_derived,
     merged,
 )
 
@@ -173,7 +173,7 @@ def test_no_other_variable_of_the_programs_may_be_given_nor_this_one_by_a_secret
         (["--max-num-seqs", "64"], []),
         (["--tensor-parallel-size", "2"], ["--tensor-parallel-size"]),
         (["--tensor_parallel_size=2"], ["--tensor-parallel-size"]),
-        (["--tensor-par", "2"], ["--tensor-par"]),
+        (["--tensor-par", "2"], ["--tensor-parallel-size"]),
         (["-tp", "2", "--api-key", "canary"], ["--tensor-parallel-size", "--api-key"]),
         (["--grpc"], ["--grpc"]),
         (["canary"], ["a word without an option"]),
@@ -181,30 +181,20 @@ def test_no_other_variable_of_the_programs_may_be_given_nor_this_one_by_a_secret
     ],
 )
 def test_arguments_that_are_derived_are_refused(arguments: list[str], found: list[str]) -> None:
-    faults: list[Fault] = []
-    check_arguments(arguments, faults, [])
-    assert [fault.found for fault in faults] == found
-    assert "canary" not in "".join(fault.line() for fault in faults)
+    findings = Findings()
+    check_derived(arguments, findings)
+    assert [fault.found for fault in findings.faults] == found
+    assert "canary" not in "".join(fault.line() for fault in findings.faults)
 
 
 def test_a_derived_argument_says_what_to_give_instead() -> None:
-    faults: list[Fault] = []
-    check_arguments(["--port", "80"], faults, [])
-    assert [fault.line() for fault in faults] == [
+    findings = Findings()
+    check_derived(["--port", "80"], findings)
+    assert [fault.line() for fault in findings.faults] == [
         (
             "recipe_container_command_args: --port, expected an option that is not derived; "
-            "take it out: recipe_container_port says it"
+            "remove it: recipe_container_port says it"
         )
-    ]
-
-
-def test_an_argument_that_the_plan_does_not_reckon_with_is_warned_of() -> None:
-    faults: list[Fault] = []
-    warnings: list[Fault] = []
-    check_arguments(["--enforce_eager"], faults, warnings)
-    assert not faults
-    assert [warning.line() for warning in warnings] == [
-        "recipe_container_command_args: --enforce-eager: the plan's memory is reckoned with CUDA graphs"
     ]
 
 
