@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from ..catalog.images import check_image
+from ..catalog.images import KnownImage, check_image
 from ..catalog.limits import limit_of
 from ..catalog.shapes import Shape
 from ..catalog.vllm.release import Release
@@ -346,7 +346,8 @@ def bytes_per_node(staging: Staging, nodes: int) -> list[int]:
 
 
 def _image(image: ChosenImage) -> Image:
-    return {"name": image.name, **(image.line.as_dict() if image.line else {})}
+    holds: KnownImage = image.line.as_dict() if image.line else {}
+    return {"name": image.name, **holds}
 
 
 def _memory(memory: MemoryPlan | None) -> Memory | None:

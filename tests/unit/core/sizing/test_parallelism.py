@@ -50,6 +50,12 @@ def test_layers_as_vllm_divides_them(layers, stages, parts):
     assert layers_per_stage(layers, stages) == parts
 
 
+def test_layers_as_they_are_asked_for():
+    assert layers_per_stage(61, 3, (22, 20, 19)) == [22, 20, 19]
+    # Where another number of nodes is tried the wish says nothing.
+    assert layers_per_stage(61, 2, (22, 20, 19)) == [31, 30]
+
+
 @given(st.integers(1, 300), st.integers(1, 40))
 def test_stages_cover_all_layers_once(layers, stages):
     if stages > layers:
@@ -116,27 +122,65 @@ def test_mla_is_repeated_on_every_gpu():
     assert "mla_repeated" not in codes(check(published("deepseek-ai--DeepSeek-V3"), tensor=1).warnings)
 
 
+FP8, INT4 = {"num_bits": 8, "type": "float"}, {"num_bits": 4, "type": "int", "group_size": 128}
+
+
+def compressed(weights, inputs=None):
+    group = {"targets": ["Linear"], "weights": weights, "input_activations": inputs}
+    return {"quant_method": "compressed-tensors", "config_groups": {"group_0": group}}
+
+
 @pytest.mark.parametrize(
-    ("quantization", "shape", "tensor", "faults", "warnings"),
+    ("quantization", "shape", "tensor", "vllm", "faults"),
     [
-        ({"quant_method": "fp8"}, "BM.GPU.A10.4", 4, [], ["quantization_not_native"]),
-        ({"quant_method": "fp8"}, "BM.GPU.H100.8", 8, [], []),
-        ({"quant_method": "mxfp4"}, "BM.GPU3.8", 8, ["quantization_needs_newer_gpu"], ["bfloat16_not_supported"]),
-        ({"quant_method": "fp8"}, "BM.GPU3.8", 8, ["quantization_needs_newer_gpu"], ["bfloat16_not_supported"]),
+        ({"quant_method": "fp8"}, "BM.GPU.H100.8", 8, "0.26.0", []),
+        ({"quant_method": "fp8"}, "BM.GPU.A10.4", 4, "0.26.0", []),
+        ({"quant_method": "fp8"}, "BM.GPU3.8", 8, "0.12.0", ["quantization_needs_newer_gpu"]),
+        ({"quant_method": "mxfp4"}, "BM.GPU3.8", 8, "0.12.0", ["quantization_needs_newer_gpu"]),
+        # By version: ModelOpt's FP8 wants 8.9, and 8.0 from 0.27 on.
+        ({"quant_method": "modelopt", "quant_algo": "FP8"}, "BM.GPU4.8", 8, "0.26.0", ["quantization_needs_newer_gpu"]),
+        (
+            {"quant_method": "modelopt", "quant_algo": "FP8"},
+            "BM.GPU.A10.4",
+            4,
+            "0.26.0",
+            ["quantization_needs_newer_gpu"],
+        ),
+        ({"quant_method": "modelopt", "quant_algo": "FP8"}, "BM.GPU.L40S.4", 4, "0.26.0", []),
+        ({"quant_method": "modelopt", "quant_algo": "FP8"}, "BM.GPU4.8", 8, "0.32.0", []),
+        # By scheme: the method itself runs on 7.0.
+        (compressed(INT4), "BM.GPU3.8", 8, "0.12.0", ["quantization_needs_newer_gpu"]),
+        (compressed(FP8, FP8), "BM.GPU3.8", 8, "0.12.0", ["quantization_needs_newer_gpu"]),
+        (compressed(FP8, FP8), "BM.GPU4.8", 8, "0.12.0", []),
+        (
+            compressed({"num_bits": 8, "type": "int"}, {"num_bits": 8}),
+            "BM.GPU3.8",
+            8,
+            "0.12.0",
+            ["quantization_needs_newer_gpu"],
+        ),
+        # A method that came or went.
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "BM.GPU.H100.8", 8, "0.26.0", []),
         (
             {"quant_method": "bitsandbytes", "load_in_4bit": True},
             "BM.GPU.H100.8",
             8,
+            "0.32.0",
             ["quantization_not_supported"],
-            [],
         ),
-        (None, "BM.GPU2.2", 2, ["gpu_too_old"], []),
+        ({"quant_method": "somethingnew"}, "BM.GPU.H100.8", 8, "0.26.0", ["quantization_not_supported"]),
+        ({"quant_method": "somethingnew"}, "BM.GPU.H100.8", 8, None, []),
+        ({"quant_method": "auto-round", "bits": 4}, "BM.GPU.H100.8", 8, "0.26.0", []),
+        (None, "BM.GPU2.2", 2, "0.12.0", ["gpu_too_old"]),
     ],
 )
-def test_quantization_and_gpu(quantization, shape, tensor, faults, warnings):
-    findings = check(llama(quantization_config=quantization), shape, tensor)
-    assert codes(findings.faults) == faults
-    assert codes(findings.warnings) == warnings
+def test_quantization_and_gpu_by_version_and_scheme(quantization, shape, tensor, vllm, faults):
+    assert codes(check(llama(quantization_config=quantization), shape, tensor, vllm=vllm or "").faults) == faults
+
+
+def test_weights_that_are_unpacked_at_each_use_are_said():
+    findings = check(llama(quantization_config={"quant_method": "fp8"}), "BM.GPU.A10.4", 4)
+    assert codes(findings.warnings) == ["quantization_not_native"]
 
 
 def test_bfloat16_on_a_v100_needs_another_type():
