@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +66,7 @@ def _same_repository(kept: Any, today: str) -> bool:
 
 def _check_ray(version: str, findings: Findings) -> None:
     """A Ray without token authentication would serve its job API to anyone."""
-    if parsed(version)[:2] < LEAST_RAY:
+    if not re.match(r"\d+\.\d+", version) or parsed(version)[:2] < LEAST_RAY:
         least = f"{LEAST_RAY[0]}.{LEAST_RAY[1]}.0"
         findings.fault(
             "ray_version",
