@@ -288,7 +288,7 @@ def test_the_log_names_the_key_of_a_request_and_never_the_key(
 def test_what_a_request_says_is_neither_cause_nor_evidence_of_the_engines_end() -> None:
     engine = Engine(SimpleNamespace(), Board())  # type: ignore[arg-type]
     engine._read('request {"key": "default", "path": "/torch.OutOfMemoryError: CUDA out of memory"}')
-    assert engine.tail() == [] and engine._cause is None
+    assert engine.tail() == [] and engine._log.root(None) is None
 
 
 @pytest.mark.parametrize("given", [None, "/image/lib"])

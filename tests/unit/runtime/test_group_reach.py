@@ -21,7 +21,7 @@ def test_a_closed_one_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.failure() is None
     monkeypatch.setattr(group_reach, "PATIENCE_SECONDS", 0.0)
     failure = until(found.failure, 5, "told")
-    assert f"does not reach rank 0 at 127.0.0.1:{port}" in failure.cause
+    assert f"cannot connect to rank 0 at 127.0.0.1:{port}" in failure.cause
     assert "open all ports between the nodes" in failure.cause
     assert not failure.lasting
     found.done = True
