@@ -124,17 +124,18 @@ model:
       returned: always
       type: dict
       sample: {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 32}
-    config_file:
-      description: Name of the configuration, C(params.json) only with O(load_format=mistral) and no C(config.json).
-      returned: always
-      type: str
-      sample: config.json
     index:
       description: C(weight_map) (tensor to file) and C(metadata) of the weights' index as it stands, with its name as
         C(file) and the bytes that it states as C(total_size), null when it states none. Empty when the model has no index.
       returned: always
       type: dict
       sample: {"file": "model.safetensors.index.json", "weight_map": {}, "metadata": {}, "total_size": 16060522496}
+    hf_quant_config:
+      description: Content of ModelOpt's C(hf_quant_config.json) where the configuration says nothing of a quantization.
+        Empty else.
+      returned: always
+      type: dict
+      sample: {}
     tokenizer:
       description: Names of the tokenizer's files. Empty when there is none.
       returned: always

@@ -13,6 +13,7 @@ from ..module_utils.core.fault import Findings, Refused
 from ..module_utils.core.recipe.inputs import Inputs
 from ..module_utils.core.recipe.model_source import model_options
 from ..module_utils.core.recipe.secret_references import named_secrets
+from ..module_utils.core.recipe.vllm_arguments import load_format
 from ..module_utils.kube.client import Kubernetes
 from ..module_utils.kube.deployment import list_deployments, secret_keys
 from ..module_utils.kube.prerequisites import read_surroundings
@@ -138,4 +139,4 @@ def _model(inputs: Inputs, deployment: Future[dict[str, Any]] | None) -> dict[st
         "choices": choices,
     }
     source = open_source(given, lambda resource_ocid: _connection(inputs, resource_ocid))
-    return model_facts(source, options["include"], options["exclude"])
+    return model_facts(source, options["include"], options["exclude"], load_format(inputs.recipe))

@@ -12,9 +12,12 @@ from typing import Any
 
 from ..core.fault import Fault, Refused
 from ..core.text import read_json
-from .selection import Selection, index_name, is_weight, leave_out_unindexed, select
-from .source import Source
+from .selection import Selection, endings_of, index_name, is_foreign, is_weight, leave_out_unindexed, select
+from .source import ModelFile, Source
 
+CONFIG, QUANTIZATION = "config.json", "hf_quant_config.json"
+# Sizes of a pointer of git's large file storage: three lines, one of them a SHA-256.
+LEAST_POINTER, POINTER_BYTES = 110, 1024
 CONFIG_BYTES = 8 * 1024 * 1024
 # The index of a mixture of experts with 90,000 tensors has 9 MB.
 INDEX_BYTES = 64 * 1024 * 1024
@@ -40,29 +43,34 @@ def model_facts(
         raise Refused([_nothing_there(source, place)])
     selection = select(listed, source.prefix, include, exclude, load_format)
     names = {file.name for file in selection.files}
-    config_name = "params.json" if load_format == "mistral" and "config.json" not in names else "config.json"
-    if config_name not in names:
-        raise Refused([_no_config(place, selection, {file.name for file in listed}, config_name)])
-    config = _json_object(source, config_name, CONFIG_BYTES, place)
+    if CONFIG not in names:
+        raise Refused([_no_config(place, selection, {file.name for file in listed})])
+    config = _json_object(source, CONFIG, CONFIG_BYTES, place)
     index = _index(source, names, load_format, place)
     faults = []
     if index:
         shards = set(index["weight_map"].values())
         selection = leave_out_unindexed(selection, shards)
         faults += _missing_shards(shards - names, shards, index["file"], place, selection)
-    if not any(is_weight(file.name) for file in selection.files) and not faults:
-        faults.append(
-            Fault("weights_missing", place, "no file with weights", "safetensors", "copy the model again, whole")
-        )
-    empty = [file.name for file in selection.files if is_weight(file.name) and file.size == 0]
+    weights = [
+        file
+        for file in selection.files
+        if file.name.endswith(endings_of(load_format))
+        and is_weight(file.name)
+        and (load_format != "mistral" or file.name.startswith("consolidated"))
+    ]
+    if not weights and not faults and load_format != "dummy":
+        faults.append(_no_weights(place, [file.name for file in listed], load_format))
+    empty = [file.name for file in weights if file.size == 0]
     if empty:
         faults.append(Fault("weights_empty", place, f"empty: {_some(empty)}", "files with weights", "copy them again"))
+    faults += _pointers(source, weights, place)
     if faults:
         raise Refused(faults)
     return {
         "config": config,
-        "config_file": config_name,
         "index": index,
+        "hf_quant_config": _quantization(source, config, names, place),
         "tokenizer": [file.name for file in selection.files if file.name in TOKENIZER_FILES],
         "files": [file.as_dict() for file in selection.files],
         "bytes": sum(file.size for file in selection.files),
@@ -70,6 +78,44 @@ def model_facts(
         "source": source.describe(),
         "prefix": source.prefix,
     }
+
+
+def _quantization(source: Source, config: dict[str, Any], names: set[str], place: str) -> dict[str, Any]:
+    """Return ModelOpt's own file where config.json says nothing of a quantization, as vLLM does; else {}."""
+    if config.get("quantization_config") is not None or QUANTIZATION not in names:
+        return {}
+    return _json_object(source, QUANTIZATION, CONFIG_BYTES, place)
+
+
+def _no_weights(place: str, listed: Sequence[str], load_format: str) -> Fault:
+    foreign = sorted(name for name in listed if is_foreign(name))
+    others = sorted(name for name in listed if is_weight(name) and not is_foreign(name))
+    found = "no file with weights that vLLM reads" + (
+        f" with load format {load_format}" if load_format != "auto" else ""
+    )
+    if foreign or others:
+        found += f", but {_some([*others, *foreign])}"
+    wanted = " or ".join(f"*{ending}" for ending in endings_of(load_format))
+    remedy = "take the model in that form" if foreign or others else "copy the model again, whole"
+    return Fault("weights_missing", place, found, wanted, remedy)
+
+
+def _pointers(source: Source, weights: Sequence[ModelFile], place: str) -> list[Fault]:
+    """Find files that only point to the weights: what git leaves where large file storage is not installed."""
+    small = [file for file in weights if LEAST_POINTER <= file.size <= POINTER_BYTES]
+    # One tells of all; reading each of hundreds would take long.
+    if not small or not source.read(small[0].name, POINTER_BYTES).startswith(b"version https://git-lfs"):
+        return []
+    return [
+        Fault(
+            "weights_are_pointers",
+            place,
+            f"{len(small)} files of at most {max(file.size for file in small)} bytes that point to weights: "
+            f"{_some([file.name for file in small])}",
+            "the weights themselves",
+            "install git-lfs and run git lfs pull, or copy the model again",
+        )
+    ]
 
 
 def _index(source: Source, names: set[str], load_format: str, place: str) -> dict[str, Any]:
@@ -141,15 +187,21 @@ def _nothing_there(source: Source, place: str) -> Fault:
     return Fault("model_missing", place, found, "a model's files", "check the model path and include")
 
 
-def _no_config(place: str, selection: Selection, listed: set[str], config_name: str) -> Fault:
+def _no_config(place: str, selection: Selection, listed: set[str]) -> Fault:
     reasons = {item["name"]: item["why"] for item in selection.left_out}
-    if config_name in reasons:
-        return Fault("config_missing", place, f"{config_name} is left out: {reasons[config_name]}", config_name)
-    folders = sorted(
-        name.rpartition("/")[0] for name in listed if name.endswith(f"/{config_name}") and name.count("/") < 4
-    )
-    found = f"no {config_name} among {len(listed)} files" + (f"; there is one in {_some(folders)}" if folders else "")
-    return Fault("config_missing", place, found, f"the model's {config_name}", "check the model path")
+    if CONFIG in reasons:
+        return Fault("config_missing", place, f"{CONFIG} is left out: {reasons[CONFIG]}", CONFIG)
+    if "params.json" in listed:
+        return Fault(
+            "mistral_layout",
+            place,
+            f"params.json and no {CONFIG}: the publisher's own form of Mistral models",
+            f"a {CONFIG}, from which layers and cache are planned",
+            "take a repository that has the model in the form of Transformers, too",
+        )
+    folders = sorted(name.rpartition("/")[0] for name in listed if name.endswith(f"/{CONFIG}") and name.count("/") < 4)
+    found = f"no {CONFIG} among {len(listed)} files" + (f"; there is one in {_some(folders)}" if folders else "")
+    return Fault("config_missing", place, found, f"the model's {CONFIG}", "check the model path")
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

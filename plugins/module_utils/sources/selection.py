@@ -11,10 +11,45 @@ from fnmatch import fnmatchcase
 from .source import ModelFile
 
 SAFETENSORS = ".safetensors"
-# Weights of other formats, read only where there are no safetensors (vLLM, default loader).
-OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".gguf")
-# Weights of other frameworks, never read.
-FOREIGN_WEIGHTS = (".h5", ".msgpack", ".onnx", ".onnx_data", ".ot", ".tflite", ".mlmodel", ".ckpt")
+# Weights of other formats, in the order in which vLLM looks for them where there are no safetensors (default_loader.py).
+OTHER_WEIGHTS = (".bin", ".pt")
+# Weights of other frameworks and programs, never read from a model's folder. vLLM reads no GGUF since 0.24.
+FOREIGN_WEIGHTS = (
+    ".h5",
+    ".msgpack",
+    ".onnx",
+    ".onnx_data",
+    ".ot",
+    ".tflite",
+    ".mlmodel",
+    ".ckpt",
+    ".gguf",
+    ".ggml",
+    ".nemo",
+    ".llamafile",
+    ".keras",
+)
+# What vLLM's load formats read; the others read as "auto" does. None: a dummy model has no weights.
+_READ_BY = {
+    "pt": (".pt",),
+    "npcache": (".bin",),
+    "tensorizer": (".tensors",),
+    **dict.fromkeys(
+        (
+            "safetensors",
+            "fastsafetensors",
+            "instanttensor",
+            "mistral",
+            "runai_streamer",
+            "runai_streamer_sharded",
+            "sharded_state",
+        ),
+        (SAFETENSORS,),
+    ),
+}
+# Folders and files that a download or a clone leaves behind.
+_LEFTOVER_FOLDERS = (".cache", ".git", ".huggingface", ".locks", "._____temp")
+_LEFTOVER_ENDINGS = (".incomplete", ".lock", ".part", ".aria2", ".tmp")
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 CONSOLIDATED_INDEX = "consolidated.safetensors.index.json"
 
@@ -56,20 +91,22 @@ def select(
             selection.left_out.append({"name": file.name, "why": why})
         else:
             wanted.append(file)
-    top_weights = [file.name for file in wanted if is_weight(file.name) and "/" not in file.name]
-    consolidated = load_format == "mistral" or (
-        bool(top_weights) and all(name.startswith("consolidated") for name in top_weights)
-    )
-    has_safetensors = any(
-        name.endswith(SAFETENSORS) and name.startswith("consolidated") == consolidated for name in top_weights
-    )
+    top = [file.name for file in wanted if "/" not in file.name and is_weight(file.name)]
+    consolidated = load_format == "mistral" or (bool(top) and all(name.startswith("consolidated") for name in top))
+    usable = [name for name in top if name.startswith("consolidated") == consolidated and not _is_adapter(name)]
+    ending = next((ending for ending in endings_of(load_format) if any(name.endswith(ending) for name in usable)), "")
     for file in wanted:
-        why = _unserved(file.name, consolidated, has_safetensors)
+        why = _unserved(file.name, consolidated, ending)
         if why:
             selection.left_out.append({"name": file.name, "why": why})
         else:
             selection.files.append(file)
     return selection
+
+
+def endings_of(load_format: str) -> tuple[str, ...]:
+    """Return the endings of the weights that this load format of vLLM reads, the first that is there counts."""
+    return _READ_BY.get(load_format, (SAFETENSORS, *OTHER_WEIGHTS))
 
 
 def leave_out_unindexed(selection: Selection, shards: set[str]) -> Selection:
@@ -85,18 +122,34 @@ def leave_out_unindexed(selection: Selection, shards: set[str]) -> Selection:
 
 def index_name(names: set[str], load_format: str = "auto") -> str:
     """Return the name of the weights' index among `names`, "" when there is none."""
-    order = (CONSOLIDATED_INDEX, *INDEXES) if load_format == "mistral" else (*INDEXES, CONSOLIDATED_INDEX)
+    order = (CONSOLIDATED_INDEX,) if load_format == "mistral" else (*INDEXES, CONSOLIDATED_INDEX)
     return next((name for name in order if name in names), "")
 
 
 def is_weight(name: str) -> bool:
     """Tell whether a file holds weights that vLLM can read, by its name."""
-    return name.endswith((SAFETENSORS, *OTHER_WEIGHTS)) and not name.endswith(("training_args.bin", "optimizer.bin"))
+    endings = (SAFETENSORS, *OTHER_WEIGHTS, ".tensors")
+    return name.endswith(endings) and not name.endswith(
+        ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt")
+    )
+
+
+def _is_adapter(name: str) -> bool:
+    return name.startswith("adapter_model")
+
+
+def is_foreign(name: str) -> bool:
+    """Tell whether a file holds weights that vLLM never reads from a model's folder."""
+    return name.endswith((*FOREIGN_WEIGHTS, ".pth")) or name.startswith("original/") or _is_adapter(name)
 
 
 def _unwanted(file: ModelFile, prefix: str, include: Sequence[str], exclude: Sequence[str]) -> str:
     if not file.name or file.name.endswith("/"):
         return "an empty object that marks a folder"
+    if file.name.endswith(_LEFTOVER_ENDINGS) or any(
+        part.startswith(_LEFTOVER_FOLDERS) for part in file.name.split("/")[:-1]
+    ):
+        return "left behind by a download"
     if include and not any(matches(pattern, prefix, file.name) for pattern in include):
         return "not in include"
     if any(matches(pattern, prefix, file.name) for pattern in exclude):
@@ -104,22 +157,26 @@ def _unwanted(file: ModelFile, prefix: str, include: Sequence[str], exclude: Seq
     return ""
 
 
-def _unserved(name: str, consolidated: bool, has_safetensors: bool) -> str:
+def _unserved(name: str, consolidated: bool, ending: str) -> str:
+    """Why vLLM does not read a file. ending: of the weights that it reads; "" where there are none."""
     base = name.rpartition("/")[2]
     if name.startswith("original/"):
         return "the publisher's original format"
     if base.startswith("consolidated") and not consolidated and (is_weight(base) or base.endswith(".json")):
         return "the same weights once more, for load_format mistral"
-    if not base.startswith("consolidated") and consolidated and is_weight(base) and has_safetensors:
+    others = is_weight(base) or base in INDEXES
+    if not base.startswith("consolidated") and consolidated and others and ending == SAFETENSORS:
         return "the same weights once more; the consolidated files are loaded"
     if base.endswith(FOREIGN_WEIGHTS):
         return "weights of another framework"
     if base.endswith(".pth"):
         return "a PyTorch pickle of another layout"
-    if base.endswith(OTHER_WEIGHTS) and has_safetensors:
-        return "safetensors are there"
+    if _is_adapter(base) and is_weight(base):
+        return "an adapter, which needs a model beside it"
     if is_weight(base) and "/" in name:
         return "vLLM loads no weights from a folder below"
-    if base == "pytorch_model.bin.index.json" and has_safetensors:
-        return "safetensors are there"
+    if is_weight(base) and ending and not base.endswith(ending):
+        return "safetensors are there" if ending == SAFETENSORS else f"weights ending with {ending} are read"
+    if base == "pytorch_model.bin.index.json" and ending and ending != ".bin":
+        return "safetensors are there" if ending == SAFETENSORS else f"weights ending with {ending} are read"
     return ""

@@ -70,9 +70,15 @@ def layer_tensors(names: Iterable[str]) -> dict[int, list[str]]:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """total_bytes: tensor bytes of the files that are served, 0 when not known; layers: 0 when no name tells."""
+    """What index and files say.
+
+    total_bytes  tensor bytes that are served, by the index, else by the files; 0 when not known
+    file_bytes   size of the files that are served; 0 where one is not known
+    layers       0 when no name tells
+    """
 
     total_bytes: int
+    file_bytes: int
     source: str
     layers: int
     has_head: bool | None
@@ -92,13 +98,16 @@ def read_checkpoint(index: Mapping[str, Any] | None, files: Sequence[Mapping[str
         for entry in files
         if isinstance(entry, Mapping) and isinstance(entry.get("name"), str)
     }
+    served = _served(sizes, set(weight_map.values()))
+    whole = bool(served) and all(served.values()) and len(served) >= len(set(weight_map.values()))
+    file_bytes = sum(served.values()) if whole else 0
     if not total:
-        total = sum(_served(sizes, set(weight_map.values())).values())
+        total = sum(served.values())
         source = "files" if total else ""
     found = set(places(weight_map))
     numbers = [place for place in found if isinstance(place, int)]
     has_head = HEAD in found if weight_map else None
-    return Checkpoint(total, source, max(numbers) + 1 if numbers else 0, has_head)
+    return Checkpoint(total, file_bytes, source, max(numbers) + 1 if numbers else 0, has_head)
 
 
 def _served(sizes: Mapping[str, int], indexed: set[str]) -> dict[str, int]:

@@ -129,7 +129,8 @@ def read_model(
         doubts += unread_fields(top, text, vision, raw_text is not config)
     alike = check_alike(weight_map, layers, quantization) if weight_map else []
     facts = replace(facts, faults=(*check_layers(weight_map, count, predicted), *(alike if known else [])))
-    return _weighed(facts, _stored_element(top, text), [*doubts, *stated, *([] if known else alike)])
+    facts, differing = _by_the_files(facts, checkpoint, _stored_element(top, text))
+    return _weighed(facts, _stored_element(top, text), [*differing, *doubts, *stated, *([] if known else alike)])
 
 
 # Parts of a configuration that describe what stands beside the language model.
@@ -216,6 +217,36 @@ def _stated_dtype(top: Fields, text: Fields) -> str:
 
 def _stored_element(top: Fields, text: Fields) -> int:
     return _DTYPE_BYTES.get(_stated_dtype(top, text), 2)
+
+
+def _by_the_files(facts: ModelFacts, checkpoint: Checkpoint, stored_element: int) -> tuple[ModelFacts, list[Fault]]:
+    """Compare the files with what the index states: a shorter sum is a copy that broke off, or an index that is not theirs."""
+    size = checkpoint.file_bytes
+    if checkpoint.source != "index" or not size or size >= checkpoint.total_bytes:
+        return facts, []
+    inventory = facts.inventory
+    guesses = [
+        sum(weight.stored_bytes(stored_element, facts.quantization) for weight in weights)
+        for weights in (inventory.stored(), inventory.extra)
+    ]
+    if facts.known and any(abs(size - guess) <= _TOLERANCE * size for guess in (guesses[0], guesses[0] - guesses[1])):
+        # The configuration agrees with the files: the index was not written for them.
+        differs = Fault(
+            "size_differs",
+            "model.safetensors.index.json",
+            f"{checkpoint.total_bytes / 1e9:.1f} GB of weights",
+            f"{size / 1e9:.1f} GB, as the files have and the configuration says",
+            "the plan goes by the files; check whether the index belongs to them",
+        )
+        return replace(facts, checkpoint_bytes=size, checkpoint_source="files"), [differs]
+    short = Fault(
+        "weights_short",
+        "the model's files",
+        f"{size / 1e9:.2f} GB of weights",
+        f"at least {checkpoint.total_bytes / 1e9:.2f} GB, as the index states",
+        "copy the model again, whole: a copy broke off, or files are only pointers",
+    )
+    return replace(facts, faults=(*facts.faults, short)), []
 
 
 def _weighed(facts: ModelFacts, stored_element: int, doubts: list[Fault]) -> ModelFacts:

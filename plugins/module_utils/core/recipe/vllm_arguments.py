@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -294,6 +294,12 @@ def _put(target: dict[str, Any], key: tuple[str, ...], text: str) -> None:
         except ValueError:
             value = size(text) if _converts(size, text) else text
     target[last] = value
+
+
+def load_format(recipe: Mapping[str, Any]) -> str:
+    """Return in which format vLLM loads the weights: it decides which of the model's files are read."""
+    given = recipe["recipe_container_command_args"] or ()
+    return next((option.value for option in options(given) if option.name == "--load-format"), "auto").lower()
 
 
 def merged(derived: Sequence[str], given: Sequence[str]) -> list[str]:

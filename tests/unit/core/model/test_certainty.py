@@ -274,3 +274,17 @@ def test_kernels_fill_up_the_experts_of_mxfp4():
     assert twenty.served((9, 0)).weight_bytes(1, 0, 24) / GIB == pytest.approx(13.47, rel=0.01)
     assert twenty.served((8, 0)).weight_bytes(1, 0, 24) / GIB == pytest.approx(13.72, rel=0.01)
     assert small.weight_bytes(1, 0, 36) < small.served((10, 0)).weight_bytes(1, 0, 36)
+
+
+def test_files_that_are_shorter_than_the_index_states():
+    config, whole = llama(), read_model(llama()).checkpoint_bytes
+    index = {"metadata": {"total_size": whole}, "weight_map": {"lm_head.weight": "a.safetensors"}}
+    short = read_model(config, index, [{"name": "a.safetensors", "size": whole // 2}])
+    assert [fault.code for fault in short.faults] == ["weights_short"]
+    assert not read_model(config, index, [{"name": "a.safetensors", "size": whole + 40_000}]).faults
+    # An index that was written for another form of the weights: the files are as the configuration says.
+    index["metadata"]["total_size"] = 2 * whole
+    stale = read_model(config, index, [{"name": "a.safetensors", "size": whole + 40_000}])
+    assert not stale.faults
+    assert codes(stale) == ["size_differs"]
+    assert not stale.certain

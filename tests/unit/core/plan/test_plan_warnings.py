@@ -150,8 +150,8 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
         facts(model={**facts().model, "index": {**facts().model["index"], "metadata": {"total_size": 40 * 2**30}}}),
         {},
         (
-            "model.safetensors.index.json: 42.9 GB of weights, expected 16.1 GB by the configuration; the plan goes by the "
-            "files; check whether they hold the model twice, or another type than config.json says"
+            "model.safetensors.index.json: 42.9 GB of weights, expected 16.1 GB, as the files have and the configuration says; "
+            "the plan goes by the files; check whether the index belongs to them"
         ),
     ),
     (
