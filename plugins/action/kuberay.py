@@ -13,7 +13,6 @@ import yaml
 from ..module_utils.core.catalog.images import operator_values
 from ..module_utils.core.fault import Refused
 from ..module_utils.kube.operator import find_helm, find_operator
-from ..plugin_utils.inputs import given_inputs
 from ..plugin_utils.kubernetes_writes import WritingAction
 
 # Another deploy may be installing the chart at this moment: Helm refuses the second, which soon finds the first's release.
@@ -28,7 +27,7 @@ class ActionModule(WritingAction):
     """Writes go through kubernetes.core: its `helm` for the chart, its `k8s` for the definitions."""
 
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        settings = given_inputs(self._loader).settings
+        settings = self.registered["recipe"]["settings"]
         self.cluster = self.reach(settings)
         kuberay = find_operator(self.cluster.connect())
         if kuberay["usable"]:

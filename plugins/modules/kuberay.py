@@ -12,7 +12,8 @@ description:
   - Leaves an operator alone that can serve a deployment. Where there is none, it applies the chart's definitions and
     installs the chart with Helm 3, both through M(kubernetes.core.k8s) and M(kubernetes.core.helm).
   - Waits for another run that is installing the chart, and replaces the release of a run that was killed.
-  - The cluster, the chart and the namespace are those of the platform settings.
+  - The cluster, the chart and the namespace are those of the platform settings, which it takes from the result of
+    M(multinode.inference.recipe_info), registered as C(recipe_result).
   - Fails where an operator is installed that is too old.
 author:
   - multinode.inference contributors (@multinode-inference)
@@ -34,6 +35,10 @@ seealso:
 """
 
 EXAMPLES = r"""
+- name: Read the recipe and the platform settings
+  multinode.inference.recipe_info:
+  register: recipe_result
+
 - name: Find the operator, and install it where none serves
   multinode.inference.kuberay:
   register: kuberay_result

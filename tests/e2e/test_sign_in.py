@@ -20,6 +20,7 @@ from rig import samples
 from rig.configuration import REPOSITORY
 from rig.fixtures import RunningRig, Tenancy
 from rig.principals import Instance, Pod
+from rig.tests.e2e.ray_clusters import no_operator
 from tests.e2e.cluster_user import administrator
 from tests.e2e.playbooks import Playbooks, Run
 from tests.tools.collection_finder import install
@@ -27,6 +28,7 @@ from tests.tools.collection_finder import install
 NAME = "signin"
 # How every token begins: the base64 of the URL that is signed.
 TOKEN_BEGINS = base64.b64encode(b"https://containerengine.").decode()[:30]
+__all__ = ["no_operator"]  # fixtures
 CHART = {
     "Chart.yaml": {"apiVersion": "v2", "name": "rig-token", "version": "1.0.0"},
     "templates/map.yaml": {
@@ -133,36 +135,19 @@ def test_a_deployments_life_by_the_clusters_ocid_alone(
     assert [path.name for path in (tmp_path / "TMPDIR").iterdir() if not path.name.startswith("k8srcp-")] == []
 
 
-def test_kubernetes_core_and_helm_by_the_playbooks_own_defaults(
-    tmp_path: Path, rig: RunningRig, playbooks: Playbooks, command_lines: set[str]
+def test_the_operator_is_installed_by_the_sign_in_alone(
+    tmp_path: Path, rig: RunningRig, playbooks: Playbooks, command_lines: set[str], no_operator: None
 ) -> None:
-    """A chart of the test's own, installed as the operator's is: with the defaults of the deploy playbook."""
-    write_chart(tmp_path / "chart", CHART)
+    """Its definitions by kubernetes.core.k8s with a token of their own, its chart by Helm, which asks for tokens itself."""
     (play,) = yaml.safe_load((REPOSITORY / "playbooks" / "deploy.yml").read_text())
-    namespace = f"rig-token-{os.getpid()}"
     play["tasks"] = [
         {"multinode.inference.recipe_info": {"scope": "any"}, "register": "recipe_result"},
-        {
-            "kubernetes.core.helm": {
-                "release_name": "rig-token",
-                "release_namespace": namespace,
-                "create_namespace": True,
-                "chart_ref": str(tmp_path / "chart"),
-            }
-        },
-        {
-            "kubernetes.core.k8s_info": {"kind": "ConfigMap", "namespace": namespace, "name": "rig-token"},
-            "register": "found",
-        },
-        {
-            "ansible.builtin.assert": {
-                "that": ["found.resources[0].data.a == 'b'", "found.resources[0].apiVersion == 'v1'"]
-            }
-        },
-        {"kubernetes.core.k8s": {"kind": "Namespace", "name": namespace, "state": "absent"}},
+        {"multinode.inference.kuberay": {}, "register": "kuberay_result"},
+        {"multinode.inference.kuberay": {}, "register": "again_result"},
+        {"ansible.builtin.assert": {"that": ["kuberay_result is changed", "again_result is not changed"]}},
     ]
-    (tmp_path / "helm.yml").write_text(yaml.safe_dump([play]))
-    run = playbooks.run(f"../{os.path.relpath(tmp_path / 'helm', REPOSITORY)}", options=("-vvv",))
+    (tmp_path / "kuberay.yml").write_text(yaml.safe_dump([play]))
+    run = playbooks.run(f"../{os.path.relpath(tmp_path / 'kuberay', REPOSITORY)}", options=("-vvv",))
     assert run.code == 0, run.output
     assert any("exec_credential.py" in line for line in command_lines), "Helm asked for a token itself"
     assert_no_token([run], tmp_path, command_lines)
