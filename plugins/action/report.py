@@ -18,7 +18,15 @@ from ..module_utils.core.plan.presentation.text import describe_shortly
 from ..module_utils.core.plan.types import Plan
 from ..plugin_utils.action import Action
 from ..plugin_utils.inputs import given_inputs, given_variables
-from ..plugin_utils.playbook_results import OF_PLAYBOOK, left_behind, nodes_cost, nodes_left, not_ready, timeline
+from ..plugin_utils.playbook_results import (
+    OF_PLAYBOOK,
+    left_behind,
+    nodes_cost,
+    nodes_left,
+    not_ready,
+    stopped,
+    timeline,
+)
 
 SCHEMA = 1
 
@@ -48,6 +56,7 @@ class ActionModule(Action):
                 *(plan.get("warnings") or []),
                 *((results.get("raycluster") or {}).get("drift") or []),
                 *((results.get("endpoint") or {}).get("records_missing") or []),
+                *((results.get("endpoint") or {}).get("warnings") or []),
             ],
         }
         if playbook == "deploy":
@@ -62,19 +71,18 @@ class ActionModule(Action):
             result["ok"] = not result["faults"]
         elif playbook == "undeploy":
             result["faults"] = [*faults, *nodes_left(results, faults)]
+        costing: list[dict[str, Any]] = []
         if playbook == "deploy" and failed and not self._task.check_mode:
             costing = nodes_cost(results, faults)
             result["warnings"] += costing
-            for fault in costing:
-                self._display.warning(fault_of(fault).line())
         self._write("result_file", json.dumps(result, indent=2) + "\n")
         if playbook == "plan" and plan:
             self._write("html_file", page(plan))
         if failed:
             task = str((task_vars.get("ansible_failed_task") or {}).get("name") or "").rpartition(" : ")[2]
-            first = faults[0]["where"] + ": " + faults[0]["found"] if faults else "see above"
-            more = [fault_of(fault) for fault in result["faults"][len(faults) :]]
-            raise Refused([Fault("failed", playbook, f"stopped at `{task}` ({first})"), *more])
+            said = stopped(playbook, task, result["faults"], costing, results)
+            self._display.display("\n" + "\n".join(said) + "\n", color="red")
+            raise Refused([Fault("failed", playbook, f"stopped at `{task}`", "", "the lines above say why")])
         if lines:
             self._display.display("\n" + "\n".join(lines) + "\n")
         if not result["ok"]:

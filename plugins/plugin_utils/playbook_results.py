@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from ..module_utils.core.catalog.shapes import find_shape
-from ..module_utils.core.fault import Fault
+from ..module_utils.core.fault import Fault, fault_of
 from ..module_utils.core.names import DEPLOYMENT_TAG
 from ..module_utils.core.plan.presentation.text import bill, describe
 from ..module_utils.core.plan.types import Plan
@@ -255,6 +256,41 @@ def nodes_cost(results: Results, faults: Sequence[Mapping[str, Any]]) -> list[di
     return [
         Fault("nodes_cost_money", "node pool", words, "", "run deploy again to keep using them, or undeploy").as_dict()
     ]
+
+
+# So many faults are told in full; of more, a line each.
+_TOLD_IN_FULL = 3
+
+
+def stopped(
+    playbook: str,
+    task: str,
+    faults: Sequence[Mapping[str, Any]],
+    costing: Sequence[Mapping[str, Any]],
+    results: Results,
+) -> list[str]:
+    """Return the last lines of a playbook that failed: what, where, what to do, what it costs (`costing`), and what to run."""
+    lines = [f"{playbook} stopped at `{task}`"]
+    for fault in map(fault_of, faults):
+        if len(faults) > _TOLD_IN_FULL:
+            lines.append(f"  {fault.line()}")
+            continue
+        request = getattr(fault, "request_id", "")
+        told = (
+            ("Cause", fault.found + (f" (opc-request-id {request})" if request else "")),
+            ("Place", fault.where),
+            ("Expected", fault.expected),
+            ("Remedy", fault.remedy),
+        )
+        lines += [f"  {name:<9} {text}" for name, text in told if text]
+    if playbook != "deploy":
+        return lines
+    name = ((results.get("preflight") or {}).get("plan") or {}).get("deployment", {}).get("deployment_name")
+    lines += [f"  {'Cost':<9} {fault['found']}" for fault in costing]
+    if name and (results.get("raycluster") or {}).get("ended"):
+        command = f"ansible-playbook multinode.inference.logs -e deployment_name={shlex.quote(name)} -e @settings.yml"
+        lines.append(f"  {'Run':<9} {command}; then deploy again")
+    return lines
 
 
 def logs(results: Results) -> Details:

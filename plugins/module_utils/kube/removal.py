@@ -147,6 +147,16 @@ def pods_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[str]:
     return sorted(item["metadata"]["name"] for item in items)
 
 
+def waiting_pods(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[str, Any]]:
+    """Return the deployment's pods whose init containers have not ended: KubeRay's, which waits for the head, heeds no SIGTERM."""
+    items = kubernetes.items(f"/api/v1/namespaces/{quote(namespace)}/pods", labelSelector=f"ray.io/cluster={name}")
+    return [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": item["metadata"]["name"], "namespace": namespace}}
+        for item in items
+        if (item.get("status") or {}).get("phase") == "Pending"
+    ]
+
+
 def own_namespace(kubernetes: Kubernetes, name: str, namespace: str) -> bool | None:
     """Say whether the namespace was made for this deployment; None where there is no such namespace."""
     item = kubernetes.get(f"/api/v1/namespaces/{part(namespace)}")

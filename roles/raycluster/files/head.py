@@ -68,6 +68,7 @@ class Head:
         self._asked_at = 0.0
         self._refused_at: float | None = None
         self._door = 0
+        self._pulse: Pulse | None = None
 
     def run(self) -> int:
         """Serve until the end; the exit code of the container."""
@@ -131,15 +132,15 @@ class Head:
             address: f"stage {stage} ({address})" for address, stage in self._formation.stages.items()
         }
         self._engine.start(self._options)
-        pulse: Pulse | None = None
         while True:
+            pulse = self._pulse
             self._watch()
             if failure := self._engine.failure() or self._formation.failure() or (pulse and pulse.failure()):
                 raise failure
             if self._state == "starting":
                 self._look_for_token()
             elif pulse is None:
-                pulse = Pulse(self._group.engine_port)
+                self._pulse = Pulse(self._group.engine_port)
                 self._asked_at = time.monotonic()
             else:
                 self._ask_again(pulse)
@@ -286,6 +287,7 @@ class Head:
             "machine": self._machine,
             "door": self._door,
             "unserved": self._restarts.unserved,
+            "quiet": time.monotonic() - self._pulse.gave if self._pulse else None,
             "joinable": self._state == "forming" and self._ray.joinable,
             "stages": self._formation.stages,
             "phases": self._board.entries(),

@@ -9,7 +9,8 @@ A status is a JSON object with no secret in it:
   worker: stage (held or being staged; null unknown), staged (a stage number, -1 for the common files alone, null not yet), node_id,
     reaches (whether it reached the head's door)
   head: joinable (its Ray runs, and the group forms), door (a free port, for workers to reach), unserved (tries that
-    failed since it last served), stages {address of a node: stage}, from the cluster as it formed; empty before
+    failed since it last served), quiet (seconds since the engine gave a token to anyone; null before it served), stages {address of a
+    node: stage}, from the cluster as it formed; empty before
 """
 
 from __future__ import annotations

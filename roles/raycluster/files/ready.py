@@ -22,6 +22,8 @@ HEALTH_SECONDS = 5.0
 # Below the probe's own time-out, so that a late answer is told and not only cut off.
 COMPLETION_SECONDS = 50.0
 PROMPT = "Hello"
+# Answers of admission control: the engine has more to do than it may queue, and says so at once.
+BUSY_STATUSES = (429, 503)
 
 
 class NotReady(Exception):
@@ -41,20 +43,27 @@ def check_head(group: Group, state: dict[str, Any]) -> str:
     token = _read("token.json")
     if token is not None and token["run"] == state["run"] and token["ok"]:
         return "a token came back, and /health says 200"
-    return _complete(group, state["run"])
+    return _complete(group, state["run"], state["state"] == "serving")
 
 
-def _complete(group: Group, run: str) -> str:
-    """Ask for one token, and leave what came of it to the head's program."""
+def _complete(group: Group, run: str, served: bool) -> str:
+    """Ask for one token, and leave what came of it to the head's program.
+
+    served: a token came back before. Then an engine that refuses for want of room is a busy one, and so is one whose answer is late while
+    it gives tokens to others.
+    """
     body = {"model": group.served_names[0], "prompt": PROMPT, "max_tokens": 1, "temperature": 0}
     began = time.monotonic()
-    result: dict[str, Any] = {"run": run, "ok": False, "answered": False, "text": None, "error": None}
+    result: dict[str, Any] = {"run": run, "ok": False, "answered": False, "busy": False, "text": None}
+    result["error"] = None
     try:
         status, answer = _ask(group.engine_port, "POST", "/v1/completions", COMPLETION_SECONDS, body)
         result["answered"] = True
         if status == 200:
             result["text"] = json.loads(answer)["choices"][0]["text"]
             result["ok"] = True
+        elif served and status in BUSY_STATUSES:
+            result["ok"] = result["busy"] = True
         else:
             result["error"] = f"the completion was answered with {status}: {answer[:300].decode('utf-8', 'replace')}"
     except NotReady as reason:
@@ -66,9 +75,22 @@ def _complete(group: Group, run: str) -> str:
     new = STATE_FOLDER / f"token.json.{os.getpid()}.new"
     new.write_text(json.dumps(result))
     os.replace(new, STATE_FOLDER / "token.json")
+    if result["busy"]:
+        return "the engine is busy: it admits no further request now"
     if not result["ok"]:
+        if served and not result["answered"] and _gives_tokens(group):
+            return "the engine is busy: the probe's own completion is late, and tokens flow"
         raise NotReady(result["error"])
     return f"a token came back after {result['seconds']} s"
+
+
+def _gives_tokens(group: Group) -> bool:
+    """Say whether the engine has given tokens to anyone while the probe waited for its own."""
+    try:
+        quiet = pod_status.ask(pod_status.own_address(), group.ports["status"]).get("quiet")
+    except (OSError, ValueError):
+        return False
+    return quiet is not None and quiet < COMPLETION_SECONDS
 
 
 def check_worker(state: dict[str, Any]) -> str:

@@ -20,14 +20,16 @@ import pod_status
 from group_file import Group
 from group_reach import Reach
 from group_restarts import Restarts, doubt_caches
+from pause import PAUSE_SECONDS
 from pod_progress import Board, Failure, foreseen, leave_message, log
 from pod_status import Watch
 from ray_node import RayNode, worker_node_id
 from stage_model import Stager
 
 STEP_SECONDS = 0.5
-# How long a worker that is asked to end waits to see whether the head is, too: then it stays until the head has drained.
-DRAIN_NOTICE_SECONDS = 3.0
+# How long a worker that is asked to end waits to see whether the head is, too: then it stays until the head has drained. The head's end
+# begins with a pause.
+DRAIN_NOTICE_SECONDS = PAUSE_SECONDS + 3.0
 
 
 class HeadGone(Exception):

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault
 from ansible_collections.multinode.inference.plugins.plugin_utils.playbook_results import (
     left_behind,
     nodes_cost,
     nodes_left,
     not_ready,
     status,
+    stopped,
     timeline,
     undeploy,
 )
@@ -169,6 +171,23 @@ def test_a_deploy_that_failed_says_what_its_nodes_cost_where_its_faults_do_not()
     assert nodes_cost({"preflight": {}}, [{"code": "right_missing"}]) == []
     on_nodes_there = {"preflight": {"plan": {**plan(), "node_pool": None}}, "node_pool": {"node_pool": {}}}
     assert nodes_cost(on_nodes_there, [{"code": "engine_failed"}]) == []
+
+
+def test_the_last_lines_of_a_failure_are_cause_place_remedy_price_and_command_once() -> None:
+    prices = {"gpu_hour": "2", "volume_gb_month": "0", "volume_vpu_month": "0"}
+    results: dict[str, Any] = {
+        "preflight": {"plan": plan(prices=prices)},
+        "node_pool": {"node_pool": {"id": "pool"}},
+        "raycluster": {"ended": "2026-01-01T00:00:00Z"},
+    }
+    fault = Fault("runtime", "pod llama-head-x", "engine: no GPU memory is left", "", "use more nodes").as_dict()
+    lines = stopped("deploy", "Wait for it", [fault], nodes_cost(results, [fault]), results)
+    assert [line.split()[0] for line in lines] == ["deploy", "Cause", "Place", "Remedy", "Cost", "Run"]
+    assert len("\n".join(lines).split("no GPU memory is left")) == 2
+    assert "cost 16.00 US dollars an hour" in lines[4]
+    assert "multinode.inference.logs -e deployment_name=raycluster_vm_test" in lines[5]
+    many = stopped("deploy", "Check it", [fault] * 9, [], {})
+    assert len(many) == 10 and many[1] == "  pod llama-head-x: engine: no GPU memory is left; use more nodes"
 
 
 def test_undeploy_that_stopped_before_the_node_pool_says_that_nodes_may_bill() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
 from ansible_collections.multinode.inference.plugins.plugin_utils.removal import LONGEST_SECONDS, Remover
 
 SERVICE = {"kind": "Service", "metadata": {"name": "a-api"}}
@@ -58,3 +59,17 @@ def test_the_wait_is_bounded_for_all_together() -> None:
     found.watch(lambda: ["Namespace/a"])
     assert time.now < LONGEST_SECONDS + 5
     assert [fault.where for fault in found.left] == ["PersistentVolume/csi-1", "Namespace/a"]
+
+
+def test_pods_that_only_wait_are_not_given_their_grace_period_and_take_it_where_they_may_not_be_removed() -> None:
+    asked: list[dict[str, Any]] = []
+
+    def write(objects: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
+        asked.append(options)
+        raise Refused([Fault("forbidden", "kubeconfig", "403")])
+
+    found = Remover(write, lambda line: None)
+    found.hasten([])
+    found.hasten([{"kind": "Pod", "metadata": {"name": "w"}}])
+    assert [options["delete_options"] for options in asked] == [{"gracePeriodSeconds": 1}]
+    assert found.left == []

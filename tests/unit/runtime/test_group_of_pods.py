@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pause import PAUSE_SECONDS
 
 from tests.unit.runtime.pods import MakeGroup, Pod, PodGroup, until
 from tests.unit.runtime.source_server import SECRET, Fault, SourceServer
@@ -306,6 +308,54 @@ def test_a_busy_engine_that_fails_others_is_asked_and_goes_on_where_it_answers(m
     assert traffic.probe()[0] == 0 and not group.head.ended()
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_full_queue_ends_nothing_and_closes_nothing(make_group: MakeGroup, status: int) -> None:
+    """Ten times as long as an engine that gives nothing is borne with."""
+    group = make_group([])
+    group.head.environment["MULTINODE_HANG_SECONDS"] = "1"
+    group.start()
+    group.behave(completion=status)
+    until(lambda: group.head.probe()[1].startswith("the completion was answered with"), 20, "no token yet")
+    group.behave()
+    group.served()
+    group.behave(completion=status)
+    end = time.monotonic() + 10
+    words = set()
+    while time.monotonic() < end:
+        code, said = group.head.probe()
+        assert code == 0, said
+        words.add(said)
+    assert "the engine is busy: it admits no further request now" in words
+    assert not group.head.ended()
+
+
+def test_a_probe_that_is_late_is_excused_while_tokens_flow(make_group: MakeGroup) -> None:
+    group = make_group([])
+    group.head.environment["MULTINODE_HANG_SECONDS"] = "3"
+    group.head.change("ready.py", "COMPLETION_SECONDS", 1.0)
+    group.start()
+    group.served()
+    group.behave(late=5)
+    ended = threading.Event()
+
+    def flow() -> None:
+        for number in range(1, 100_000):
+            (group.folder / "metrics.new").write_text(UNANSWERED.format(number))
+            (group.folder / "metrics.new").rename(group.folder / "metrics")
+            if ended.wait(0.1):
+                return
+
+    others = threading.Thread(target=flow, daemon=True)
+    others.start()
+    said: set[tuple[int, str]] = set()
+    late = (0, "the engine is busy: the probe's own completion is late, and tokens flow")
+    until(lambda: said.add(group.head.probe()) or late in said, 20, "late")
+    ended.set()
+    others.join()
+    assert {code for code, _words in said} == {0} and not group.head.ended()
+    until(lambda: group.head.probe()[0] == 1, 20, "not ready, since none flow")
+
+
 def test_an_option_that_this_vllm_does_not_have_is_left_out(make_group: MakeGroup, group_document: Document) -> None:
     group_document["engine"]["optional"] = [["--old-option", "4"], ["--new-option", "5"]]
     engine = group_document["engine"]
@@ -389,8 +439,11 @@ def test_asked_to_end_the_engine_drains_and_the_worker_stays_as_long(make_group:
     group.behave(drain=2)
     group.start()
     group.served()
-    group.head.terminate()
+    # The head is asked after its pause, the worker at once.
     group.workers[0].terminate()
+    time.sleep(PAUSE_SECONDS)
+    assert not group.workers[0].ended() and not group.head.ended()
+    group.head.terminate()
     assert group.head.wait(10) == 0
     assert group.workers[0].wait(10) == 0
     assert "stand-in: draining" in group.head.log()

@@ -199,6 +199,9 @@ def _container(plan: Plan, role: str, mounts: list[dict[str, Any]]) -> dict[str,
             **_probe_times(plan, role, "readiness"),
         },
     }
+    if role == "head":
+        # Before SIGTERM: load balancers stop sending first. It counts in the grace period.
+        container["lifecycle"] = {"preStop": {"exec": {"command": ["python3", "/opt/multinode/pause.py"]}}}
     if role == "head" and plan["pod"]["probes"]["startup"]:
         # It asks whether the program answers, as liveness does: how long a model loads is no matter of a probe.
         container["startupProbe"] = {

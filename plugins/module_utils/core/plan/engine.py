@@ -115,6 +115,9 @@ def engine_of(
         # The probes ask every few seconds; their lines would bury what the engine says.
         ["--disable-uvicorn-access-log"],
     ]
+    queued = inputs.settings["max_queued_requests"]
+    if queued is not None:
+        optional.append(["--max-num-queued-reqs", str(queued)])
     said = {option.name.replace("--no-", "--") for option in options(arguments)}
     on_each_node = {
         **{name: str(port) for name, port in RAY_PORTS.items()},

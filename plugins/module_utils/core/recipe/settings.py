@@ -376,6 +376,13 @@ ENGINE = (
         minimum=1,
     ),
     Parameter(
+        "max_queued_requests",
+        "integer",
+        "Requests that may wait in the engine's queue; one more is refused with 503 at once. Without it all wait. "
+        "Needs an image with vLLM 0.29 or newer; pods of an older one leave it out.",
+        minimum=0,
+    ),
+    Parameter(
         "restart_limit",
         "integer",
         "Restarts of the group within restart_window_minutes, or without a token in between.",

@@ -14,6 +14,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.manifests
     render,
     secret,
 )
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.engine import DRAIN_SECONDS
 from ansible_collections.multinode.inference.plugins.module_utils.core.plan.facts import commit_choice
 from rig.kuberay import pods as kuberay_pods
 from rig.kuberay import ray_cluster
@@ -224,6 +225,17 @@ def test_an_option_that_no_plan_needs_is_not_demanded_of_an_image(words: list[st
     made = group_document(plan(recipe_container_command_args=words))["engine"]
     assert "--disable-uvicorn-access-log" not in made["args"]
     assert (["--disable-uvicorn-access-log"] in made["optional"]) is ours
+
+
+def test_the_limit_of_the_queue_is_given_to_an_image_that_has_the_option() -> None:
+    assert ["--max-num-queued-reqs", "64"] in group_document(plan(max_queued_requests=64))["engine"]["optional"]
+    assert "--max-num-queued-reqs" not in str(group_document(plan())["engine"])
+
+
+def test_the_head_pauses_before_it_drains_within_its_grace_period() -> None:
+    spec = head()
+    assert spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"] == ["python3", "/opt/multinode/pause.py"]
+    assert spec["terminationGracePeriodSeconds"] >= DRAIN_SECONDS + 10
 
 
 def repository(**changes: Any) -> dict[str, Any]:
