@@ -149,11 +149,11 @@ def pods_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[str]:
 
 def waiting_pods(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[str, Any]]:
     """Return the deployment's pods whose init containers have not ended: KubeRay's, which waits for the head, heeds no SIGTERM."""
-    items = kubernetes.items(f"/api/v1/namespaces/{quote(namespace)}/pods", labelSelector=f"ray.io/cluster={name}")
+    items = kubernetes.items(f"/api/v1/namespaces/{part(namespace)}/pods", labelSelector=f"ray.io/cluster={name}")
     return [
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": item["metadata"]["name"], "namespace": namespace}}
         for item in items
-        if (item.get("status") or {}).get("phase") == "Pending"
+        if (item.get("status") or {}).get("phase") == "Pending" and is_ours(item, name)
     ]
 
 

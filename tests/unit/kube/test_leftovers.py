@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,11 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.names imp
     REQUEST_ANNOTATION,
     common_labels,
 )
-from ansible_collections.multinode.inference.plugins.module_utils.kube.removal import leftovers, namespace_of
+from ansible_collections.multinode.inference.plugins.module_utils.kube.removal import (
+    leftovers,
+    namespace_of,
+    waiting_pods,
+)
 
 RECORD = {"name": "multinode-inference-a-1", "bucket": "models", "namespace": "tenancy"}
 
@@ -85,3 +90,13 @@ def test_who_may_not_list_all_secrets_sees_those_of_the_deployments_own_namespac
     assert leftovers(cluster) == []
     assert [entry["name"] for entry in leftovers(cluster, "a")] == ["a"]
     assert namespace_of(cluster, "b", None) == "b"
+
+
+def test_pods_that_only_wait_are_ours_and_pending() -> None:
+    def pod(name: str, phase: str, labels: dict[str, str]) -> dict[str, Any]:
+        return {"metadata": {"name": name, "labels": labels}, "status": {"phase": phase}}
+
+    ours = common_labels("llama")
+    found = [pod("w0", "Pending", ours), pod("w1", "Running", ours), pod("another", "Pending", {})]
+    kubernetes: Any = SimpleNamespace(items=lambda path, **query: found)
+    assert [item["metadata"]["name"] for item in waiting_pods(kubernetes, "llama", "llama")] == ["w0"]
