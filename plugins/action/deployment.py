@@ -58,7 +58,8 @@ class ActionModule(WritingAction):
         first, there = self.own_namespace(kubernetes, plan, inputs.settings)
         access = self.access(kubernetes, inputs.settings, plan["deployment"], task_vars)
         reads_bucket = plan["staging"]["source"] == "bucket"
-        self._record_pool(objects, arguments.get("node_pool") or {}, standing)
+        # A pool that was asked for a moment ago may not say yet where it lies.
+        self._record_pool(objects, {**(plan["node_pool"] or {}), **(arguments.get("node_pool") or {})}, standing)
         made, wanted = self._secrets(kubernetes, plan, inputs.secrets, token_secret)
         if reads_bucket:
             # The request was made before nodes were asked for (`bucket_access`).

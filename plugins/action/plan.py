@@ -17,6 +17,7 @@ from ..module_utils.core.recipe.model_source import model_prefix, model_source
 from ..module_utils.oci.node_pool import own_pool
 from ..plugin_utils.action import Action
 from ..plugin_utils.inputs import given_inputs
+from ..plugin_utils.output_files import write_file
 from ..plugin_utils.preflight import read_all
 
 
@@ -47,7 +48,7 @@ def _model(read: dict[str, Any] | None, inputs: Inputs) -> dict[str, Any]:
     try:
         if read is not None:
             if path:
-                Path(path).expanduser().write_text(json.dumps(read) + "\n", encoding="utf-8")
+                write_file(setting, path, json.dumps(read) + "\n")
             return read
         kept = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
     except OSError as error:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from ..module_utils.kube.client import may_pass
 from ..plugin_utils.action import Action
 from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.inputs import variables_with_recipe
-from ..plugin_utils.recipe_conversion import write_recipe
+from ..plugin_utils.output_files import write_file
 
 
 class ActionModule(Action):
@@ -26,7 +28,7 @@ class ActionModule(Action):
         changed = False
         # Before it is checked: what is wrong in it can be put right in the converted one.
         if planning and isinstance(path, str) and path.strip() and not self._task.check_mode:
-            changed = write_recipe(converted_recipe(variables), path.strip())
+            changed = write_file("convert_to", path.strip(), _as_file(converted_recipe(variables)))
         inputs = read_inputs(variables, "recipe" if whole else scope)
         for change in inputs.changes if whole else ():
             self._display.display(f"converted: {change.line()}")
@@ -52,6 +54,10 @@ class ActionModule(Action):
             "settings": inputs.settings,
             "changes": [change.as_dict() for change in inputs.changes] if whole else [],
         }
+
+
+def _as_file(recipe: Mapping[str, Any]) -> str:
+    return json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"
 
 
 def _names_a_cluster(settings: dict[str, Any]) -> bool:

@@ -5,10 +5,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
-
-from ansible.errors import AnsibleError
 
 from ..module_utils.clock import moment
 from ..module_utils.core import version as release
@@ -18,6 +15,7 @@ from ..module_utils.core.plan.presentation.text import describe_shortly
 from ..module_utils.core.plan.types import Plan
 from ..plugin_utils.action import Action
 from ..plugin_utils.inputs import given_inputs, given_variables
+from ..plugin_utils.output_files import PRIVATE, write_file
 from ..plugin_utils.playbook_results import (
     OF_PLAYBOOK,
     left_behind,
@@ -29,6 +27,7 @@ from ..plugin_utils.playbook_results import (
 )
 
 SCHEMA = 1
+PAGE_MODE = 0o644
 
 
 class ActionModule(Action):
@@ -110,7 +109,5 @@ class ActionModule(Action):
         path = given_variables(self._loader).get(setting)
         if not isinstance(path, str) or not path.strip():
             return
-        try:
-            Path(path.strip()).expanduser().write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise AnsibleError(f"{setting}: {path} cannot be written: {error.strerror}") from error
+        # The page is for others to read, too.
+        write_file(setting, path.strip(), text, PAGE_MODE if setting == "html_file" else PRIVATE)

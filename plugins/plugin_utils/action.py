@@ -70,9 +70,14 @@ class Action(ActionBase):
         """Return the cluster of the settings; what recipe_info found out of it is not asked for again."""
         return Cluster(settings, self.registered.get("recipe", {}).get("kubeconfig"))
 
+    def _keep_off_the_disk(self) -> None:
+        """Let a module come over Python's standard input: in a file, its arguments would outlive a run that is killed."""
+        self._connection.set_option("pipelining", True)
+
     def run_module(self, name: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run a module and return its result without the arguments it was called with; Refused when it failed."""
         given = {key: value for key, value in arguments.items() if value is not None}
+        self._keep_off_the_disk()
         result: dict[str, Any] = self._execute_module(module_name=name, module_args=given, task_vars=task_vars)
         result.pop("invocation", None)
         if result.get("failed"):
@@ -90,6 +95,7 @@ class ModuleAction(Action):
         if settings and self.connection_options().isdisjoint(arguments):
             found = self.connection(settings)
             arguments = {**arguments, **{name: value for name, value in found.items() if value is not None}}
+        self._keep_off_the_disk()
         result: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars)
         return result
 

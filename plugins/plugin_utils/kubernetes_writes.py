@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..module_utils.core.fault import Refused
+from ..module_utils.core.fault import Fault, Refused
 from ..module_utils.core.manifests.objects import namespace
 from ..module_utils.core.names import COLLECTION
 from ..module_utils.core.plan.types import Plan
@@ -17,6 +18,10 @@ from .action import Action
 from .bucket_access import BucketAccess
 from .cluster import Cluster
 
+_K8S = "kubernetes.core.k8s"
+# Reasons of an answer that says to ask again later (RFC 9110 and 6585), and the seconds until then: two minutes in all.
+_BUSY = ("Too Many Requests", "Service Unavailable")
+BUSY_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0, 15.0, 15.0, 15.0, 15.0)
 # How long an object may take to go.
 REMOVAL_SECONDS = 300
 
@@ -80,9 +85,32 @@ class WritingAction(Action):
             self.write(objects, task_vars, state="absent", wait=True, wait_timeout=REMOVAL_SECONDS)
 
     def write(self, objects: list[dict[str, Any]], task_vars: dict[str, Any], **options: Any) -> dict[str, Any]:
-        """Call kubernetes.core.k8s with the objects, and return its result."""
-        arguments = {"resource_definition": objects, **self.cluster.arguments(), **options}
-        return self.run_module("kubernetes.core.k8s", arguments, task_vars)
+        """Call kubernetes.core.k8s with the objects, and return {changed, results}: an entry for each object.
+
+        What the API server was too busy for (429, 503) is tried again, as reads are; kubernetes.core does not. Raises Refused
+        for what failed otherwise, unless `continue_on_error`.
+        """
+        keep_on = options.pop("continue_on_error", False)
+        entries: dict[int, dict[str, Any]] = {}
+        left = list(range(len(objects)))
+        for pause in (*BUSY_PAUSES, None):
+            arguments = {"resource_definition": [objects[number] for number in left], **self.cluster.arguments()}
+            result = self.run_module(_K8S, {**arguments, **options, "continue_on_error": True}, task_vars)
+            entries.update(zip(left, (result.get("result") or {}).get("results") or [result], strict=False))
+            left = [number for number in left if entries[number].get("error")]
+            if pause is None or not any(entries[number]["error"].get("reason") in _BUSY for number in left):
+                break
+            self._display.display(f"  the API server is busy; {len(left)} objects are tried again in {pause:.0f} s")
+            time.sleep(pause)
+        if left and not keep_on:
+            raise Refused([_failed(objects[number], entries[number]["error"]) for number in left])
+        results = [entries[number] for number in sorted(entries)]
+        return {"changed": any(entry.get("changed") for entry in results), "results": results}
+
+
+def _failed(item: Mapping[str, Any], error: Mapping[str, Any]) -> Fault:
+    words = str(error.get("msg") or error.get("reason") or "no message")
+    return Fault("module", f"{item['kind']} {item['metadata']['name']}", words)
 
 
 def would_be_made(objects: list[dict[str, Any]]) -> dict[str, Any]:
@@ -92,9 +120,8 @@ def would_be_made(objects: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _changes(result: dict[str, Any]) -> list[dict[str, Any]]:
-    entries = (result.get("result") or {}).get("results") or [result]
     changes = []
-    for entry in entries:
+    for entry in result["results"]:
         if not entry.get("changed"):
             continue
         item = entry.get("result") or {}

@@ -68,8 +68,7 @@ class Remover:
         if not objects:
             return
         result = self._write(objects, state="absent", continue_on_error=True)
-        entries = (result.get("result") or {}).get("results") or [result]
-        for item, entry in zip(objects, entries, strict=False):
+        for item, entry in zip(objects, result["results"], strict=False):
             if error := entry.get("error"):
                 self.left.append(_left(name_of(item), f"not removed: {error.get('msg') or error.get('reason')}"))
 

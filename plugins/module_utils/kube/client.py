@@ -116,7 +116,7 @@ class Kubernetes:
             "spec": {"resourceAttributes": dict(attributes)},
         }
         answer = _object(self._ask("POST", _REVIEWS, body=json.dumps(body)), _REVIEWS)
-        return (answer.get("status") or {}).get("allowed") is True
+        return _inner(answer, "status").get("allowed") is True
 
     def create(self, path: str, item: Mapping[str, Any]) -> bool:
         """Make an object where there is none of its name; False where there is one (409), which stays as it is.
@@ -187,7 +187,7 @@ class Kubernetes:
             if not isinstance(items, list) or not all(_has_name(item) for item in items):
                 raise Refused([_malformed(path)])
             found += items
-            fields["continue"] = (answer.get("metadata") or {}).get("continue") or ""
+            fields["continue"] = str(_inner(answer, "metadata").get("continue") or "")
             if not fields["continue"]:
                 break
         else:
@@ -214,6 +214,12 @@ def _object(body: bytes | None, path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refused([_malformed(path)])
     return value
+
+
+def _inner(answer: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return an object inside an answer, an empty one where it is none."""
+    found = answer.get(key)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _has_name(item: Any) -> bool:

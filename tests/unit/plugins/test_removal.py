@@ -31,7 +31,7 @@ def remover(answer: dict[str, Any], lines: list[str]) -> Remover:
 def test_what_goes_is_shown_once_and_not_left() -> None:
     lines: list[str] = []
     looks = iter([["Pod/a", "Service/a-api"], ["Pod/a", "Service/a-api"], ["Service/a-api"], []])
-    found = remover({"result": {"results": [{}, {}]}}, lines)
+    found = remover({"results": [{}, {}]}, lines)
     found.remove([SERVICE, SECRET])
     found.watch(lambda: next(looks))
     assert [line.split("still there: ")[1] for line in lines] == ["Pod/a, Service/a-api", "Service/a-api"]
@@ -39,16 +39,10 @@ def test_what_goes_is_shown_once_and_not_left() -> None:
 
 
 def test_an_object_that_may_not_be_removed_is_named_and_not_waited_for() -> None:
-    found = remover({"result": {"results": [{"error": {"msg": "forbidden"}}, {}]}}, [])
+    found = remover({"results": [{"error": {"msg": "forbidden"}}, {}]}, [])
     found.remove([SERVICE, SECRET])
     found.watch(lambda: ["Service/a-api"])
     assert [(fault.where, fault.found) for fault in found.left] == [("Service/a-api", "not removed: forbidden")]
-
-
-def test_a_single_object_is_answered_without_a_list() -> None:
-    found = remover({"error": {"reason": "Forbidden"}}, [])
-    found.remove([SERVICE])
-    assert found.left[0].found == "not removed: Forbidden"
 
 
 def test_the_wait_is_bounded_for_all_together() -> None:

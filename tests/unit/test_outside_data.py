@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever a service, an object or a file says: what reads it answers or refuses, within bounds, and nothing else leaves it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.multinode.inference.plugins.module_utils.core.credentials import header_value
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.names import (
+    NODE_POOL_ANNOTATION,
+    REQUEST_ANNOTATION,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.core.ownership import recorded_pool
+from ansible_collections.multinode.inference.plugins.module_utils.core.source_request import (
+    end_near,
+    place_of,
+    record_of,
+    recorded,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.core.text import DEEPEST, plain, read_json
+from ansible_collections.multinode.inference.plugins.module_utils.kube import client
+from ansible_collections.multinode.inference.plugins.module_utils.kube.client import Kubernetes
+from ansible_collections.multinode.inference.plugins.module_utils.sources import hugging_face, par
+from ansible_collections.multinode.inference.plugins.module_utils.sources.facts import model_facts
+from ansible_collections.multinode.inference.plugins.module_utils.sources.http import Answer
+from tests.unit.core.test_source_request import NOW
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+FEW = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def replaced(value: Any, odd: Any, number: int) -> Any:
+    """`value` with its part of that number, counted from the top, replaced by `odd`."""
+    seen = 0
+
+    def walk(part: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen == number:
+            return odd
+        if isinstance(part, dict):
+            return {key: walk(inner) for key, inner in part.items()}
+        return [walk(inner) for inner in part] if isinstance(part, list) else part
+
+    return walk(value)
+
+
+def odd(value: Any) -> st.SearchStrategy[Any]:
+    """`value` with one part of it something else, or something else altogether."""
+    return JSON | st.builds(replaced, st.just(value), JSON, st.integers(1, 24))
+
+
+def body(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+RECORD = {"name": "r", "bucket": "b", "namespace": "n", "id": "x", "region": "us-ashburn-1", "former": [{"name": "r"}]}
+RECORD |= {"time_expires": "2027-01-01T00:00:00+00:00", "time_renewed": "2026-12-01T00:00:00+00:00"}
+
+
+@FEW
+@given(st.binary(max_size=200) | st.text(max_size=200) | JSON.map(json.dumps))
+def test_json_is_read_or_is_no_json(text: Any) -> None:
+    with contextlib.suppress(ValueError):
+        json.dumps(read_json(text))
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "[" * (DEEPEST + 2) + "]" * (DEEPEST + 2), "1e999", "NaN", "9" * 5000])
+def test_what_json_cannot_be_here(text: str) -> None:
+    with pytest.raises(ValueError):
+        read_json(text)
+    assert read_json("[" * DEEPEST + "]" * DEEPEST)
+
+
+@FEW
+@given(st.text(max_size=60))
+def test_words_are_shown_without_what_a_terminal_acts_on(text: str) -> None:
+    shown = plain(text)
+    assert len(shown) == len(text) and "\x1b" not in shown and "\x9b" not in shown
+    assert "\x1b" not in Fault("code", text, text).line()
+
+
+@FEW
+@given(st.text(max_size=40))
+def test_a_credential_is_a_header_or_is_not_told(credential: str) -> None:
+    try:
+        assert header_value(credential, "key").isascii()
+    except Refused as refused:
+        told = str(refused)
+        assert len(credential.strip()) < 5 or credential.strip() not in told
+
+
+@FEW
+@given(odd(RECORD).map(json.dumps) | st.text(max_size=60))
+def test_a_record_of_a_request(text: str) -> None:
+    record = recorded({REQUEST_ANNOTATION: text})
+    if record:
+        record_of(record)
+        end_near(record, NOW)
+        assert all(
+            isinstance(part, str) for place in (record, *record.get("former", [])) for part in place_of(place).values()
+        )
+
+
+@FEW
+@given(odd({"id": "ocid1.nodepool.a", "compartment_id": "ocid1.compartment.b"}).map(json.dumps) | st.text(max_size=60))
+def test_a_record_of_a_pool(text: str) -> None:
+    assert all(value.startswith("ocid1.") for value in recorded_pool({NODE_POOL_ANNOTATION: text}).values())
+
+
+@contextlib.contextmanager
+def answering(module: Any, answer: Answer) -> Iterator[None]:
+    real = module.get
+    module.get = lambda *_arguments, **_options: answer
+    try:
+        yield
+    finally:
+        module.get = real
+
+
+LISTING = {"objects": [{"name": "m/config.json", "size": 3, "md5": "x"}, {"name": "m/a.safetensors", "size": 9}]}
+PAR = "https://objectstorage.us-ashburn-1.oraclecloud.com/p/canary/n/n/b/b/o/"
+
+
+@FEW
+@given(odd(LISTING).map(body) | st.binary(max_size=80), st.sampled_from([200, 404, 500, 302]))
+def test_a_list_of_object_storage(content: bytes, status: int) -> None:
+    with answering(par, Answer(status, {}, content)):
+        source = par.ParSource(PAR, "m")
+        for read in (source.files, source.nearby, lambda: model_facts(source)):
+            try:
+                read()
+            except Refused as refused:
+                assert "canary" not in str(refused)
+
+
+def test_a_list_that_never_ends_does() -> None:
+    endless = body({"objects": [], "nextStartWith": "again"})
+    with answering(par, Answer(200, {}, endless)), pytest.raises(Refused) as refused:
+        par.ParSource(PAR, "m").files()
+    assert refused.value.faults[0].code == "list_endless"
+
+
+REPOSITORY = {"sha": "a" * 40, "siblings": [{"rfilename": "config.json", "size": 3, "lfs": {"sha256": "x", "size": 4}}]}
+
+
+@FEW
+@given(
+    odd(REPOSITORY).map(body) | st.binary(max_size=80),
+    st.sampled_from([200, 302, 403, 404, 503]),
+    st.sampled_from(["", "https://[::1", "http://elsewhere/", "//", "file:///etc/passwd", "https://other/x"]),
+)
+def test_a_list_of_a_repository(content: bytes, status: int, location: str) -> None:
+    with answering(hugging_face, Answer(status, {"location": location} if location else {}, content)):
+        source = hugging_face.HuggingFaceSource("a/b", token="hf_canary\n", kept="x")
+        for read in (source.files, lambda: source.read("config.json", 99), lambda: model_facts(source)):
+            try:
+                read()
+            except Refused as refused:
+                assert "canary" not in str(refused)
+
+
+def test_no_redirect_leaves_encryption() -> None:
+    with answering(hugging_face, Answer(302, {"location": "http://huggingface.co/x"}, b"")):
+        with pytest.raises(Refused) as refused:
+            hugging_face.HuggingFaceSource("a/b", token="t").files()
+    assert refused.value.faults[0].code == "redirect_without_tls"
+
+
+def kubernetes(status: int, content: bytes) -> Kubernetes:
+    answer = SimpleNamespace(status=status, data=content)
+    pool = SimpleNamespace(request=lambda *_arguments, **_options: answer)
+    library = SimpleNamespace(
+        configuration=SimpleNamespace(host="https://k", auth_settings=dict),
+        rest_client=SimpleNamespace(pool_manager=pool),
+    )
+    return Kubernetes(library, lambda: "token")
+
+
+ITEMS = {"metadata": {"continue": ""}, "items": [{"metadata": {"name": "a", "uid": "1"}, "spec": {}}]}
+
+
+@FEW
+@given(odd(ITEMS).map(body) | st.binary(max_size=80), st.sampled_from([200, 301, 404, 409, 422, 429, 500]))
+def test_an_answer_of_the_api_server(content: bytes, status: int) -> None:
+    cluster = kubernetes(status, content)
+    calls = [lambda: cluster.items("/x"), lambda: cluster.metadata("/x"), lambda: cluster.get("/x")]
+    calls += [lambda: cluster.allows({"verb": "get"}), lambda: cluster.create("/x", {})]  # type: ignore[list-item]
+    for call in calls:
+        with contextlib.suppress(Refused):
+            call()
+
+
+def test_pages_of_objects_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "MOST_PAGES", 5)
+    with pytest.raises(Refused):
+        kubernetes(200, body({"metadata": {"continue": "more"}, "items": []})).items("/x")
