@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.catalog.load_formats import endings_of, is_read
 from ..core.fault import Fault, Refused
 from ..core.text import read_json
-from .selection import Selection, endings_of, index_name, is_foreign, is_weight, leave_out_unindexed, select
+from .selection import Selection, index_name, is_foreign, is_weight, leave_out_unindexed, select
 from .source import ModelFile, Source
 
 CONFIG, QUANTIZATION = "config.json", "hf_quant_config.json"
@@ -52,13 +53,7 @@ def model_facts(
         shards = set(index["weight_map"].values())
         selection = leave_out_unindexed(selection, shards)
         faults += _missing_shards(shards - names, shards, index["file"], place, selection)
-    weights = [
-        file
-        for file in selection.files
-        if file.name.endswith(endings_of(load_format))
-        and is_weight(file.name)
-        and (load_format != "mistral" or file.name.startswith("consolidated"))
-    ]
+    weights = [file for file in selection.files if is_weight(file.name) and is_read(file.name, load_format)]
     if not weights and not faults and load_format != "dummy":
         faults.append(_no_weights(place, [file.name for file in listed], load_format))
     empty = [file.name for file in weights if file.size == 0]

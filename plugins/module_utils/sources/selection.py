@@ -8,11 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from ..core.catalog.load_formats import OTHER_WEIGHTS, SAFETENSORS, endings_of
 from .source import ModelFile
 
-SAFETENSORS = ".safetensors"
-# Weights of other formats, in the order in which vLLM looks for them where there are no safetensors (default_loader.py).
-OTHER_WEIGHTS = (".bin", ".pt")
 # Weights of other frameworks and programs, never read from a model's folder. vLLM reads no GGUF since 0.24.
 FOREIGN_WEIGHTS = (
     ".h5",
@@ -29,24 +27,6 @@ FOREIGN_WEIGHTS = (
     ".llamafile",
     ".keras",
 )
-# What vLLM's load formats read; the others read as "auto" does. None: a dummy model has no weights.
-_READ_BY = {
-    "pt": (".pt",),
-    "npcache": (".bin",),
-    "tensorizer": (".tensors",),
-    **dict.fromkeys(
-        (
-            "safetensors",
-            "fastsafetensors",
-            "instanttensor",
-            "mistral",
-            "runai_streamer",
-            "runai_streamer_sharded",
-            "sharded_state",
-        ),
-        (SAFETENSORS,),
-    ),
-}
 # Folders and files that a download or a clone leaves behind.
 _LEFTOVER_FOLDERS = (".cache", ".git", ".huggingface", ".locks", "._____temp")
 _LEFTOVER_ENDINGS = (".incomplete", ".lock", ".part", ".aria2", ".tmp")
@@ -102,11 +82,6 @@ def select(
         else:
             selection.files.append(file)
     return selection
-
-
-def endings_of(load_format: str) -> tuple[str, ...]:
-    """Return the endings of the weights that this load format of vLLM reads, the first that is there counts."""
-    return _READ_BY.get(load_format, (SAFETENSORS, *OTHER_WEIGHTS))
 
 
 def leave_out_unindexed(selection: Selection, shards: set[str]) -> Selection:

@@ -24,6 +24,9 @@ _HEAD_NAME = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output_layer|score)\.")
 _EMBEDDING_NAME = re.compile(r"(?:^|\.)(?:embed_tokens|embed_tokens_per_layer|wte|word_embeddings|tok_embeddings)\.")
 _FINAL_NAME = re.compile(r"(?:^|\.)(?:norm|ln_f|norm_f|final_layernorm|final_layer_norm)\.(?:weight|bias)$")
 
+# Of a file or of a whole checkpoint; the largest published ones have 3 TB.
+_MOST_BYTES = 1 << 50
+
 PREDICTION, BESIDE, EMBEDDING, HEAD, FINAL, OTHER = "prediction", "beside", "embedding", "head", "final", "other"
 
 
@@ -91,10 +94,10 @@ def read_checkpoint(index: Mapping[str, Any] | None, files: Sequence[Mapping[str
         for name, file in as_mapping((index or {}).get("weight_map")).items()
         if isinstance(name, str) and isinstance(file, str)
     }
-    total = as_integer(as_mapping((index or {}).get("metadata")).get("total_size")) or 0
+    total = as_integer(as_mapping((index or {}).get("metadata")).get("total_size"), _MOST_BYTES) or 0
     source = "index" if total else ""
     sizes = {
-        entry["name"]: as_integer(entry.get("size")) or 0
+        entry["name"]: as_integer(entry.get("size"), _MOST_BYTES) or 0
         for entry in files
         if isinstance(entry, Mapping) and isinstance(entry.get("name"), str)
     }

@@ -11,15 +11,15 @@ from typing import Any
 _LARGEST = 1 << 40
 
 
-def as_integer(value: object) -> int | None:
-    """Return the value when it is a whole number from 0 to 2^40, else None. True and False are not numbers here."""
+def as_integer(value: object, largest: int = _LARGEST) -> int | None:
+    """Return the value when it is a whole number from 0 to `largest`, else None. True and False are not numbers here."""
     if isinstance(value, bool):
         return None
     if isinstance(value, float):
         if not value.is_integer():
             return None
         value = int(value)
-    if isinstance(value, int) and 0 <= value <= _LARGEST:
+    if isinstance(value, int) and 0 <= value <= largest:
         return value
     return None
 

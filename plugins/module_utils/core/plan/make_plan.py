@@ -13,6 +13,7 @@ from typing import Any
 
 from ..catalog.images import KnownImage, check_image
 from ..catalog.limits import limit_of
+from ..catalog.load_formats import is_read
 from ..catalog.shapes import Shape
 from ..catalog.vllm.release import Release
 from ..fault import Findings, Refused
@@ -23,6 +24,7 @@ from ..recipe.inputs import Inputs
 from ..recipe.model_source import model_source
 from ..recipe.node_checks import check_room, checked_shape, warn_of_unknown_room
 from ..recipe.secret_references import check_secrets
+from ..recipe.vllm_arguments import PLACE as ARGUMENTS
 from ..recipe.vllm_arguments import check_options
 from ..sizing.costs import Prices, cost_of, prices_of
 from ..sizing.memory import fewest_nodes, memory_plan, served_by
@@ -257,7 +259,25 @@ def _model(found: Mapping[str, Any], given: EngineArguments, known: Release, fin
             "tokenizer.json, tokenizer.model or what the model's own code reads",
             "copy it beside the weights, or give vLLM --skip-tokenizer-init",
         )
-    return replace(model, certain=model.certain and known.exact)
+    names = [entry["name"] for entry in found.get("files") or ()]
+    if names and given.load_format != "dummy" and not any(is_read(name, given.load_format) for name in names):
+        findings.fault(
+            "weights_not_read",
+            f"{ARGUMENTS} --load-format",
+            f"{given.load_format}, and none of the {len(names)} files that were found for the nodes is one that it reads",
+            "weights in that format",
+            "read the model's files again with this argument in the recipe, or remove it",
+        )
+    if given.config_format == "mistral":
+        findings.warn(
+            "config_of_another_form",
+            f"{ARGUMENTS} --config-format",
+            "mistral: vLLM reads params.json, the plan config.json",
+            "",
+            "the plan is an estimate where they differ",
+        )
+    certain = model.certain and known.exact and given.config_format != "mistral"
+    return replace(model, certain=certain)
 
 
 def _nodes(

@@ -288,3 +288,9 @@ def test_files_that_are_shorter_than_the_index_states():
     assert not stale.faults
     assert codes(stale) == ["size_differs"]
     assert not stale.certain
+
+
+def test_checkpoints_of_terabytes():
+    model = read_model(llama(), {"metadata": {"total_size": 3 * 10**12}, "weight_map": {}})
+    assert model.checkpoint_bytes == 3 * 10**12
+    assert read_model(llama(), None, [{"name": "a.safetensors", "size": 2 * 10**12}]).checkpoint_bytes == 2 * 10**12

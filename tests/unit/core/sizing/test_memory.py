@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -19,8 +20,9 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.me
 from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.options import MemoryOptions
 from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.overhead import GIB
 from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.parallelism import check_parallelism
-from tests.unit.core.configurations import llama, published
+from tests.unit.core.configurations import DATA, llama, published
 
+GLM = json.loads((DATA / "whole_configurations.json").read_text())["zai-org--GLM-5.2"]["config"]
 QWEN25_72B = llama(
     model_type="qwen2",
     architectures=["Qwen2ForCausalLM"],
@@ -251,6 +253,34 @@ def test_constant_states_are_counted():
     state = (3 * (2 * 16 * 128 + 64 * 128) * 2 + 64 * 128 * 128 * 4) // 8
     assert stage.state_bytes_per_request == 36 * state
     assert found.fits
+
+
+def test_mamba_layers_keep_a_third_state_since_checkpoints_of_a_prefill():
+    config = published("nvidia--NVIDIA-Nemotron-3-Super-120B-A12B-FP8")
+    old, new = (
+        memory_plan(read_model(config, vllm=version), shape("BM.GPU.H100.8"), 8, 2, MemoryOptions(overhead_gib=4))
+        for version in ("0.26.0", "0.32.0")
+    )
+    assert new.concurrent < old.concurrent
+    # The states of a linear layer stay two.
+    qwen = published("Qwen--Qwen3.5-122B-A10B")
+    before, after = (
+        memory_plan(read_model(qwen, vllm=version), shape("BM.GPU.H100.8"), 8, 2, MemoryOptions(overhead_gib=4))
+        for version in ("0.26.0", "0.32.0")
+    )
+    assert before.concurrent == after.concurrent
+
+
+def test_sparse_attention_in_8_bits():
+    model = read_model(GLM, vllm="0.26.0")
+
+    def per_token(name, **options):
+        return memory_plan(model, shape(name), 8, 2, MemoryOptions(**options)).stages[0].kv_bytes_per_token
+
+    layers, indexed = 39, 12
+    assert per_token("BM.GPU.H200.8") == layers * 576 * 2 + indexed * 132
+    assert per_token("BM.GPU.H200.8", kv_cache_dtype="fp8") == layers * 656 + indexed * 132
+    assert per_token("BM.GPU.B200.8") == layers * 576 + indexed * 132
 
 
 def test_a_shape_whose_gpu_memory_is_not_known():
