@@ -27,6 +27,7 @@ class ModelFacts:
     default_length     the context that vLLM serves where nobody asks for one; None when nothing says
     max_length         the longest context that vLLM accepts; None when nothing says
     supports_pipeline  None: not known
+    predicted          layers beyond the last that draft for the model (multi-token prediction)
     remote_code        the repository brings its own code (auto_map)
     checkpoint_bytes   tensor bytes that are served, from the index, else from the files, else computed
     checkpoint_source  "index", "files" or "computed"
@@ -75,6 +76,7 @@ class ModelFacts:
     vision_falls_back: bool = False
     faults: tuple[Fault, ...] = ()
     warnings: tuple[Fault, ...] = ()
+    predicted: int = 0
     _sums: dict[tuple[int, int, int], int] = field(default_factory=dict, compare=False, repr=False)
 
     def weight_bytes(self, tensor: int, first: int, last: int) -> int:
@@ -92,6 +94,11 @@ class ModelFacts:
                 total += known[id(group)] * (self.layer_scale if number < last - first else 1.0)
             self._sums[key] = round(total)
         return self._sums[key]
+
+    def draft_bytes(self, tensor: int, embedding: bool) -> int:
+        """Bytes on one GPU of the model's own drafter; embedding: it has one of its own, beside the model's."""
+        weights = (*self.inventory.extra, *(self.inventory.embedding if embedding else ()))
+        return sum(weight.rank_bytes(tensor, self.element_bytes, self.quantization) for weight in weights)
 
     def kv_element(self, cache_dtype: str = "auto", sparse_in_8_bits: bool = False) -> float:
         """Bytes of one cached value with vLLM's --kv-cache-dtype.

@@ -114,6 +114,7 @@ def read_model(
         kv_known=bool(builder.hidden and heads) and all(layer.kv_heads and layer.head_dim for layer in attentive),
         inventory=builder.inventory(everywhere, layers, tied, predicted),
         vllm=version,
+        predicted=predicted,
         mamba_groups=text.size("n_groups", "mamba_n_groups")
         if any(layer.attention == "mamba" for layer in layers)
         else 0,

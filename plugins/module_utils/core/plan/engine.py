@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ..fault import Findings
@@ -30,9 +30,17 @@ CACHE_FOLDER = f"{STATE_FOLDER}/cache"
 
 
 def staging_of(
-    found: Mapping[str, Any], model: ModelFacts, per_stage: list[int], path: str, whole_set: str = ""
+    found: Mapping[str, Any],
+    model: ModelFacts,
+    per_stage: list[int],
+    path: str,
+    whole_set: str = "",
+    drafts: bool = False,
 ) -> Staging:
-    """Which files the nodes hold, and which node which of the weights. `whole_set`: why each holds all, if it does."""
+    """Which files the nodes hold, and which node which of the weights.
+
+    whole_set: why each holds all, if it does; drafts: the last stage runs the model's own drafter too.
+    """
     files = [{key: entry.get(key) for key in ("name", "size", "md5", "sha256")} for entry in found.get("files") or ()]
     weight_map = (found.get("index") or {}).get("weight_map") or {}
     by_stage: list[list[str]] = []
@@ -45,6 +53,7 @@ def staging_of(
             model.tied,
             inventory.embedding_everywhere or unsure,
             inventory.head_everywhere or unsure,
+            drafts,
         )
     source = found["source"]
     repository = {key: source[key] for key in ("endpoint", "repository", "commit") if key in source}
@@ -72,12 +81,14 @@ def engine_of(
     parallel: tuple[int, int],
     given: EngineArguments,
     network: Mapping[str, str],
+    more: Sequence[str],
     findings: Findings,
 ) -> Engine:
     """Return vLLM's arguments, the environment and Ray's parameters.
 
     parallel  GPUs of a node, and nodes
     network   what NCCL and Gloo have to know of the network, as variables
+    more      further arguments that follow from the recipe and the model
     """
     recipe, (tensor, pipeline) = inputs.recipe, parallel
     params = recipe["recipe_raycluster_params"]
@@ -97,6 +108,7 @@ def engine_of(
         arguments += ["--max-model-len", str(memory.context)]
     if memory is not None and memory.max_num_seqs:
         arguments += ["--max-num-seqs", str(memory.max_num_seqs)]
+    arguments += more
     if recipe["recipe_trust_remote_code"]:
         arguments.append("--trust-remote-code")
     elif model.remote_code and model.supports_pipeline is None:

@@ -71,6 +71,8 @@ class Choices:
     def __init__(self, kept: Mapping[str, Any], adopt_defaults: bool, findings: Findings) -> None:
         """`kept`: what the deployment was made with; with `adopt_defaults` today's choice takes its place."""
         self._kept = {} if adopt_defaults else kept
+        # The deployment was made before: what it has no record of was not chosen then.
+        self.stands = bool(self._kept)
         self._findings = findings
         self.made: list[Choice] = []
 

@@ -48,6 +48,8 @@ from .storage import check_storage, on_local_drives, throughput
 from .types import Expected, Image, Memory, ModelCache, Plan, Pod, Staging
 from .vllm.class_rules import check_release
 from .vllm.image import ChosenImage, choose_image
+from .vllm.parsers import plan_parsers
+from .vllm.speculation import drafts_itself, plan_speculation
 from .vllm.variables import check_layers, read_variables
 
 SCHEMA = 1
@@ -74,10 +76,14 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
     variables = read_variables(recipe, known, findings)
     given = read_arguments(recipe, settings, findings, known, variables)
     model = _model(facts.model, given, known, findings)
+    if drafts_itself(recipe, given.speculative):
+        given = replace(given, memory=replace(given.memory, draft_layers=model.predicted))
     pipeline = _nodes(inputs, model, shape, given.memory, choices, facts, findings)
     tensor = recipe["recipe_nvidia_gpu_count"]
     check_options(given.given, known, pipeline, findings)
     check_layers(given.memory.layers, len(model.layers), pipeline, findings)
+    speculation = plan_speculation(recipe, model, given.speculative, known, pipeline, findings)
+    parsers = plan_parsers(recipe, model, known, given.given, choices, findings)
     executor = check_release(model, known, pipeline, shape, given.given, variables.old_executor, findings)
     memory = None
     if shape is not None:
@@ -96,9 +102,10 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
     if whole_set:
         choices.made.append({"field": "staging.by_stage", "value": False, "why": whole_set})
     path = recipe["recipe_raycluster_params"]["model_path_in_container"].rstrip("/")
-    staging = staging_of(facts.model, model, per_stage, path, whole_set)
+    staging = staging_of(facts.model, model, per_stage, path, whole_set, bool(speculation.layers))
     network = {**network_variables(inputs, shape), **executor}
-    engine = engine_of(inputs, model, memory, (tensor, pipeline), given, network, findings)
+    more = (*speculation.arguments, *parsers)
+    engine = engine_of(inputs, model, memory, (tensor, pipeline), given, network, more, findings)
     check_files(staging, engine["args"], findings)
     endpoint = endpoint_of(inputs, findings)
 

@@ -151,6 +151,7 @@ VERSION = Format(
 )
 RAY_VERSION = Format("ray_version", r"[0-9]{1,2}\.[0-9]{1,3}\.[0-9]{1,3}", "a version", "2.58.0")
 SHORT_VERSION = Format("version", r"[0-9]{1,2}\.[0-9]{1,2}(\.[0-9]{1,3})?", "a version", "12.8")
+PARSER = Format("parser", r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of a parser, or off", "hermes", longest=100)
 REPOSITORY_OF_IMAGE = Format("image", _IMAGE_NAME, "an image's name without a tag", "quay.io/kuberay/operator")
 REGISTRY = Format("image", rf"{_REGISTRY}(/{_IMAGE_PATH})?/?", "a registry", "registry.example.com/mirror", longest=255)
 

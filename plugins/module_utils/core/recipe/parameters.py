@@ -147,6 +147,28 @@ _MODEL = (
         format=formats.SERVED_NAME,
     ),
     Parameter(
+        "recipe_speculation",
+        "string",
+        "mtp: the model's own drafter (multi-token prediction) drafts tokens. off: no speculation, unless an argument asks for it.",
+        "--speculative-config",
+        default="off",
+        choices=("off", "mtp"),
+    ),
+    Parameter(
+        "recipe_tool_call_parser",
+        "string",
+        "How tool calls are read; off: they are not. Without it, as the model's family writes them.",
+        "--tool-call-parser, --enable-auto-tool-choice",
+        format=formats.PARSER,
+    ),
+    Parameter(
+        "recipe_reasoning_parser",
+        "string",
+        "How reasoning is told from the answer; off: it is not. Without it, as the model's family writes it.",
+        "--reasoning-parser",
+        format=formats.PARSER,
+    ),
+    Parameter(
         "recipe_trust_remote_code",
         "boolean",
         "Run the Python code that comes with the model.",

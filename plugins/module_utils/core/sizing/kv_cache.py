@@ -39,12 +39,14 @@ class CacheLayout:
     page_bytes   bytes of a block of one layer, by layer; 0 for layers that keep nothing
     in_flight    tokens that windowed layers hold beyond their window
     states       blocks that a request takes of a group of mamba layers
+    drafts       layers of a drafter, which stand after the model's own and lie with the last of them
     """
 
     groups: tuple[tuple[Kind, tuple[int, ...]], ...]
     page_bytes: tuple[int, ...]
     in_flight: int
     states: int = _STATES_PER_REQUEST
+    drafts: int = 0
 
     @property
     def has_states(self) -> bool:
@@ -53,6 +55,8 @@ class CacheLayout:
 
     def block_bytes(self, first: int, last: int) -> int:
         """Bytes of one block of the pool on the stage that holds the layers first..last-1."""
+        if last == len(self.page_bytes) - self.drafts:
+            last = len(self.page_bytes)
         return max(
             (sum(self.page_bytes[layer] for layer in layers if first <= layer < last) for _kind, layers in self.groups),
             default=0,
@@ -76,17 +80,19 @@ class CacheLayout:
 
 
 def cache_layout(
-    model: ModelFacts, tensor: int, element: float, packed: bool, block: int, in_flight: int
+    model: ModelFacts, tensor: int, element: float, packed: bool, block: int, in_flight: int, drafts: int = 0
 ) -> CacheLayout:
     """Cut the cache of the model's layers.
 
     element: bytes of one cached value; packed: sparse MLA keeps them in its own format; block: tokens in a block of full
-    attention.
+    attention; drafts: layers of the model's own drafter, which keep what its last layer with attention keeps.
     """
     layers, recurrent_element = model.layers, model.recurrent_element
+    attentive = [layer for layer in layers if layer.attention not in ("linear", "mamba", "none")]
+    layers += tuple(attentive[-1:]) * drafts
     checkpoints = 1 if model.vllm >= _CHECKPOINT_SINCE else 0
     layout = _layout(layers, tensor, element, packed, recurrent_element, block, in_flight)
-    return replace(layout, states=_STATES_PER_REQUEST + checkpoints)
+    return replace(layout, states=_STATES_PER_REQUEST + checkpoints, drafts=len(layers) - len(model.layers))
 
 
 def _layout(

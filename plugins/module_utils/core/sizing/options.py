@@ -21,6 +21,7 @@ class MemoryOptions:
     overhead_gib      what one GPU needs beside weights and cache, where somebody has measured it
     gpu_memory_gib    memory of one GPU, for shapes of which it is not known
     layers            the layers of each stage, where a person asks for them (VLLM_PP_LAYER_PARTITION)
+    draft_layers      layers of the model's own drafter, which the last stage holds
     """
 
     gpu_memory_utilization: float = 0.92
@@ -39,6 +40,7 @@ class MemoryOptions:
     overhead_gib: float | None = None
     gpu_memory_gib: float | None = None
     layers: tuple[int, ...] = ()
+    draft_layers: int = 0
 
     @property
     def element_bytes(self) -> int:

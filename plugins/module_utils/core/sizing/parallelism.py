@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..catalog.shapes import Shape
 from ..fault import Fault, Findings, Refused
-from ..model.checkpoint import BESIDE, EMBEDDING, FINAL, HEAD, OTHER, places
+from ..model.checkpoint import BESIDE, EMBEDDING, FINAL, HEAD, OTHER, PREDICTION, places
 from ..model.facts import ModelFacts
 from .division import ENCODER_WHOLE, EXPERT_PARALLEL, GPUS, check_division
 from .options import MemoryOptions
@@ -206,13 +206,14 @@ def stage_files(
     tied: bool,
     embedding_everywhere: bool = True,
     head_everywhere: bool = True,
+    drafts: bool = False,
 ) -> list[list[str]]:
     """The safetensors files each stage needs, in name order, from the index's weight_map (tensor -> file).
 
     A layer's tensors go to its stage, the embedding to the first (and, tied, to the last), norm and head to the last.
     Some classes build embedding and head on every stage and want their weights there (model.inventory tells;
     everywhere is the safe answer for a class that is not known). What belongs to no layer (a vision tower) goes
-    everywhere. Layers beyond the last are for speculation; no stage needs them.
+    everywhere. Layers beyond the last are for speculation: the last stage needs them, and the embedding, where it `drafts`.
     """
     stage_of = [stage for stage, count in enumerate(per_stage) for _layer in range(count)]
     everywhere, last = tuple(range(len(per_stage))), len(per_stage) - 1
@@ -220,8 +221,12 @@ def stage_files(
     holders |= {BESIDE: everywhere, OTHER: everywhere, FINAL: (last,)}
     holders[EMBEDDING] = everywhere if embedding_everywhere else (0, last) if tied else (0,)
     holders[HEAD] = everywhere if head_everywhere else (last,)
+    if drafts:
+        holders[PREDICTION] = (last,)
+        holders[EMBEDDING] = tuple(sorted({*holders[EMBEDDING], last}))
+    beyond = (last,) if drafts else ()
     files: list[set[str]] = [set() for _stage in per_stage]
     for place, file in zip(places(weight_map), weight_map.values(), strict=True):
-        for stage in holders.get(place, ()):
+        for stage in holders.get(place, beyond):
             files[stage].add(file)
     return [sorted(names) for names in files]

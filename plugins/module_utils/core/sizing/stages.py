@@ -107,13 +107,19 @@ def plan_stages(model: ModelFacts, gpu: Gpu, tensor: int, pipeline: int, options
     packed = capability[0] == 9 and element == 1
     tokens = batched_tokens(gpu.memory_gib, gpu.capability, options, model.vllm)
     # Every stage works on a batch, and one more is being scheduled (vllm/config/vllm.py, max_concurrent_batches).
-    layout = cache_layout(model, tensor, element, packed, options.block_size, tokens * (pipeline + 1))
+    layout = cache_layout(
+        model, tensor, element, packed, options.block_size, tokens * (pipeline + 1), options.draft_layers
+    )
     usable = int(gpu.memory_gib * GIB * options.gpu_memory_utilization)
     stages: list[StageMemory] = []
     first, beside = 0, Overhead(0, 0)
     for stage, count in enumerate(layers_per_stage(len(model.layers), pipeline, options.layers)):
         held = model.layers[first : first + count]
-        weights = max(0, model.weight_bytes(tensor, first, first + count) - int(options.cpu_offload_gib * GIB))
+        weights = model.weight_bytes(tensor, first, first + count)
+        if options.draft_layers and stage == pipeline - 1:
+            # The drafter is whole on the last stage; from the second on it cannot share the model's embedding.
+            weights += model.draft_bytes(tensor, embedding=pipeline > 1)
+        weights = max(0, weights - int(options.cpu_offload_gib * GIB))
         copies = count * model.latent_copies // tensor * model.element_bytes
         beside = overhead_of(
             model, gpu.memory_gib, gpu.capability, (tensor, pipeline), usable - weights - copies, options
