@@ -74,7 +74,7 @@ class ActionModule(WritingAction):
             changes += self.create_secret(kubernetes, item)
         objects = [*([] if made else first), *wanted, *objects]
         if anew:
-            self._display.display("  this KubeRay has no upgradeStrategy: the RayCluster is deleted and made again")
+            self.show("  this KubeRay has no upgradeStrategy: the RayCluster is deleted and made again")
             self._delete(kubernetes, plan, task_vars)
             changes.append({"object": f"RayCluster/{plan['deployment']['name']}", "change": "delete"})
         changes += self.apply(objects, task_vars)
@@ -90,7 +90,7 @@ class ActionModule(WritingAction):
             if not inputs.secrets.get("par"):
                 self.remove([access.reference()], task_vars)
         for fault in kept:
-            self._display.display(f"  {fault.line()}")
+            self.show(f"  {fault.line()}")
         return {
             "changed": bool(changes),
             "objects": changes,
@@ -129,7 +129,7 @@ class ActionModule(WritingAction):
         own = {pod["metadata"]["name"] for pod in observation.pods if is_ours(pod, name, [owner] if owner else ())}
         pods = [pod for pod in gave_up(observation) if pod in own]
         if pods:
-            self._display.display(f"  {', '.join(pods)} gave up: made again, to try once more")
+            self.show(f"  {', '.join(pods)} gave up: made again, to try once more")
         metadata = [{"name": pod, "namespace": namespace} for pod in pods]
         self.remove([{"apiVersion": "v1", "kind": "Pod", "metadata": one} for one in metadata], task_vars)
         return [{"object": f"Pod/{pod}", "change": "delete"} for pod in pods]
@@ -167,7 +167,7 @@ class ActionModule(WritingAction):
                 if not faults or not inputs.settings["oke_cluster_id"]:
                     raise
             if pause is not None:
-                self._display.display(f"  {faults[0].line()}; asked again in {pause:.0f} s")
+                self.show(f"  {faults[0].line()}; asked again in {pause:.0f} s")
                 time.sleep(pause)
         unreached = [fault.as_dict() for fault in self._explained(inputs, faults)]
         parts = ("removed", "kept", "left", "unseen", "volumes", "load_balancers")
@@ -205,7 +205,7 @@ class ActionModule(WritingAction):
         def write(items: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
             return self.write(items, task_vars, **options)
 
-        remover = Remover(write, self._display.display, watching=not self._task.check_mode)
+        remover = Remover(write, self.show, watching=not self._task.check_mode)
         removed = remove_deployment(kubernetes, name, namespace, access, remover, bool(settings["namespace"]))
         pool = recorded_pool(((standing or {}).get("metadata") or {}).get("annotations"))
         return {
@@ -225,7 +225,7 @@ class ActionModule(WritingAction):
                 self._display.warning(f"{', '.join(pods)} did not end within {REMOVAL_SECONDS} s; {then}")
                 return
             if len(pods) != said:
-                self._display.display(f"  {readable_seconds(age):>6}  {len(pods)} pods still end")
+                self.show(f"  {readable_seconds(age):>6}  {len(pods)} pods still end")
                 said = len(pods)
             time.sleep(1)
 

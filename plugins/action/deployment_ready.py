@@ -40,7 +40,7 @@ class ActionModule(Action):
             return {"changed": False, "skipped": True, "msg": "check mode waits for nothing"}
         inputs = given_inputs(self._loader)
         kubernetes = self.reach(inputs.settings).connect()
-        self._lines = Lines(self._display.display)
+        self._lines = Lines(self.show)
         self._timeline = Timeline()
         self._warned: dict[str, Fault] = {}
         self._patience = Patience(lambda text: self._lines.say("cluster", text))

@@ -67,7 +67,7 @@ class ActionModule(WritingAction):
         except Refused as refused:
             if not KILLED.search(str(refused)):
                 raise
-            self._display.display("  Helm still works on the release after a minute: it is removed and installed again")
+            self.show("  Helm still works on the release after a minute: it is removed and installed again")
             self.run_module("kubernetes.core.helm", {**release, "state": "absent"}, task_vars)
             result = self.run_module("kubernetes.core.helm", installed, task_vars)
         return changed or bool(result.get("changed"))
@@ -92,6 +92,6 @@ class ActionModule(WritingAction):
             except Refused as refused:
                 if not BUSY.search(str(refused)):
                     raise
-            self._display.display(f"  another run installs the operator; retrying in {pause:.0f} s")
+            self.show(f"  another run installs the operator; retrying in {pause:.0f} s")
             time.sleep(pause)
         return self.run_module("kubernetes.core.helm", installed, task_vars)

@@ -31,7 +31,7 @@ class ActionModule(Action):
             changed = write_file("convert_to", path.strip(), _as_file(converted_recipe(variables)))
         inputs = read_inputs(variables, "recipe" if whole else scope)
         for change in inputs.changes if whole else ():
-            self._display.display(f"converted: {change.line()}")
+            self.show(f"converted: {change.line()}")
         # Without a cluster, none that is named and none that can be found, a plan is made all the same.
         has_cluster = not planning or _names_a_cluster(inputs.settings)
         cluster = Cluster(inputs.settings) if has_cluster else None

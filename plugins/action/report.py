@@ -80,10 +80,10 @@ class ActionModule(Action):
         if failed:
             task = str((task_vars.get("ansible_failed_task") or {}).get("name") or "").rpartition(" : ")[2]
             said = stopped(playbook, task, result["faults"], costing, results)
-            self._display.display("\n" + "\n".join(said) + "\n", color="red")
+            self.show("\n" + "\n".join(said) + "\n", color="red")
             raise Refused([Fault("failed", playbook, f"stopped at `{task}`", "", "the lines above say why")])
         if lines:
-            self._display.display("\n" + "\n".join(lines) + "\n")
+            self.show("\n" + "\n".join(lines) + "\n")
         if not result["ok"]:
             raise Refused([fault_of(fault) for fault in result["faults"]])
         return {"changed": False, "result": result}
@@ -101,7 +101,7 @@ class ActionModule(Action):
 
     def _show_plan(self, plan: Plan) -> None:
         """Print the plan shortly, before anything is made."""
-        self._display.display("\n" + "\n".join(describe_shortly(plan)) + "\n")
+        self.show("\n" + "\n".join(describe_shortly(plan)) + "\n")
         self._write("html_file", page(plan))
 
     def _write(self, setting: str, text: str) -> None:

@@ -15,6 +15,7 @@ from ansible.plugins.action import ActionBase
 from ..module_utils.clock import moment
 from ..module_utils.core.fault import Fault, Refused, fault_of, unexpected
 from ..module_utils.core.recipe.inputs import RESULT
+from ..module_utils.core.text import plain
 from .cluster import Cluster
 from .inputs import given_variables
 
@@ -53,6 +54,10 @@ class Action(ActionBase):
     @abstractmethod
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Do the work and return the result's keys."""
+
+    def show(self, text: str, **options: Any) -> None:
+        """Print a text, which may be anybody's words, without what a terminal would act on."""
+        self._display.display(plain(text), **options)
 
     def _results(self, task_vars: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Return what was registered as plain data, nothing of it templated.

@@ -100,7 +100,7 @@ class WritingAction(Action):
             left = [number for number in left if entries[number].get("error")]
             if pause is None or not any(entries[number]["error"].get("reason") in _BUSY for number in left):
                 break
-            self._display.display(f"  the API server is busy; {len(left)} objects are tried again in {pause:.0f} s")
+            self.show(f"  the API server is busy; {len(left)} objects are tried again in {pause:.0f} s")
             time.sleep(pause)
         if left and not keep_on:
             raise Refused([_failed(objects[number], entries[number]["error"]) for number in left])

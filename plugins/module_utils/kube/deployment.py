@@ -278,5 +278,9 @@ def secret_keys(kubernetes: Kubernetes, namespace: str, name: str) -> list[str] 
 
 
 def secret_values(item: Mapping[str, Any]) -> dict[str, str]:
-    """Return the decoded values of a Secret."""
-    return {key: base64.b64decode(value).decode() for key, value in (item.get("data") or {}).items()}
+    """Return the decoded values of a Secret, of those that are text."""
+    values = {}
+    for key, value in (item.get("data") or {}).items():
+        with contextlib.suppress(ValueError):
+            values[key] = base64.b64decode(value).decode()
+    return values

@@ -15,6 +15,7 @@ import yaml
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
 from ansible_collections.multinode.inference.plugins.module_utils.kube.client import (
     BUSY_ATTEMPTS,
+    LONGEST_PAUSE,
     Kubernetes,
     connect,
     connect_as_asked,
@@ -177,3 +178,47 @@ def test_an_api_server_that_is_away_is_not_waited_for(tmp_path: Path) -> None:
             connect(kubeconfig(tmp_path, f"http://{server.address}")).items("/api/v1/nodes")
         assert len(server.asked) == 2
     assert [fault.code for fault in refused.value.faults] == ["unreachable"]
+
+
+@pytest.mark.parametrize("wanted", ["20000", "1"])
+def test_no_server_sends_a_client_to_sleep_for_hours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", slept.append)
+    replies = [Reply(429, headers={"Retry-After": wanted}), Reply(body=b'{"items": []}')]
+    with serving(lambda _request: replies.pop(0)) as server:
+        assert connect(kubeconfig(tmp_path, f"http://{server.address}")).items("/api/v1/nodes") == []
+    assert slept == [min(float(wanted), LONGEST_PAUSE)]
+
+
+def test_a_secret_is_created_and_never_written_over(tmp_path: Path) -> None:
+    there = Reply(409, b'{"reason": "AlreadyExists", "message": "secrets \\"a\\" already exists"}')
+    replies = [Reply(201, b"{}"), there, Reply(409, b'{"reason": "Conflict", "message": "try again"}')]
+    with serving(lambda _request: replies.pop(0)) as server:
+        cluster = connect(kubeconfig(tmp_path, f"http://{server.address}"))
+        assert cluster.create("/api/v1/namespaces/a/secrets", {"kind": "Secret"})
+        assert not cluster.create("/api/v1/namespaces/a/secrets", {"kind": "Secret"})
+        with pytest.raises(Refused):
+            cluster.create("/api/v1/namespaces/a/secrets", {"kind": "Secret"})
+    assert [asked.body for asked in server.asked] == [b'{"kind": "Secret"}'] * 3
+
+
+@pytest.mark.parametrize("token", ["canary\n", "canary canary", "canary\u00e4"])
+def test_a_token_that_is_no_header_is_not_told(tmp_path: Path, token: str) -> None:
+    with serving(lambda _request: Reply(body=b"{}")) as server:
+        for cluster in (
+            connect(kubeconfig(tmp_path, f"http://{server.address}", token=token)),
+            connect(kubeconfig(tmp_path, f"http://{server.address}"), api_key=token),
+        ):
+            with pytest.raises(Refused) as refused:
+                cluster.get("/version")
+            (fault,) = refused.value.faults
+            assert fault.code == "credential_malformed" and "canary" not in fault.line()
+    assert server.asked == []
+
+
+def test_a_redirect_is_no_answer(tmp_path: Path) -> None:
+    with serving(lambda _request: Reply(302, headers={"location": "http://127.0.0.1:1/"})) as server:
+        with pytest.raises(Refused):
+            connect(kubeconfig(tmp_path, f"http://{server.address}")).get("/version")

@@ -120,6 +120,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
         raise Refused(findings.faults)
 
     _keep_commit(facts.model["source"], choices)
+    _check_transport(facts.model["source"], findings)
     held = bytes_per_node(staging, pipeline)
     plan: Plan = {
         "schema": SCHEMA,
@@ -231,6 +232,18 @@ def _expected(
         "bytes_per_node": held,
         "minutes": minutes_of(shape, held, cache["kind"], rate, pod["memory_gib"], new_nodes, by_stage),
     }
+
+
+def _check_transport(source: Mapping[str, Any], findings: Findings) -> None:
+    """Files of some formats, and a model's own code, run where they are read: who is on the way must not change them."""
+    if str(source.get("endpoint") or "").startswith("http://"):
+        findings.warn(
+            "source_without_tls",
+            "hugging_face_endpoint",
+            f"{source['endpoint']}: whoever is on the way can change the model's files, code among them",
+            "https://",
+            "give the mirror a certificate, or reach it over a network that is yours alone",
+        )
 
 
 def _keep_commit(source: Mapping[str, Any], choices: Choices) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..credentials import places_of_requests
 from ..fault import Fault, Findings, Refused
 from ..names import dns_name, dns_name_problem, short_hash, without_none
 from .dialects import Change, convert, is_foreign_key
@@ -87,6 +88,10 @@ def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> In
         check_rules(recipe, settings, findings)
     findings.refuse()
     secrets = _take_secrets(recipe) if whole else {}
+    for where in [*places_of_requests(recipe), *places_of_requests(settings)]:
+        expected = "no secret: what stands there is shown"
+        findings.fault("secret_misplaced", where, "the URL of a pre-authenticated request", expected, "give it as par")
+    findings.refuse()
     reaching = _reaching_pods(recipe, given, settings, extra_variables)
     return Inputs(written_name, name, recipe, settings, secrets, findings.warnings, changes, reaching)
 

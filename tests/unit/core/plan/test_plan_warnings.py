@@ -194,3 +194,10 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
 def test_one_thing_that_a_plan_warns_of(code: str, found: Facts | None, changes: dict[str, Any], message: str) -> None:
     made = plan(found, **changes)
     assert [Fault(**entry).line() for entry in made["warnings"] if entry["code"] == code] == [message]
+
+
+@pytest.mark.parametrize(("endpoint", "warned"), [("http://mirror.example", True), ("https://mirror.example", False)])
+def test_a_mirror_that_anybody_on_the_way_can_change_is_warned_of(endpoint: str, warned: bool) -> None:
+    found = facts()
+    found.model = {**found.model, "source": {**found.model["source"], "endpoint": endpoint}}
+    assert ("source_without_tls" in [warning["code"] for warning in plan(found)["warnings"]]) == warned
