@@ -12,7 +12,7 @@ POST   /scenarios {match, do}       a fault (see scenarios.py) -> {id, ...}
 GET    /scenarios, DELETE /scenarios[/id][?tenancy=]
 GET    /calls?tenancy=&since=&operation=   the call log, oldest first; `since` in seconds since 1970
 POST   /nodes/<private IP, name or OCID>/{die,never_join,no_gpu}
-POST   /engines/<deployment>/{die,hang,lie,slow,heal} {seconds?, times?}
+POST   /engines/<deployment>/{die,fail,hang,lie,slow,heal} {seconds?, times?, log?}
 PUT    /objects/<namespace>/<bucket>/<name>[?size=bytes][?part_size=bytes]   store an object
 POST   /token-reviews TokenReview   who made a token of OKE, as the API server asks (see cluster_tokens.py); logged as a call
 POST   /rig/volumes {id?, name?, size_gb, namespace, claim, tenancy?, node?}, DELETE /rig/volumes/<id>

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from rig.oci.errors import invalid_parameter
 
-KNOWN = ("die", "hang", "lie", "slow")
+KNOWN = ("die", "fail", "hang", "lie", "slow")
 HEAL = "heal"
 
 
@@ -23,6 +23,7 @@ class Engines:
     def __init__(self) -> None:
         self._faults: dict[str, dict[str, Any]] = {}
         self._left: dict[str, int] = {}
+        self._told: dict[str, int] = {}
 
     def steer(self, deployment: str, what: str, body: dict[str, Any]) -> dict[str, Any]:
         """Ask for a fault, until `heal`; with `times` for as many answers, so that one `die` kills once."""
@@ -30,15 +31,18 @@ class Engines:
             raise invalid_parameter(f"{what} is not known; known are {', '.join((*KNOWN, HEAL))}")
         self._left.pop(deployment, None)
         if what == HEAL:
-            return self._faults.pop(deployment, {})
+            # How often it was told: of `fail`, the starts of the engine.
+            return {**self._faults.pop(deployment, {}), "told": self._told.pop(deployment, 0)}
         if "times" in body:
             self._left[deployment] = int(body["times"])
-        self._faults[deployment] = {"do": what, "seconds": float(body.get("seconds", 1))}
+        self._faults[deployment] = {"do": what, "seconds": float(body.get("seconds", 1)), "log": body.get("log")}
+        self._told[deployment] = 0
         return self._faults[deployment]
 
     def asked(self, deployment: str) -> dict[str, Any]:
         """What an engine is told; counts as one of `times`."""
         fault = self._faults.get(deployment, {})
+        self._told[deployment] = self._told.get(deployment, 0) + 1
         if deployment in self._left:
             self._left[deployment] -= 1
             if self._left[deployment] <= 0:

@@ -51,13 +51,45 @@ def test_an_image_without_ray_is_told_before_a_byte_is_staged(deploy: Deploy) ->
     assert not is_ready(group.head()) and restarts(group.head()) <= 1
 
 
+# By the log that the engine prints: how often it is started before the tries end, and what the last lines say.
+CLASSES = [
+    ("08-dtype-bad", 1, "the image's vLLM refuses the value of an option", "correct it in recipe_container_command_args"),
+    ("07-max-model-len-too-long", 1, "the context asked for is longer than the model's", "reduce recipe_max_model_length"),
+    ("16-shard-missing", 1, "weights that this stage needs are not among its files", "the model's folder at the source is complete"),
+    ("18-kv-cache-too-small", 1, "no GPU memory is left for the KV cache", "reduce --max-model-len"),
+    ("20-shared-memory-full", 2, "/dev/shm is full or too small", "increase recipe_shared_memory_volume_size_limit_in_mb"),
+    ("26-rank-killed-while-loading", 2, "a rank of the engine died", "kubectl describe pod"),
+    ("30-api-server-killed", 2, "the engine ended by signal 9 (SIGKILL", "see the logs playbook"),
+]  # fmt: skip
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("log", "starts", "cause_", "remedy"), CLASSES, ids=[entry[0] for entry in CLASSES])
+def test_a_class_of_failure_costs_no_start_too_many_and_ends_with_what_to_do(
+    deploy: Deploy, rig: RunningRig, log: str, starts: int, cause_: str, remedy: str
+) -> None:
+    name = f"fails-{log[:2]}"
+    rig.steer("POST", f"/engines/{name}/fail", {"log": log})
+    run, group = deploy(name)
+    assert run.code != 0
+    last = run.output.rstrip().splitlines()[-15:]
+    words = {line.split()[0]: line for line in last if line.startswith("  ") and line.strip()}
+    assert cause_ in words["Cause"], run.output
+    assert group.head()["metadata"]["name"] in words["Place"]
+    assert remedy in words["Remedy"]
+    assert "US dollars an hour with their volumes until undeploy" in words["Cost"]
+    assert f"multinode.inference.logs -e deployment_name={name}" in words["Run"]
+    assert "\n".join(last).count(cause_) == 1
+    assert rig.steer("POST", f"/engines/{name}/heal", {})["told"] == starts
+
+
 @pytest.mark.soak
 def test_after_the_last_try_it_stays_up_without_ray_and_says_why(deploy: Deploy, rig: RunningRig) -> None:
     rig.steer("POST", "/engines/gives-up/die", {})
     run, group = deploy("gives-up", {"restart_limit": 1})
     assert run.code != 0
     said = run.faults[0]["found"]
-    assert "given up after 2 failures; the first: the engine died" in said and "The nodes still cost money" in said
+    assert "given up after 2 failures" in said and "the engine died" in said and "The nodes still cost money" in said
     head, worker = group.head(), group.worker()
     assert (restarts(head), is_ready(head), group.endpoint_is_open()) == (2, False, False)
     assert group.status(head)["state"] == "given_up"

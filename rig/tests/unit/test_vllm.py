@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from rig.configuration import REPOSITORY
 from rig.model import INDEX_NAME, write_tiny_llama
+from rig.oci.engines import Engines
 
 IMAGE = REPOSITORY / "rig" / "images" / "vllm-ray"
 sys.path.insert(0, str(IMAGE / "lib"))
@@ -312,3 +314,38 @@ class TestNvidiaSmi:
         assert "couldn't communicate with the NVIDIA driver" in none.stdout
         wrong = run("nvidia-smi", "--query-gpu=colour", RIG_NODE_SHAPE="VM.GPU.A10.1")
         assert (wrong.returncode, "not a valid field" in wrong.stdout) == (2, True)
+
+
+FAILURES = json.loads((IMAGE / "failures" / "exit_codes.json").read_text())
+
+
+def test_each_failure_has_its_log() -> None:
+    assert sorted(FAILURES) == sorted(path.stem for path in (IMAGE / "failures").glob("*.log"))
+
+
+@pytest.mark.parametrize("name", sorted(FAILURES))
+def test_it_fails_as_the_real_one_did(name: str) -> None:
+    engines = Engines()
+    engines.steer("tiny", "fail", {"log": name})
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(engines.asked("tiny")).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        ended = run("vllm", "serve", "/models/m", RIG_ENGINE_CONTROL=f"http://127.0.0.1:{server.server_address[1]}")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert ended.returncode == FAILURES[name]
+    assert ended.stdout == (IMAGE / "failures" / f"{name}.log").read_text()
+    assert engines.steer("tiny", "heal", {})["told"] == 1, "a start asks once"

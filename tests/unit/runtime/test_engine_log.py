@@ -13,7 +13,9 @@ import pytest
 from engine_process import Engine
 from pod_progress import Board, Failure
 
-LOGS = Path(__file__).parent / "data" / "vllm-0.32"
+from rig.configuration import REPOSITORY
+
+LOGS = REPOSITORY / "rig" / "images" / "vllm-ray" / "failures"
 LASTING, PASSING = True, False
 CORE = "(EngineCore pid=210) ERROR 11-30 13:44:53 [core.py:1510]"
 ENDS = (f"{CORE} EngineCore failed to start.", f"{CORE} Traceback (most recent call last):")

@@ -15,7 +15,8 @@ import ssl
 import sys
 from typing import Any
 
-from vllm import __version__, arguments, checkpoint, checks, log
+from vllm import __version__, arguments, checkpoint, checks, failures, log
+from vllm.control import Control
 
 WATCHDOG_SECONDS = 5.0
 
@@ -35,6 +36,8 @@ def main() -> None:
 def serve(options: Any) -> int:
     """Serve until the engine dies or a signal comes; the exit code."""
     signal.signal(signal.SIGTERM, _end_while_loading)
+    if failure := Control().failure:
+        return failures.play(failure)
     _say(f"vLLM API server version {__version__}")
     _say(f"non-default args: {arguments.given(options)}")
     listener = _bind(options)

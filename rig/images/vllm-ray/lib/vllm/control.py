@@ -5,6 +5,7 @@
   die   the last rank is killed
   hang  no step comes back: requests run, counters stand, /health says 200
   lie   completions end with 500, /health says 200
+  fail  the start prints the log named `log` and ends as that one did (failures.py)
   slow  every token and every file of the model takes `seconds` more (1)
 The URL is asked twice a second; a fault lasts until the answer changes, and meets the next start of the engine too.
 """
@@ -35,6 +36,11 @@ class Control:
     def fault(self) -> str | None:
         """Which fault, or None."""
         return self._asked.get("do")
+
+    @property
+    def failure(self) -> str | None:
+        """The log of the failure that a start shall have, or None."""
+        return str(self._asked["log"]) if self.fault == "fail" else None
 
     @property
     def seconds(self) -> float:
