@@ -18,9 +18,9 @@ options:
     type: str
     required: true
   component:
-    description: Whose log is read.
+    description: Whose log is read. C(staging) is how far each pod's files are, C(events) what Kubernetes says of the deployment's objects.
     type: str
-    choices: [head, worker, operator]
+    choices: [head, worker, operator, staging, events]
     default: head
   worker:
     description: Which worker, from 1. Worker 1 holds the second stage of the model.
@@ -32,6 +32,10 @@ options:
     default: 200
   previous:
     description: Read what the container wrote before it was started again.
+    type: bool
+    default: false
+  raw:
+    description: Return lines as they stand in the log, not progress lines as time, phase, how far and cause.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -65,18 +69,32 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.core.health.log_text import readable, readable_events
 from ..module_utils.kube.client import argument_spec, connect_as_asked
-from ..module_utils.kube.logs import find_pod, read_log
+from ..module_utils.kube.logs import find_pod, pods_of_group, read_events, read_log
 from ..module_utils.outcome import run
+
+# Staging ends before most of a log is written.
+STAGING_LINES = 100_000
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:
     """Read the log and return the module's result."""
     asked = module.params
     kubernetes = connect_as_asked(asked)
-    pod = find_pod(kubernetes, asked["name"], asked["component"], asked["worker"])
-    lines = read_log(kubernetes, pod, asked["lines"], asked["previous"])
-    return {"changed": False, "source": "/".join(pod), "lines": lines}
+    component, count, former, raw = asked["component"], asked["lines"], asked["previous"], asked["raw"]
+    if component == "events":
+        lines = readable_events(read_events(kubernetes, asked["name"]))[-count:]
+        return {"changed": False, "source": f"events of {asked['name']}", "lines": lines}
+    if component == "staging":
+        lines = []
+        for pod in pods_of_group(kubernetes, asked["name"]):
+            said = readable(read_log(kubernetes, pod, STAGING_LINES, former, times=True), "staging")
+            lines += [f"{pod.name}  {line}" for line in said[-count:]]
+        return {"changed": False, "source": f"pods of {asked['name']}", "lines": lines}
+    pod = find_pod(kubernetes, asked["name"], component, asked["worker"])
+    found = read_log(kubernetes, pod, count, former, times=not raw)
+    return {"changed": False, "source": "/".join(pod), "lines": found if raw else readable(found)}
 
 
 def main() -> None:
@@ -85,10 +103,15 @@ def main() -> None:
         argument_spec={
             **argument_spec(),
             "name": {"type": "str", "required": True},
-            "component": {"type": "str", "choices": ["head", "worker", "operator"], "default": "head"},
+            "component": {
+                "type": "str",
+                "choices": ["head", "worker", "operator", "staging", "events"],
+                "default": "head",
+            },
             "worker": {"type": "int", "default": 1},
             "lines": {"type": "int", "default": 200},
             "previous": {"type": "bool", "default": False},
+            "raw": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

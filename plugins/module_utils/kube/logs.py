@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..core.fault import Fault, Refused
 from ..core.names import label_selector
@@ -49,9 +49,39 @@ def find_pod(kubernetes: Kubernetes, deployment: str, component: str, worker: in
     return Pod(metadata["namespace"], metadata["name"], pods[0]["spec"]["containers"][0]["name"])
 
 
-def read_log(kubernetes: Kubernetes, pod: Pod, lines: int, previous: bool = False) -> list[str]:
-    """Return the last `lines` lines of a pod's log, or of its container's former run."""
+def read_log(kubernetes: Kubernetes, pod: Pod, lines: int, previous: bool = False, times: bool = False) -> list[str]:
+    """Return the last `lines` lines of a pod's log, or of its container's former run; with `times`, each behind its time."""
     path = f"/api/v1/namespaces/{part(pod.namespace)}/pods/{part(pod.name)}/log"
     former = "true" if previous else None
-    log = kubernetes.read(path, container=pod.container, tailLines=lines, previous=former)
+    log = kubernetes.read(
+        path, container=pod.container, tailLines=lines, previous=former, **({"timestamps": "true"} if times else {})
+    )
     return (log or b"").decode(errors="replace").splitlines()
+
+
+def pods_of_group(kubernetes: Kubernetes, deployment: str) -> list[Pod]:
+    """Return the deployment's pods, the head first."""
+    return [
+        Pod(item["metadata"]["namespace"], item["metadata"]["name"], item["spec"]["containers"][0]["name"])
+        for kind in ("head", "worker")
+        for namespace in _namespaces(kubernetes, deployment)
+        for item in kubernetes.items(
+            f"/api/v1/namespaces/{part(namespace)}/pods",
+            labelSelector=f"ray.io/cluster={deployment},ray.io/node-type={kind}",
+        )
+    ]
+
+
+def read_events(kubernetes: Kubernetes, deployment: str) -> list[dict[str, Any]]:
+    """Return the events of the deployment's RayCluster and of what is named after it: pods, volume claims, Services."""
+    return [
+        event
+        for namespace in _namespaces(kubernetes, deployment)
+        for event in kubernetes.items(f"/api/v1/namespaces/{part(namespace)}/events")
+        if f"{(event.get('involvedObject') or {}).get('name')}-".startswith(f"{deployment}-")
+    ]
+
+
+def _namespaces(kubernetes: Kubernetes, deployment: str) -> list[str]:
+    owners = kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(deployment))
+    return sorted({owner["metadata"]["namespace"] for owner in owners})

@@ -9,7 +9,12 @@ import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.kube.deployment import RAYCLUSTERS
-from ansible_collections.multinode.inference.plugins.module_utils.kube.logs import Pod, find_pod
+from ansible_collections.multinode.inference.plugins.module_utils.kube.logs import (
+    Pod,
+    find_pod,
+    pods_of_group,
+    read_events,
+)
 from ansible_collections.multinode.inference.plugins.module_utils.kube.operator import DEPLOYMENTS
 
 
@@ -51,3 +56,19 @@ def test_no_deployment_has_no_pod() -> None:
     with pytest.raises(Refused) as refused:
         find_pod(cluster, "llama", "head")
     assert [fault.code for fault in refused.value.faults] == ["no_pod"]
+
+
+def test_events_of_what_is_named_after_the_deployment() -> None:
+    def event(name: str) -> dict[str, Any]:
+        return {"involvedObject": {"name": name}}
+
+    owner = {"metadata": {"namespace": "models"}}
+    found = [event(name) for name in ("llama", "llama-head-x", "llama2-head-y", "another")]
+    cluster: Any = Cluster({RAYCLUSTERS: [owner], "/api/v1/namespaces/models/events": found})
+    assert read_events(cluster, "llama") == found[:2]
+
+
+def test_all_pods_of_the_group_the_head_first() -> None:
+    owner = {"metadata": {"namespace": "models"}}
+    cluster: Any = Cluster({RAYCLUSTERS: [owner], "/api/v1/namespaces/models/pods": [pod("p", "models")]})
+    assert pods_of_group(cluster, "llama") == [Pod("models", "p", "ray")] * 2

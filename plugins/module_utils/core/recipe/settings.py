@@ -415,11 +415,12 @@ OUTPUT = (
         "string",
         "What the logs playbook shows.",
         default="head",
-        choices=("head", "worker", "operator"),
+        choices=("head", "worker", "operator", "staging", "events"),
     ),
     _of_no_pod("logs_worker", "integer", "Which worker, from 1.", default=1, minimum=1),
     _of_no_pod("logs_lines", "integer", "How many lines, from the end.", default=200, minimum=1),
     _of_no_pod("logs_previous", "boolean", "Show the container's former run.", default=False),
+    _of_no_pod("logs_raw", "boolean", "Show progress lines as the pods print them, as JSON.", default=False),
 )
 
 SETTINGS = (*CLOUD, *NODES, *KUBERNETES, *SOURCES, *KUBERAY, *ENDPOINT, *ENGINE, *OUTPUT)
