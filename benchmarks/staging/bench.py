@@ -147,7 +147,7 @@ def _group(folder: Path, files: list[dict[str, Any]]) -> dict[str, Any]:
             "streams": STREAMS,
         },
         "image": {},
-        "engine": {"args": [], "optional": [], "port": 8000},
+        "engine": {"args": [], "optional": [], "port": 8000, "tls": False},
         "ports": {},
         "restart": {"limit": 0, "window_minutes": 1},
     }

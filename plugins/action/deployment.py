@@ -25,9 +25,10 @@ from ..module_utils.kube.client import Kubernetes, may_pass, part
 from ..module_utils.kube.deployment import Observer, has_own_nodes, read_secret
 from ..module_utils.kube.removal import namespace_of, pods_of
 from ..plugin_utils.cluster import Cluster
+from ..plugin_utils.endpoint import Endpoint
 from ..plugin_utils.inputs import given_inputs
 from ..plugin_utils.kubernetes_writes import REMOVAL_SECONDS, WritingAction, would_be_made
-from ..plugin_utils.removal import Remover, remove_deployment
+from ..plugin_utils.removal import Remover, name_of, remove_deployment
 
 PROGRAMS = Path(__file__).parents[2] / "roles" / "raycluster" / "files"
 # Seconds between the looks at an API server that is away: it may be for a moment.
@@ -48,8 +49,10 @@ class ActionModule(WritingAction):
         self.cluster = self.reach(inputs.settings)
         kubernetes = self.cluster.connect()
         programs = {path.name: path.read_text(encoding="utf-8") for path in sorted(PROGRAMS.glob("*.py"))}
-        _namespace, *objects = render(plan, programs)
         self.refuse_strange(kubernetes, plan)
+        endpoint = Endpoint(kubernetes, plan)
+        certificates = endpoint.look()
+        _namespace, *objects = render(plan, programs, endpoint.around)
         standing = self._raycluster(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"])
         kept = self._keep_pods(kubernetes, plan, objects, standing)
         known = arguments.get("raycluster_fields") or ()
@@ -61,6 +64,7 @@ class ActionModule(WritingAction):
         # A pool that was asked for a moment ago may not say yet where it lies.
         self._record_pool(objects, {**(plan["node_pool"] or {}), **(arguments.get("node_pool") or {})}, standing)
         made, wanted = self._secrets(kubernetes, plan, inputs.secrets, token_secret)
+        wanted += certificates
         if reads_bucket:
             # The request was made before nodes were asked for (`bucket_access`).
             raycluster = next(item for item in objects if item["kind"] == "RayCluster")
@@ -77,7 +81,15 @@ class ActionModule(WritingAction):
             self.show("  this KubeRay has no upgradeStrategy: the RayCluster is deleted and made again")
             self._delete(kubernetes, plan, task_vars)
             changes.append({"object": f"RayCluster/{plan['deployment']['name']}", "change": "delete"})
+        if blocking := endpoint.in_the_way():
+            self.show("  the load balancer is made again, and its address changes")
+            self.remove(blocking, task_vars)
+            changes.append({"object": name_of(blocking[0]), "change": "delete"})
         changes += self.apply(objects, task_vars)
+        # After the apply: what they were replaced by stands.
+        stale = endpoint.stale()
+        self.remove(stale, task_vars)
+        changes += [{"object": name_of(item), "change": "delete"} for item in stale]
         name = plan["deployment"]["name"]
         if (
             plan["existing"]

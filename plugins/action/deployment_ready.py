@@ -16,30 +16,36 @@ from ..module_utils.core.health.observation import Observation, head_pod
 from ..module_utils.core.names import object_names
 from ..module_utils.core.plan.presentation.text import bill
 from ..module_utils.core.plan.types import Plan
-from ..module_utils.kube.client import part
 from ..module_utils.kube.deployment import Observer, read_secret
-from ..plugin_utils.action import Action
 from ..plugin_utils.completion import complete
-from ..plugin_utils.endpoint import missing_records
+from ..plugin_utils.endpoint import Endpoint
 from ..plugin_utils.inputs import given_inputs
+from ..plugin_utils.kubernetes_writes import WritingAction
 from ..plugin_utils.node_watch import NodeWatch
 from ..plugin_utils.outage_tolerance import Patience
 from ..plugin_utils.progress import Lines, Timeline
+from ..plugin_utils.reachability.checks import missing_records
+from ..plugin_utils.removal import name_of
 
 POLL_SECONDS = 2.0
 # What looks like a failure has to be seen that long: pods of a former run may still be on their way out.
 FAILURE_SECONDS = 12.0
+SETTLE_SECONDS = 6.0
 # The probe makes the pod Ready a moment before the head's log has the text.
 TEXT_LOOKS = 5
 
 
-class ActionModule(Action):
+class ActionModule(WritingAction):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         plan = arguments["plan"]
         if self._task.check_mode:
             return {"changed": False, "skipped": True, "msg": "check mode waits for nothing"}
         inputs = given_inputs(self._loader)
-        kubernetes = self.reach(inputs.settings).connect()
+        self.cluster = self.reach(inputs.settings)
+        kubernetes = self.cluster.connect()
+        self._task_vars = task_vars
+        self._endpoint = Endpoint(kubernetes, plan)
+        self._changes: list[dict[str, Any]] = []
         self._lines = Lines(self.show)
         self._timeline = Timeline()
         self._warned: dict[str, Fault] = {}
@@ -69,7 +75,9 @@ class ActionModule(Action):
                 f"--output jsonpath='{{.data.{key_name}}}' | base64 --decode"
             ),
         }
-        result.update(self._endpoint(kubernetes, plan, key, deadline))
+        result.update(self._reached(plan, key, deadline))
+        result["objects"] = self._changes
+        result["changed"] = bool(watch.repairs or self._changes)
         result["timeline"] = self._timeline.entries
         result["warnings"] = [fault.as_dict() for fault in self._warned.values()]
         return result
@@ -88,6 +96,7 @@ class ActionModule(Action):
         self, observer: Observer, plan: Plan, watch: NodeWatch, deadline: float
     ) -> tuple[Judgement, Any]:
         failed_since: float | None = None
+        settled = 0.0
         while True:
             observation = self._patience.read(observer.look)
             if observation is None:
@@ -104,6 +113,10 @@ class ActionModule(Action):
                 self._lines.say("token", "a completion came back from the head", final=True)
                 return judgement, observation
             now = time.monotonic()
+            if plan["endpoint"]["exposure"] != "none" and now - settled >= SETTLE_SECONDS:
+                # An address that is there early gives names and certificate before the engine starts, or a fault before it has.
+                settled = now
+                self._patience.read(self._look_at_endpoint)
             # What becomes of pods whose nodes are given back is no cause of anything.
             if judgement.failure is None or watch.emptying:
                 failed_since = None
@@ -133,58 +146,68 @@ class ActionModule(Action):
                 )
             time.sleep(POLL_SECONDS)
 
-    def _endpoint(self, kubernetes: Any, plan: Plan, key: str, deadline: float) -> dict[str, Any]:
-        """Wait until the endpoint answers a completion from here too, and return its URLs."""
+    def _settle(self) -> None:
+        """Bring the endpoint's objects to what the cluster tells now: an address gives it names, names a certificate."""
+        secrets = self._endpoint.look()
+        if self._endpoint.is_settled and not secrets:
+            return
+        self._changes += self.apply([*secrets, *self._endpoint.objects()], self._task_vars)
+        stale = self._endpoint.stale()
+        self.remove(stale, self._task_vars)
+        self._changes += [{"object": name_of(item), "change": "delete"} for item in stale]
+
+    def _look_at_endpoint(self) -> str | None:
+        """Settle the endpoint; return what it lacks still."""
+        self._settle()
+        return self._endpoint.problem()
+
+    def _reached(self, plan: Plan, key: str, deadline: float) -> dict[str, Any]:
+        """Wait until the endpoint answers a completion as its users ask for one, and return its URLs."""
         if plan["endpoint"]["exposure"] == "none":
             return {}
-        began = moment()
-        name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
-        service = object_names(name)["api_service"]
-        path = f"/api/v1/namespaces/{part(namespace)}/services/{part(service)}"
-        ports, model = plan["pod"]["ports"], plan["model"]["served_names"][0]
-        hosts = plan["endpoint"]["hosts"]
+        began, model = moment(), plan["model"]["served_names"][0]
         while True:
-            item = self._patience.read(lambda: kubernetes.get(path)) or {}
+            problem = self._patience.read(self._look_at_endpoint)
             if self._patience.away:
                 time.sleep(POLL_SECONDS)
                 continue
-            addresses = ((item.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
-            problem = f"the load balancer of Service {service} has no address yet"
-            if addresses:
-                host = addresses[0].get("ip") or addresses[0].get("hostname")
-                url = f"http://{host}:{ports['api']}"
-                name = hosts.get("api", "")
-                answer = complete(url, model, key, host=f"{name}:{ports['api']}" if name else "")
+            reach = self._endpoint.reach()
+            if problem is None and reach is not None:
+                answer = complete(reach, model, key)
                 if answer["text"] is not None:
                     break
-                problem = f"{url} does not answer a completion yet ({answer['problem']})"
-            self._lines.say("endpoint", problem)
+                problem = f"{reach.url} at {reach.address} does not answer a completion yet ({answer['problem']})"
+            self._lines.say("endpoint", str(problem))
             if time.monotonic() >= deadline:
                 raise Refused(
                     [
                         Fault(
                             "timeout",
                             "endpoint",
-                            problem,
+                            str(problem),
                             "an answer by then (wait_timeout_minutes)",
-                            _remedy("look at the Service's events", plan),
+                            _remedy("look at the events of its Service, Ingress or Gateway", plan),
                         )
                     ]
                 )
             time.sleep(POLL_SECONDS)
-        self._lines.say("endpoint", f"{url} answered a completion", final=True)
+        self._lines.say("endpoint", f"{reach.url} answered a completion", final=True)
         self._timeline.add("endpoint", began)
-        label = plan["deployment"]["deployment_name"]
-        missing = missing_records(hosts.values(), host)
+        missing = missing_records(self._endpoint.hosts.values(), reach.address)
         for fault in missing:
             self._lines.say("endpoint", fault.line(), final=True)
+        label, dashboard = plan["deployment"]["deployment_name"], self._endpoint.dashboard_url(reach)
+        recipes = {f"{label}-raycluster-app": reach.url}
+        if dashboard:
+            recipes[f"{label}-raycluster-dashboard"] = dashboard
         return {
             "completion": answer["text"],
-            "recipes": {
-                f"{label}-raycluster-{part}": f"http://{hosts.get(key, host)}:{ports[key]}"
-                for part, key in (("app", "api"), ("dashboard", "dashboard"))
-            },
-            "url": url,
+            "recipes": recipes,
+            "url": reach.url,
+            "address": reach.address,
+            "port": reach.port,
+            "host": reach.host,
+            "ca_pem": reach.ca_pem,
             "records_missing": [fault.as_dict() for fault in missing],
         }
 

@@ -8,17 +8,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..module_utils.core.fault import Fault, Refused
+from ..module_utils.core.fault import Fault, Findings, Refused
 from ..module_utils.core.plan.facts import Facts, are_model_facts
 from ..module_utils.core.plan.make_plan import make_plan
 from ..module_utils.core.plan.standing_deployment import belongs_to_another
+from ..module_utils.core.plan.types import Plan
 from ..module_utils.core.recipe.inputs import Inputs
 from ..module_utils.core.recipe.model_source import model_prefix, model_source
+from ..module_utils.kube.client import Kubernetes
 from ..module_utils.oci.node_pool import own_pool
 from ..plugin_utils.action import Action
+from ..plugin_utils.endpoint import Endpoint
 from ..plugin_utils.inputs import given_inputs
 from ..plugin_utils.output_files import write_file
 from ..plugin_utils.preflight import read_all
+from ..plugin_utils.reachability.checks import check_cluster
 
 
 class ActionModule(Action):
@@ -39,7 +43,22 @@ class ActionModule(Action):
             secrets=found.secrets,
             surroundings=found.surroundings,
         )
-        return {"changed": False, "plan": make_plan(inputs, facts)}
+        plan = make_plan(inputs, facts)
+        if kubernetes and plan["endpoint"]["exposure"] != "none":
+            _check_endpoint(kubernetes, plan)
+        return {"changed": False, "plan": plan}
+
+
+def _check_endpoint(kubernetes: Kubernetes, plan: Plan) -> None:
+    """See that the cluster has what the endpoint needs, and that a given certificate is good. Raises Refused."""
+    findings = Findings()
+    check_cluster(kubernetes, plan, findings)
+    if plan["endpoint"]["tls"] == "secret":
+        endpoint = Endpoint(kubernetes, plan)
+        endpoint.look()
+        endpoint.check_given_certificate(findings)
+    findings.refuse()
+    plan["warnings"] += [fault.as_dict() for fault in findings.warnings]
 
 
 def _model(read: dict[str, Any] | None, inputs: Inputs) -> dict[str, Any]:

@@ -75,6 +75,8 @@ class ActionModule(Action):
             costing = nodes_cost(results, faults)
             result["warnings"] += costing
         self._write("result_file", json.dumps(result, indent=2) + "\n")
+        if details.get("ca_file"):
+            write_file("result_file", details["ca_file"], str(details["ca_pem"]), PAGE_MODE)
         if playbook == "plan" and plan:
             self._write("html_file", page(plan))
         if failed:
@@ -86,7 +88,8 @@ class ActionModule(Action):
             self.show("\n" + "\n".join(lines) + "\n")
         if not result["ok"]:
             raise Refused([fault_of(fault) for fault in result["faults"]])
-        return {"changed": False, "result": result}
+        stats = {"ansible_stats": {"data": _stats(result), "aggregate": False, "per_host": False}}
+        return {"changed": False, "result": result, **(stats if playbook == "deploy" else {})}
 
     def _faults_of(self, failure: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the faults of a failed task; of one that is not ours, one fault with its message."""
@@ -111,3 +114,10 @@ class ActionModule(Action):
             return
         # The page is for others to read, too.
         write_file(setting, path.strip(), text, PAGE_MODE if setting == "html_file" else PRIVATE)
+
+
+def _stats(result: dict[str, Any]) -> dict[str, Any]:
+    """What a workflow hands on to its next job (set_stats): how the deployment is reached, and what it serves."""
+    names = ("deployment", "namespace", "recipes", "model_names", "context", "tensor_parallel", "pipeline_parallel")
+    more = ("usd_per_hour", "seconds", "curl", "ca_pem")
+    return {"multinode_inference": {name: result.get(name) for name in (*names, *more)}}

@@ -9,7 +9,9 @@ module: deployment_ready
 short_description: Wait until a deployment serves
 version_added: 0.1.0
 description:
-  - Waits until the head answered a completion and every pod runs, then until the endpoint answers one too.
+  - Waits until the head answered a completion and every pod runs, then until the endpoint answers one too, by its host,
+    with its certificate verified.
+  - Gives the endpoint its hosts and its certificate as soon as its address is known.
   - Prints a line when something changes, or every 30 seconds, with what it waits for, the progress and the time so far.
   - Fails early, with the cause, when waiting cannot help.
   - Watches the nodes of the node pool meanwhile. A node that failed, did not join, has no GPUs or too small a disk is
@@ -63,12 +65,38 @@ recipes:
   description: URLs by their labels.
   returned: success
   type: dict
-  sample: {llama-raycluster-app: "http://192.0.2.10:8000"}
+  sample: {llama-raycluster-app: "https://llama.192-0-2-10.nip.io"}
 url:
-  description: URL of the API by the load balancer's address, which answers before its name does.
+  description: URL of the API by its host.
   returned: when the endpoint is exposed
   type: str
-  sample: http://192.0.2.10:8000
+  sample: https://llama.192-0-2-10.nip.io
+address:
+  description: Address of the load balancer, Ingress or Gateway, which answers before the host's name leads to it.
+  returned: when the endpoint is exposed
+  type: str
+  sample: 192.0.2.10
+host:
+  description: The API's host.
+  returned: when the endpoint is exposed
+  type: str
+  sample: llama.192-0-2-10.nip.io
+port:
+  description: The API's port.
+  returned: when the endpoint is exposed
+  type: int
+  sample: 443
+ca_pem:
+  description: Certificate of the authority that the endpoint's certificate is verified by; null where the system's are.
+  returned: when the endpoint is exposed
+  type: str
+  sample: "-----BEGIN CERTIFICATE-----..."
+objects:
+  description: Objects that were changed once the endpoint's address was known, each with C(object) and C(change).
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 records_missing:
   description: Names of the endpoint that do not lead to it, each with the DNS record that is missing.
   returned: when the endpoint is exposed

@@ -38,6 +38,12 @@ options:
     description: Whether the deployment mounts file systems, for which it makes PersistentVolumes.
     type: bool
     default: false
+  endpoint:
+    description: Optional kinds of objects that the deployment's endpoint takes, as the API names them.
+    type: list
+    elements: str
+    choices: [ingresses, httproutes, certificates]
+    default: []
 extends_documentation_fragment:
   - multinode.inference.kubernetes_connection
   - multinode.inference.reading
@@ -150,6 +156,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
         f"node.kubernetes.io/instance-type={given['node_shape']}" if given["node_shape"] else "",
         given["file_systems"],
         given["pull_secret"] or "",
+        given["endpoint"],
     )
     return {"changed": False, "cluster": cluster}
 
@@ -166,6 +173,12 @@ def main() -> None:
             "helm_binary": {"type": "path"},
             "node_shape": {"type": "str"},
             "file_systems": {"type": "bool", "default": False},
+            "endpoint": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["ingresses", "httproutes", "certificates"],
+                "default": [],
+            },
         },
         supports_check_mode=True,
     )

@@ -19,7 +19,7 @@ options:
   playbook:
     description: The playbook that ends.
     type: str
-    choices: [deploy, plan, status, logs, undeploy]
+    choices: [deploy, plan, status, logs, keys, undeploy]
     required: true
   part:
     description:

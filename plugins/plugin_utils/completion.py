@@ -1,46 +1,97 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Asking a served model for a completion, as its users will."""
+"""Asking a served model for a completion, as its users will: by name, with TLS verified, with a key.
+
+The key goes to the one address that was found, and nowhere else: no redirect is followed, no proxy and no netrc is read.
+"""
 
 from __future__ import annotations
 
+import http.client
 import json
+import socket
+import ssl
+from dataclasses import dataclass
 
 from ..module_utils.core.credentials import bearer
 from ..module_utils.core.fault import Refused
 from ..module_utils.core.text import plain, read_json
-from ..module_utils.sources.http import TooLarge, Unreachable, ask
 
 PROMPT = "The capital of France is"
 # A first completion may still compile kernels.
 SECONDS = 60
 # Of the answer to a question for a few tokens.
 MOST_BYTES = 1024 * 1024
+_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
-def complete(url: str, model: str, api_key: str, tokens: int = 8, host: str = "") -> dict[str, str | None]:
-    """Return {text, problem} of one completion through `url`: exactly one of them is None.
+@dataclass(frozen=True)
+class Reach:
+    """How an endpoint is reached: `host` at `address` (a host's name where there is no other) and `port`.
 
-    host: the name that the endpoint is asked by, where `url` has its address
+    ca_pem: the authority that its certificate is verified by; None for those of this machine
     """
+
+    scheme: str
+    host: str
+    address: str
+    port: int
+    ca_pem: str | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL by the host's name."""
+        return self.at(self.host, self.port)
+
+    def at(self, host: str, port: int) -> str:
+        """Return the URL of another host or port."""
+        shown = f"[{host}]" if ":" in host else host
+        return f"{self.scheme}://{shown}" + ("" if port == _DEFAULT_PORTS[self.scheme] else f":{port}")
+
+
+class _ByAddress(http.client.HTTPConnection):
+    """A connection to the address of a Reach that asks for its host."""
+
+    def __init__(self, reach: Reach, seconds: float) -> None:
+        super().__init__(reach.host, reach.port, timeout=seconds)
+        self._reach = reach
+        self.default_port = _DEFAULT_PORTS[reach.scheme]
+
+    def connect(self) -> None:
+        plain = socket.create_connection((self._reach.address, self._reach.port), self.timeout)
+        self.sock = plain
+        if self._reach.scheme == "https":
+            context = ssl.create_default_context(cadata=self._reach.ca_pem)
+            self.sock = context.wrap_socket(plain, server_hostname=self._reach.host)
+
+
+def complete(reach: Reach, model: str, api_key: str, tokens: int = 8) -> dict[str, str | None]:
+    """Return {text, problem} of one completion: exactly one of them is None. The problem never quotes the key."""
     body = json.dumps({"model": model, "prompt": PROMPT, "max_tokens": tokens, "temperature": 0})
+    connection = _ByAddress(reach, SECONDS)
     try:
         headers = {
             "Content-Type": "application/json",
             "Authorization": bearer(api_key, "API key"),
-            **({"Host": host} if host else {}),
+            "User-Agent": "multinode.inference",
         }
-        answer = ask(f"{url}/v1/completions", MOST_BYTES, headers, SECONDS, body.encode())
+        connection.request("POST", "/v1/completions", body, headers)
+        answer = connection.getresponse()
+        if answer.status != 200:
+            return {"text": None, "problem": f"HTTP {answer.status}"}
+        text = read_json(answer.read(MOST_BYTES))["choices"][0]["text"]
     except Refused as refused:
         return {"text": None, "problem": refused.faults[0].line()}
-    except (Unreachable, TooLarge) as error:
-        return {"text": None, "problem": f"no answer ({error})" if isinstance(error, Unreachable) else str(error)}
-    if answer.status != 200:
-        return {"text": None, "problem": f"HTTP {answer.status}"}
-    try:
-        text = read_json(answer.body)["choices"][0]["text"]
+    except ssl.SSLCertVerificationError as error:
+        return {"text": None, "problem": f"its certificate is not accepted: {error.verify_message}"}
+    except (OSError, http.client.HTTPException) as error:
+        # Of HTTP's own the type alone: they may quote what was sent.
+        said = f": {error}" if isinstance(error, OSError) else ""
+        return {"text": None, "problem": f"no answer ({type(error).__name__}{said})"}
     except (ValueError, LookupError, TypeError):
         return {"text": None, "problem": "an answer that is no completion"}
+    finally:
+        connection.close()
     if not text or not isinstance(text, str):
         return {"text": None, "problem": "a completion without a token"}
     return {"text": plain(text), "problem": None}

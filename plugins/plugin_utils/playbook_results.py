@@ -7,15 +7,18 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 from ..module_utils.core.catalog.shapes import find_shape
 from ..module_utils.core.fault import Fault, fault_of
 from ..module_utils.core.names import DEPLOYMENT_TAG
+from ..module_utils.core.plan.endpoint import endpoint_without_tls
 from ..module_utils.core.plan.presentation.text import bill, describe
 from ..module_utils.core.plan.types import Plan
 from ..module_utils.core.source_request import end_near
+from .reachability import certificates
 
 Details = tuple[dict[str, Any], list[str]]
 Results = Mapping[str, Mapping[str, Any]]
@@ -25,6 +28,7 @@ def deploy(results: Results) -> Details:
     """Endpoints, completion and how to reach them."""
     endpoint = results.get("endpoint") or {}
     plan = (results.get("preflight") or {}).get("plan")
+    settings = (results.get("recipe") or {}).get("settings") or {}
     recipes = endpoint.get("recipes") or {}
     details: dict[str, Any] = {
         "recipes": recipes,
@@ -32,20 +36,20 @@ def deploy(results: Results) -> Details:
         "model": endpoint.get("model"),
         "completion": endpoint.get("completion"),
         "key_command": endpoint.get("key_command"),
+        "address": endpoint.get("address"),
+        "ca_pem": endpoint.get("ca_pem"),
+        "ca_file": None,
         "curl": None,
         "repairs": endpoint.get("repairs") or [],
+        **_served(plan),
     }
     if not plan or not endpoint.get("state"):
         return details, []
-    lines = [json.dumps({"recipes": recipes}, indent=2)] if recipes else [_reached_from_inside(plan)]
-    # By its address, as long as its name does not lead there.
-    url = endpoint.get("url") if endpoint.get("records_missing") else next(iter(recipes.values()), None)
-    if url:
-        body = json.dumps({"model": endpoint["model"], "prompt": "The capital of France is", "max_tokens": 8})
-        details["curl"] = (
-            f'curl --header "Authorization: Bearer $({endpoint["key_command"]})" '
-            f"--header 'Content-Type: application/json' --data '{body}' {url}/v1/completions"
-        )
+    details["ca_file"] = ca_file_of(settings.get("result_file")) if endpoint.get("ca_pem") else None
+    details["seconds"] = {entry["phase"]: entry["seconds"] for entry in timeline(results)}
+    lines = [json.dumps({"recipes": recipes}, indent=2)] if recipes else _reached_from_inside(plan)
+    if recipes:
+        details["curl"] = _curl(endpoint, plan, details["ca_file"])
         lines += ["", "Ask it for a completion:", f"  {details['curl']}"]
     else:
         lines += ["", "Its API key:", f"  {endpoint['key_command']}"]
@@ -58,9 +62,55 @@ def deploy(results: Results) -> Details:
     return details, lines
 
 
-def _reached_from_inside(plan: Plan) -> str:
-    name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
-    return f"Inside the cluster: http://{name}-api.{namespace}:{plan['pod']['ports']['api']} (endpoint_exposure: none)"
+def ca_file_of(result_file: str | None) -> str | None:
+    """Return the file for the endpoint's authority: beside the result, <name>-ca.pem; None where no result is written."""
+    if not result_file or not result_file.strip():
+        return None
+    path = Path(result_file.strip()).expanduser()
+    return str(path.with_name(f"{path.stem}-ca.pem"))
+
+
+def _served(plan: Plan | None) -> dict[str, Any]:
+    """What is served, for whoever reads the result and not the plan."""
+    if not plan:
+        return {}
+    return {
+        "model_names": plan["model"]["served_names"],
+        "context": plan["memory"]["context"] if plan["memory"] else None,
+        "tensor_parallel": plan["parallelism"]["tensor"],
+        "pipeline_parallel": plan["parallelism"]["pipeline"],
+        "usd_per_hour": plan["expected"]["usd_per_hour"],
+    }
+
+
+def _curl(endpoint: Mapping[str, Any], plan: Plan, ca_file: str | None) -> str:
+    """Return a line that asks for a completion when it is pasted into a shell."""
+    body = json.dumps({"model": endpoint["model"], "prompt": "The capital of France is", "max_tokens": 8})
+    words = ["curl"]
+    if endpoint.get("records_missing") and endpoint["host"] != endpoint["address"]:
+        address = f"[{endpoint['address']}]" if ":" in endpoint["address"] else endpoint["address"]
+        words += ["--resolve", shlex.quote(f"{endpoint['host']}:{endpoint['port']}:{address}")]
+    if endpoint.get("ca_pem"):
+        words += ["--cacert", shlex.quote(ca_file) if ca_file else f"<(echo {shlex.quote(endpoint['ca_pem'])})"]
+    words += [
+        f'--header "Authorization: Bearer $({endpoint["key_command"]})"',
+        "--header 'Content-Type: application/json'",
+        f"--data {shlex.quote(body)}",
+        shlex.quote(f"{endpoint['url']}/v1/completions"),
+    ]
+    return " ".join(words)
+
+
+def _reached_from_inside(plan: Plan) -> list[str]:
+    name, namespace, port = (
+        f"{plan['deployment']['name']}-api",
+        plan["deployment"]["namespace"],
+        plan["pod"]["ports"]["api"],
+    )
+    return [
+        f"Inside the cluster: http://{name}.{namespace}:{port} (endpoint_exposure: none)",
+        f"From here: kubectl --namespace {namespace} port-forward service/{name} {port}:{port}, then http://127.0.0.1:{port}",
+    ]
 
 
 def plan_only(results: Results) -> Details:
@@ -76,6 +126,7 @@ def status(results: Results) -> Details:
     details = [{**{key: entry[key] for key in keys}, "drift": []} for entry in deployments]
     now = datetime.now(timezone.utc)
     warnings = [fault for entry in deployments if (fault := end_near(entry.get("source_request") or {}, now))]
+    warnings += [fault for entry in deployments for fault in _endpoint_warnings(entry, now)]
     orphans = _orphans(results, deployments)
     header = ("NAME", "NAMESPACE", "STATE", "NODES", "SHAPE", "USD/H", "AGE", "WAITING FOR")
     rows = [header]
@@ -90,6 +141,19 @@ def status(results: Results) -> Details:
     lines += [f"{_orphan_name(orphan)} {_orphan_words(orphan)}: run deploy again, or undeploy." for orphan in orphans]
     lines += [f"Warning: {fault.line()}" for fault in warnings]
     return {"deployments": details, "orphans": orphans, "warnings": [fault.as_dict() for fault in warnings]}, lines
+
+
+def _endpoint_warnings(entry: Mapping[str, Any], now: datetime) -> list[Fault]:
+    """Return what is to be known of an endpoint while it stands: no TLS, or a certificate that expires."""
+    endpoint = entry.get("endpoint") or {}
+    if endpoint.get("tls") == "none":
+        return [endpoint_without_tls(f"deployment {entry['name']}")]
+    try:
+        until = datetime.fromisoformat(str(endpoint.get("until")))
+        near = until - now < timedelta(days=certificates.RENEW_DAYS)
+    except (ValueError, TypeError):
+        return []
+    return [certificates.expiring(f"deployment {entry['name']}", until, now)] if near else []
 
 
 def not_ready(details: Mapping[str, Any], asked: str | None) -> list[dict[str, Any]]:
@@ -300,6 +364,22 @@ def logs(results: Results) -> Details:
     return {"source": result.get("source"), "lines": lines}, lines
 
 
+def keys(results: Results) -> Details:
+    """The names of the API keys, and whether a change is in force; never a key."""
+    result, now = results.get("keys") or {}, datetime.now(timezone.utc)
+    found = list(result.get("keys") or [])
+    lines = []
+    for entry in found:
+        until = entry.get("former_until")
+        former = datetime.fromtimestamp(until, timezone.utc) if until else None
+        lines.append(
+            entry["name"] + (f" (its former value until {former:%H:%M:%S} UTC)" if former and former > now else "")
+        )
+    if result.get("in_force") is False:
+        lines.append("The group does not serve: it has the change when it does.")
+    return {"keys": found, "in_force": result.get("in_force")}, lines
+
+
 def timeline(results: Results) -> list[dict[str, Any]]:
     """Return when each phase began and ended; what the wait saw stands after the roles."""
     entries = []
@@ -324,4 +404,5 @@ OF_PLAYBOOK: dict[str, Callable[[Results], Details]] = {
     "status": status,
     "undeploy": undeploy,
     "logs": logs,
+    "keys": keys,
 }

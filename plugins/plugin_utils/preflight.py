@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..module_utils.core.fault import Findings, Refused
+from ..module_utils.core.recipe.endpoint_settings import endpoint_resources
 from ..module_utils.core.recipe.inputs import Inputs
 from ..module_utils.core.recipe.model_source import model_options
 from ..module_utils.core.recipe.secret_references import named_secrets
@@ -82,6 +83,7 @@ def _surroundings(inputs: Inputs, kubernetes: Kubernetes) -> dict[str, Any]:
         f"node.kubernetes.io/instance-type={shape}" if shape else "",
         bool(recipe["input_file_system"]),
         settings["kuberay_image_pull_secret"] or "",
+        endpoint_resources(settings),
     )
 
 

@@ -7,19 +7,30 @@ Facts imitated (cloud-provider service controller, OCI cloud controller manager)
 - the finalizer service.kubernetes.io/load-balancer-cleanup keeps a deleted Service until its load balancer has gone
 - events EnsuringLoadBalancer, EnsuredLoadBalancer
 - a Service with loadBalancerClass is somebody else's
+- a load balancer ends TLS on the ports of the annotation ssl-ports with the certificate of Secret tls-secret; without that Secret there is
+  no load balancer; the certificate has the Secret's name, and is never read again under that name (ensureSSLCertificates)
+- a network load balancer ends no TLS
+- a connection over which nothing goes for connection-idle-timeout seconds is closed (300 for TCP listeners)
+- whether it is internal cannot be changed after it was made
+- loadBalancerSourceRanges are who may connect
 - OCI lists it (`../oci/load_balancers.py`) from its making to its end
 
 Differences: addresses are loopback addresses (127.S.x.y, of this rig only), reachable from this machine and not from pods; there is no
-health check of its own; with no ready endpoint a connection is refused; TLS annotations have no effect.
+health check of its own; with no ready endpoint a connection is refused. RIG_IDLE_SCALE in the environment multiplies the idle time-out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import dataclasses
 import ipaddress
 import itertools
+import os
+import ssl
+import tempfile
+import time
 from urllib.parse import quote
 
 import aiohttp
@@ -32,6 +43,9 @@ FINALIZER = "service.kubernetes.io/load-balancer-cleanup"
 DELAY_SECONDS = 1.0
 """OCI takes about a minute; long enough here for a client to see a Service without an address."""
 CHUNK = 65536
+ANNOTATION = "service.beta.kubernetes.io/oci-load-balancer-"
+IDLE_SECONDS = 300.0
+IDLE_SCALE = float(os.environ.get("RIG_IDLE_SCALE", "1"))
 
 Target = tuple[str, int]
 
@@ -44,6 +58,12 @@ class LoadBalancer:
     listeners: dict[int, asyncio.Server] = dataclasses.field(default_factory=dict)
     targets: dict[int, list[Target]] = dataclasses.field(default_factory=dict)
     turn: int = 0
+    certificates: dict[str, ssl.SSLContext] = dataclasses.field(default_factory=dict)
+    """by the names of their Secrets, which are read once"""
+    secured: dict[int, str] = dataclasses.field(default_factory=dict)
+    """the certificate that a listener has"""
+    idle: float = IDLE_SECONDS
+    allowed: list[str] = dataclasses.field(default_factory=list)
     node: str | None = None
     """one of the machines behind it, which tells OCI whose it is; None before OCI was told of it"""
 
@@ -124,10 +144,13 @@ class LoadBalancers:
             if FINALIZER not in finalizers:
                 change = {"resourceVersion": metadata["resourceVersion"], "finalizers": [*finalizers, FINALIZER]}
                 await self._cluster.patch(path, {"metadata": change})
+            # OCI has the certificates before it makes a load balancer.
+            secured = await self._certificates(service, {})
             ingress = service.get("status", {}).get("loadBalancer", {}).get("ingress") or []
             if not ingress:
                 await asyncio.sleep(DELAY_SECONDS)
-            balancer = LoadBalancer(ingress[0]["ip"] if ingress else self._free_address())
+            address = ingress[0]["ip"] if ingress else self._free_address(is_internal(service))
+            balancer = LoadBalancer(address, certificates=secured)
             self._balancers[name] = balancer
         await self._listen(name, service, balancer)
         await self._report(name, service, balancer)
@@ -171,21 +194,41 @@ class LoadBalancers:
     async def _listen(self, name: Key, service: Object, balancer: LoadBalancer) -> None:
         """Listen on exactly the ports that have ready endpoints."""
         balancer.targets = targets(service, self._slices_of(name))
-        for port in balancer.listeners.keys() - {port for port, ready in balancer.targets.items() if ready}:
-            balancer.listeners.pop(port).close()
+        balancer.certificates = await self._certificates(service, balancer.certificates)
+        balancer.idle = idle_seconds(service)
+        balancer.allowed = service["spec"].get("loadBalancerSourceRanges") or []
+        wanted = secured_ports(service)
+        for port in list(balancer.listeners):
+            if not balancer.targets.get(port) or balancer.secured.get(port) != wanted.get(port):
+                balancer.listeners.pop(port).close()
+                balancer.secured.pop(port, None)
         for port, ready in balancer.targets.items():
             if ready and port not in balancer.listeners:
                 balancer.listeners[port] = await asyncio.start_server(
                     lambda reader, writer, port=port: self._forward(balancer, port, reader, writer),
                     balancer.address,
                     port,
+                    ssl=balancer.certificates[wanted[port]] if port in wanted else None,
                 )
+                if port in wanted:
+                    balancer.secured[port] = wanted[port]
+
+    async def _certificates(self, service: Object, known: dict[str, ssl.SSLContext]) -> dict[str, ssl.SSLContext]:
+        """The certificates of a Service's listeners; those of a name that is known are not read again."""
+        found = dict(known)
+        for name in set(secured_ports(service).values()) - known.keys():
+            path = f"/api/v1/namespaces/{service['metadata']['namespace']}/secrets/{name}"
+            found[name] = _context((await self._cluster.get(path)).get("data") or {})
+        return found
 
     async def _forward(
         self, balancer: LoadBalancer, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Carry one connection to an endpoint: the next in turn that takes it."""
         ready = balancer.targets.get(port, [])
+        peer = ipaddress.ip_address(writer.get_extra_info("peername")[0])
+        if balancer.allowed and not any(peer in ipaddress.ip_network(block) for block in balancer.allowed):
+            ready = []
         for _ in ready:
             balancer.turn += 1
             address, target = ready[balancer.turn % len(ready)]
@@ -193,7 +236,15 @@ class LoadBalancers:
                 back_reader, back_writer = await asyncio.open_connection(address, target)
             except OSError:
                 continue
-            await asyncio.gather(_carry(reader, back_writer), _carry(back_reader, writer))
+            moved = [time.monotonic()]
+            carried = asyncio.gather(_carry(reader, back_writer, moved), _carry(back_reader, writer, moved))
+            while not carried.done():
+                await asyncio.wait([carried], timeout=max(0.05, moved[0] + balancer.idle - time.monotonic()))
+                if time.monotonic() - moved[0] >= balancer.idle:
+                    carried.cancel()
+                    break
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError, OSError):
+                await carried
             back_writer.close()
             break
         writer.close()
@@ -215,13 +266,13 @@ class LoadBalancers:
                 self._events.report(service, "Service", "Normal", "DeletedLoadBalancer", "Deleted load balancer")
                 await self._cluster.patch(path, {"metadata": {"finalizers": kept}})
 
-    def _free_address(self) -> str:
+    def _free_address(self, internal: bool) -> str:
         taken = {balancer.address for balancer in self._balancers.values()}
         for service in self._services.objects.values():
             taken |= {
                 entry.get("ip") for entry in service.get("status", {}).get("loadBalancer", {}).get("ingress") or []
             }
-        numbers = itertools.product(range(1, 255), range(1, 255))
+        numbers = itertools.product(range(128, 255) if internal else range(1, 128), range(1, 255))
         return next(address for x, y in numbers if (address := f"{self._prefix}.{x}.{y}") not in taken)
 
 
@@ -234,6 +285,29 @@ def is_network(service: Object) -> bool:
     """Whether the Service asks for a network load balancer."""
     annotations = service["metadata"].get("annotations") or {}
     return annotations.get("oci.oraclecloud.com/load-balancer-type") == "nlb"
+
+
+def is_internal(service: Object) -> bool:
+    """Whether the Service asks for a load balancer with a private address."""
+    annotations = service["metadata"].get("annotations") or {}
+    prefix = "oci-network-load-balancer.oraclecloud.com/" if is_network(service) else ANNOTATION
+    return annotations.get(f"{prefix}internal") == "true"
+
+
+def secured_ports(service: Object) -> dict[int, str]:
+    """The ports that TLS ends at, each with the Secret of its certificate."""
+    annotations = service["metadata"].get("annotations") or {}
+    secret = annotations.get(f"{ANNOTATION}tls-secret")
+    if is_network(service) or not secret:
+        return {}
+    return {int(port): secret for port in annotations.get(f"{ANNOTATION}ssl-ports", "443").split(",")}
+
+
+def idle_seconds(service: Object) -> float:
+    """How long a connection may be silent, in the rig's time."""
+    annotations = service["metadata"].get("annotations") or {}
+    asked = None if is_network(service) else annotations.get(f"{ANNOTATION}connection-idle-timeout")
+    return float(asked or IDLE_SECONDS) * IDLE_SCALE
 
 
 def display_name(service: Object) -> str:
@@ -283,12 +357,30 @@ def _close(balancer: LoadBalancer) -> None:
     balancer.listeners.clear()
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Carry one direction of a connection to its end."""
-    with contextlib.suppress(ConnectionError):
+def _context(data: dict[str, str]) -> ssl.SSLContext:
+    """What a listener ends TLS with: certificate and key of a Secret."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as pair:
+        for key in ("tls.crt", "tls.key"):
+            if key not in data:
+                raise OSError(f"{key} not found in secret")
+            pair.write(base64.b64decode(data[key]) + b"\n")
+        pair.flush()
+        context.load_cert_chain(pair.name)
+    return context
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, moved: list[float]) -> None:
+    """Carry one direction of a connection to its end; `moved` is when something went over it last."""
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
         while data := await reader.read(CHUNK):
+            moved[0] = time.monotonic()
             writer.write(data)
             await writer.drain()
-        writer.write_eof()
+            moved[0] = time.monotonic()
+        if writer.can_write_eof():
+            writer.write_eof()
+        else:
+            writer.close()
         return
     writer.transport.abort()

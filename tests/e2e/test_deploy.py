@@ -19,6 +19,7 @@ import pytest
 from rig import samples
 from rig.configuration import REPOSITORY
 from rig.fixtures import RunningRig, Tenancy
+from tests.e2e.endpoint_client import EndpointClient
 from tests.e2e.playbooks import Playbooks, Run
 from tests.waiting import wait
 
@@ -117,21 +118,16 @@ def test_the_printed_command_gets_a_completion(rig: RunningRig, playbooks: Playb
 
 
 def test_without_its_key_the_api_answers_nothing_and_the_dashboard_asks_for_its_token(
-    playbooks: Playbooks, recipe: dict[str, Any]
+    playbooks: Playbooks, recipe: dict[str, Any], tmp_path: Path
 ) -> None:
     run = playbooks.run("deploy", recipe)
     assert run.result is not None
-    urls = run.result["recipes"]
-
-    def status(url: str) -> str:
-        command = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", url]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
-
+    client = EndpointClient(playbooks, run.result, tmp_path)
     for path in ("/v1/models", "/invocations", "/tokenize", "/metrics", "/version"):
-        assert status(urls[f"{NAME}-raycluster-app"] + path) == "401", path
-    assert status(urls[f"{NAME}-raycluster-app"] + "/health") == "200"
+        assert client.ask(client.urls["app"] + path).status == "401", path
+    assert client.ask(client.urls["app"] + "/health").status == "200"
     # The group does not wait for it.
-    wait("the dashboard", lambda: status(urls[f"{NAME}-raycluster-dashboard"] + "/nodes?view=summary") == "401")
+    wait("the dashboard", lambda: client.ask(client.urls["dashboard"] + "/nodes?view=summary").status == "401")
 
 
 def test_a_second_run_changes_nothing(

@@ -6,7 +6,6 @@ It has an endpoint, and all the ports that a recipe can give are others than by 
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import pytest
 from rig import samples
 from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.cluster_user import ClusterUser, administrator
+from tests.e2e.endpoint_client import EndpointClient
 from tests.e2e.playbooks import Playbooks
 from tests.waiting import wait
 
@@ -42,22 +42,16 @@ def user(rig: RunningRig) -> Iterator[ClusterUser]:
         yield made
 
 
-def status_of(url: str, key: str = "", body: str = "") -> str:
-    """The status that curl gets."""
-    words = ["--header", f"Authorization: Bearer {key}"] if key else []
-    if body:
-        words += ["--header", "Content-Type: application/json", "--data", body]
-    command = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", *words, url]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+def check_endpoint(playbooks: Playbooks, result: dict[str, Any], folder: Path) -> None:
+    """See that the dashboard is at the recipe's port, and that every path of the engine's API but /health asks for the key."""
+    client = EndpointClient(playbooks, result, folder)
+    api, dashboard = client.urls["app"], client.urls["dashboard"]
+    assert dashboard.rpartition(":")[2] == str(DASHBOARD_PORT)
 
+    def status_of(url: str, key: str | None = None, body: str = "") -> str:
+        words = ["--header", "Content-Type: application/json", "--data", body] if body else []
+        return client.ask(url, *words, key=key).status
 
-def check_endpoint(playbooks: Playbooks, result: dict[str, Any]) -> None:
-    """See that the endpoint is at the recipe's ports, and that every path of the engine's API but /health asks for the key."""
-    api, dashboard = (result["recipes"][f"{NAME}-raycluster-{kind}"] for kind in ("app", "dashboard"))
-    assert (api.rpartition(":")[2], dashboard.rpartition(":")[2]) == (str(API_PORT), str(DASHBOARD_PORT))
-    key = subprocess.run(
-        ["bash", "-c", result["key_command"]], env=playbooks.environment, capture_output=True, text=True, check=True
-    ).stdout
     assert status_of(f"{api}/health") == "200"
     assert status_of(f"{dashboard}/nodes?view=summary") == "401"
     prompt = '{"prompt": "Hello", "max_tokens": 1}'
@@ -69,9 +63,9 @@ def check_endpoint(playbooks: Playbooks, result: dict[str, Any]) -> None:
         ("/version", ""),
         ("/v1/models", ""),
     ):
-        answers = [status_of(api + path, given, body) for given in ("", f"{key}x", key)]
+        answers = [status_of(api + path, given, body) for given in (None, f"{client.key}x", client.key)]
         assert answers == ["401", "401", "200"], path
-    assert [status_of(f"{api}/no/such/path", given) for given in ("", key)] == ["401", "404"]
+    assert [status_of(f"{api}/no/such/path", given) for given in (None, client.key)] == ["401", "404"]
 
 
 def test_is_deployed_changed_by_no_second_run_and_removed(
@@ -88,7 +82,7 @@ def test_is_deployed_changed_by_no_second_run_and_removed(
         assert first.code == 0, first.output
         assert first.result is not None and first.result["completion"]
         assert "image_unknown" in [warning["code"] for warning in first.result["warnings"]]
-        check_endpoint(playbooks, first.result)
+        check_endpoint(playbooks, first.result, tmp_path)
         began = time.time()
         second = playbooks.run("deploy", recipe)
         assert second.code == 0, second.output

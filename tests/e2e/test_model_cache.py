@@ -55,7 +55,7 @@ def check_names(rig: RunningRig, result: dict[str, Any]) -> None:
     assert [warning["where"] for warning in missing] == names
     address = json.loads(rig.kubectl("-n", "shared", "get", "service", "shared-api", "-o", "json"))
     ip = address["status"]["loadBalancer"]["ingress"][0]["ip"]
-    assert f"{names[0]} A {ip}" in missing[0]["remedy"] and f"http://{ip}:" in result["curl"]
+    assert f"{names[0]} A {ip}" in missing[0]["remedy"] and f":443:{ip} " in result["curl"]
     annotation = address["metadata"]["annotations"]["external-dns.alpha.kubernetes.io/hostname"]
     assert annotation == ",".join(names)
 

@@ -15,8 +15,8 @@ from .fault import Fault, Refused
 
 # The key that deploy makes, and that our own requests have.
 DEFAULT = "default"
-NAME_WORDS = "lower-case letters, digits and hyphens, at most 63, a letter or digit at both ends"
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# The entry that says which change this is: the guard logs it once the change is in force.
+REVISION = ".revision"
 _FORMER = re.compile(r"(?P<name>.+)\.until-(?P<seconds>\d{1,15})")
 # What a header can carry: visible ASCII.
 _VALUE = re.compile(r"[\x21-\x7e]{1,4096}")
@@ -24,7 +24,9 @@ _VALUE = re.compile(r"[\x21-\x7e]{1,4096}")
 
 def current(data: Mapping[str, str]) -> dict[str, str]:
     """Return the keys in a Secret's `data` by name, `default` first; what no header can carry is none."""
-    keys = {name: value.strip() for name, value in data.items() if not _FORMER.fullmatch(name)}
+    keys = {
+        name: value.strip() for name, value in data.items() if not (name.startswith(".") or _FORMER.fullmatch(name))
+    }
     return {name: keys[name] for name in sorted(keys, key=lambda name: (name != DEFAULT, name)) if _usable(keys[name])}
 
 
@@ -44,9 +46,7 @@ def first(data: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def added(data: Mapping[str, str], name: str, value: str, now: float) -> dict[str, str]:
-    """Return the data with a new key `name` of that value; Refused where that cannot name one, or does."""
-    if not _NAME.fullmatch(name):
-        raise Refused([Fault("key_name", "key_name", "a text that cannot name a key", NAME_WORDS, "correct it")])
+    """Return the data with a new key `name` of that value; Refused where there is one."""
     if name in current(data):
         raise _refused("key_exists", f"a key named {name}", "a new name", "choose another, or rotate this one")
     return {**_without_expired(data, now), name: value}

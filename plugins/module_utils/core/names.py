@@ -28,6 +28,8 @@ PRICE_ANNOTATION = "multinode.inference/usd-per-hour"
 REQUEST_ANNOTATION = "multinode.inference/source-request"
 # Of the RayCluster: OCID and compartment of the node pool, which may lie elsewhere than the cluster.
 NODE_POOL_ANNOTATION = "multinode.inference/node-pool"
+# Of the Service: how the deployment is reached, for status and for the next run.
+ENDPOINT_ANNOTATION = "multinode.inference/endpoint"
 # Of the RayCluster: what was given (its hash), each field of the plan (its hash), and the pods as they were rendered.
 GIVEN_ANNOTATION = "multinode.inference/given"
 FIELDS_ANNOTATION = "multinode.inference/fields"
@@ -79,6 +81,8 @@ def object_names(name: str) -> dict[str, str]:
         # As KubeRay names its own, where it can be told no other name.
         "kuberay_token_secret": name,
         "source_secret": f"{name}-source",
+        "tls_secret": f"{name}-tls",
+        "tls_authority_secret": f"{name}-tls-authority",
         "network_policy": name,
         "endpoint_policy": f"{name}-endpoint",
         "disruption_budget": name,

@@ -18,6 +18,7 @@ from ..core.health.observation import Observation, container_statuses, living, n
 from ..core.health.pod_words import progress_lines
 from ..core.names import (
     CHOICES_ANNOTATION,
+    ENDPOINT_ANNOTATION,
     FIELDS_ANNOTATION,
     GIVEN_ANNOTATION,
     HASH_ANNOTATION,
@@ -27,10 +28,11 @@ from ..core.names import (
     RECIPE_ANNOTATION,
     SHAPE_ANNOTATION,
     label_selector,
+    object_names,
 )
 from ..core.ownership import recorded_pool
 from ..core.source_request import recorded
-from .client import Kubernetes, may_pass, part
+from .client import Kubernetes, may_pass, part, unless_forbidden
 from .operator import DEPLOYMENTS
 from .operator import SELECTOR as OPERATOR_SELECTOR
 
@@ -110,6 +112,7 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "fields": _json(annotations.get(FIELDS_ANNOTATION)),
         "source_request": recorded(annotations),
         "node_pool": recorded_pool(annotations),
+        "endpoint": _endpoint(kubernetes, metadata["name"], metadata["namespace"]),
         "phases": {step.phase: step.text for step in judgement.steps},
         "failure": judgement.failure.as_dict() if judgement.failure else None,
     }
@@ -128,6 +131,13 @@ def has_own_nodes(raycluster: Mapping[str, Any]) -> bool:
     """Tell whether a deployment has a node pool of its own: its pods ask for nodes with its label."""
     pod = raycluster["spec"]["headGroupSpec"]["template"]["spec"]
     return NODE_LABEL in (pod.get("nodeSelector") or {})
+
+
+def _endpoint(kubernetes: Kubernetes, name: str, namespace: str) -> dict[str, Any]:
+    """Return what the Service says of the endpoint (`manifests/endpoint.record`); {} where it says nothing."""
+    path = f"/api/v1/namespaces/{part(namespace)}/services/{part(object_names(name)['api_service'])}"
+    service = unless_forbidden(lambda: kubernetes.get(path) or {}) or {}
+    return _json((service.get("metadata", {}).get("annotations") or {}).get(ENDPOINT_ANNOTATION))
 
 
 def _json(text: str | None) -> dict[str, Any]:

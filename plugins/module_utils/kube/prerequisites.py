@@ -52,11 +52,13 @@ def read_surroundings(
     node_selector: str = "",
     file_systems: bool = False,
     pull_secret: str = "",
+    endpoint: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Return what `kubernetes_info` does, read at once.
 
     name           DNS name of the deployment: its own pods do not count as taking room
     pull_secret    Secret that an operator that is still to be installed pulls its image with
+    endpoint       optional kinds of objects that its endpoint takes
     node_selector  with it the nodes that it selects are described, with what other pods take of them
     """
     nodes = unless_forbidden(lambda: kubernetes.items("/api/v1/nodes"))
@@ -73,7 +75,7 @@ def read_surroundings(
         pods = read("/api/v1/pods", fieldSelector=living) if node_selector else None
         operator = threads.submit(_operator, kubernetes, helm_binary)
         strange = threads.submit(strange_objects, kubernetes, name, namespace)
-        missing = _missing_rights(kubernetes, threads, rights(namespace, "", file_systems))
+        missing = _missing_rights(kubernetes, threads, rights(namespace, "", file_systems, endpoint))
         found, against = operator.result()
         if found is not None and not found["usable"]:
             installing = [right for right in rights(namespace, operator_namespace) if right not in rights(namespace)]

@@ -8,6 +8,7 @@ import functools
 from typing import Any
 
 from ..core.fault import Fault, Refused
+from ..core.manifests.endpoint import KINDS as ENDPOINT_KINDS
 from ..core.names import INSTANCE_LABEL, NODE_LABEL, label_selector
 from ..core.ownership import is_ours, namespace_is_ours, not_ours, takes_name
 from ..core.source_request import recorded
@@ -22,10 +23,12 @@ _KINDS = (
     ("ray.io/v1", "RayCluster", "/apis/ray.io/v1", "rayclusters"),
     ("v1", "PersistentVolumeClaim", "/api/v1", "persistentvolumeclaims"),
     ("v1", "Service", "/api/v1", "services"),
+    *((version, kind, f"/apis/{version}", plural) for version, kind, plural in ENDPOINT_KINDS),
     ("networking.k8s.io/v1", "NetworkPolicy", "/apis/networking.k8s.io/v1", "networkpolicies"),
     ("v1", "ConfigMap", "/api/v1", "configmaps"),
     ("v1", "Secret", "/api/v1", "secrets"),
 )
+_OPTIONAL = {plural for _version, _kind, plural in ENDPOINT_KINDS}
 _VOLUMES = "/api/v1/persistentvolumes"
 _COSTING = ("PodDisruptionBudget", "RayCluster", "PersistentVolumeClaim", "Service")
 
@@ -94,7 +97,9 @@ def objects_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[s
     found = []
     for api_version, kind, prefix, plural in _KINDS:
         path = f"{prefix}/namespaces/{part(namespace)}/{plural}"
-        for item in kubernetes.items(path, labelSelector=label_selector(name)):
+        read = functools.partial(kubernetes.items, path, labelSelector=label_selector(name))
+        # Who may not read an optional kind has made none.
+        for item in (unless_forbidden(read) or []) if plural in _OPTIONAL else read():
             metadata = {"name": item["metadata"]["name"], "namespace": namespace}
             found.append({"apiVersion": api_version, "kind": kind, "metadata": metadata})
     # Those of file systems, after their claims; they belong to no namespace.

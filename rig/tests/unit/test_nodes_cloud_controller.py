@@ -71,3 +71,32 @@ def test_a_node_is_uninitialized_while_it_bears_the_taint() -> None:
     assert nodes.is_uninitialized({"spec": {"taints": [{"key": nodes.UNINITIALIZED, "effect": "NoSchedule"}]}})
     assert not nodes.is_uninitialized({"spec": {"taints": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]}})
     assert not nodes.is_uninitialized({"spec": {}})
+
+
+BALANCER = "service.beta.kubernetes.io/oci-load-balancer-"
+
+
+def annotated(**annotations: str) -> dict[str, Any]:
+    return {
+        "metadata": {"annotations": {f"{BALANCER}{name.replace('_', '-')}": text for name, text in annotations.items()}}
+    }
+
+
+def network(service: dict[str, Any]) -> dict[str, Any]:
+    service["metadata"]["annotations"]["oci.oraclecloud.com/load-balancer-type"] = "nlb"
+    return service
+
+
+def test_tls_ends_on_the_ports_that_are_named_with_the_certificate_that_is_named() -> None:
+    asked = {"ssl_ports": "443,8265", "tls_secret": "pair"}
+    assert load_balancers.secured_ports(annotated(**asked)) == {443: "pair", 8265: "pair"}
+    assert load_balancers.secured_ports(annotated(tls_secret="pair")) == {443: "pair"}
+    assert load_balancers.secured_ports(annotated(ssl_ports="443")) == {}
+    assert load_balancers.secured_ports(network(annotated(**asked))) == {}
+
+
+def test_a_load_balancer_is_public_and_closes_what_is_silent_for_five_minutes_unless_asked_otherwise() -> None:
+    assert not load_balancers.is_internal(annotated()) and load_balancers.is_internal(annotated(internal="true"))
+    assert load_balancers.idle_seconds(annotated()) == 300
+    assert load_balancers.idle_seconds(annotated(connection_idle_timeout="3600")) == 3600
+    assert load_balancers.idle_seconds(network(annotated(connection_idle_timeout="3600"))) == 300

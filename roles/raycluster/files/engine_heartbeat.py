@@ -16,7 +16,7 @@ import re
 import threading
 import time
 
-from engine_keys import Keys
+import engine_client
 from pod_progress import Failure
 
 ASK_SECONDS = 5.0
@@ -45,9 +45,9 @@ _FAILED = re.compile(
 class Pulse:
     """Looks at the metrics of the engine at `port` in the background."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: bool = False) -> None:
         self._port = port
-        self._keys = Keys()
+        self._tls = tls
         self._lock = threading.Lock()
         self._well = self._gave = self._proven = time.monotonic()
         self._steps = self._tokens = self._failed = -1.0
@@ -104,9 +104,9 @@ class Pulse:
             self._steps, self._tokens, self._failed = steps, tokens, failed
 
     def _ask(self) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=ASK_SECONDS)
+        connection = engine_client.connect(self._port, self._tls, ASK_SECONDS)
         try:
-            connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {self._keys.own()}"})
+            connection.request("GET", "/metrics", headers=engine_client.authorization())
             return connection.getresponse().read().decode("utf-8", "replace")
         finally:
             connection.close()

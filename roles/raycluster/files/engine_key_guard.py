@@ -34,6 +34,7 @@ if not _KEYS.valid():
 # Asked every few seconds, by the pods and by Prometheus.
 _UNSAID = ("/metrics",)
 _LONGEST = 200
+_said: list[Any] = []
 # The form of OpenAI's own refusal, which its clients show.
 _REFUSAL = json.dumps(
     {
@@ -55,6 +56,7 @@ class KeyGuard:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Take one connection (ASGI)."""
+        _say_change()
         if scope["type"] == "lifespan" or _needs_no_key(scope):
             await self._app(scope, receive, send)
         elif name := _key_name(scope):
@@ -96,6 +98,14 @@ def _key_name(scope: Message) -> str | None:
     # All are compared, so that the time tells nothing of which is nearly right.
     matching = [name for value, name in _KEYS.valid().items() if hmac.compare_digest(key, value)]
     return matching[0] if matching else None
+
+
+def _say_change() -> None:
+    """Log which change of the keys is in force, whenever it is another: whoever made it waits for the line."""
+    names = sorted(set(_KEYS.valid().values()))
+    if [_KEYS.revision, names] != _said:
+        _said[:] = [_KEYS.revision, names]
+        os.write(1, f"keys {json.dumps({'revision': _KEYS.revision, 'names': names})}\n".encode())
 
 
 def _say(name: str, scope: Message) -> None:

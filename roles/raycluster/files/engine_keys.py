@@ -3,7 +3,8 @@
 """The API keys of the deployment: a mounted Secret, one file for each key, named like it.
 
 The kubelet replaces all files of a mounted Secret at once, by a link (`..data`) to a new folder, so a key is added, rotated or removed
-without a restart. A file `<name>.until-<seconds>` holds the former value of a rotated key, which expires at that time (Unix epoch).
+without a restart. A file `<name>.until-<seconds>` holds the former value of a rotated key, which expires at that time (Unix epoch). The
+file `.revision` says which change this is.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 class Keys:
-    """The keys in `folder`, read again when the files change."""
+    """The keys in FOLDER, read again when the files change."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
+        self._folder = FOLDER
         self._stamp: Stamp | None = None
         self._former: dict[bytes, tuple[str, float]] = {}
         self._current: dict[bytes, str] = {}
+        self.revision = ""
 
     def valid(self) -> dict[bytes, str]:
         """Return the name of each key that is valid now, by its value."""
@@ -61,13 +63,19 @@ class Keys:
                 former[value] = (match["name"], float(match["seconds"]))
             else:
                 current[value] = entry.name
+        revision = _data(self._folder) / ".revision"
+        self.revision = revision.read_text().strip()[:64] if revision.exists() else ""
         self._current, self._former = current, former
 
 
 def _files(folder: Path) -> list[os.DirEntry[str]]:
-    data = folder / "..data"
-    with os.scandir(os.path.realpath(data) if data.exists() else folder) as entries:
+    with os.scandir(_data(folder)) as entries:
         return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def _data(folder: Path) -> Path:
+    data = folder / "..data"
+    return data.resolve() if data.exists() else folder
 
 
 def _stamp(folder: Path) -> Stamp:
@@ -76,4 +84,6 @@ def _stamp(folder: Path) -> Stamp:
     for entry in _files(folder):
         seen = entry.stat()
         found.append((entry.name, seen.st_ino, seen.st_mtime_ns, seen.st_size))
-    return tuple(found)
+    # The folder itself: a change of the revision alone is one, too.
+    whole = _data(folder).stat()
+    return (*found, ("", whole.st_ino, whole.st_mtime_ns, 0))

@@ -52,8 +52,8 @@ DEAD_STARTING_SECONDS = 4.0
 # argparse's, and Python's for a program that is not there: nothing was started.
 REFUSED_CODE = 2
 GUARD = [Path(__file__).with_name(name) for name in ("engine_key_guard.py", "engine_keys.py")]
-# A line of the guard: it quotes what a client sent, and is no part of what the engine says.
-_REQUEST = "request {"
+# Lines of the guard: one quotes what a client sent, and none is a part of what the engine says.
+_OF_THE_GUARD = ("request {", "keys {")
 
 
 class Engine:
@@ -195,7 +195,7 @@ class Engine:
 
     def _read(self, line: str) -> None:
         emit(line)
-        if line.startswith(_REQUEST):
+        if line.startswith(_OF_THE_GUARD):
             return
         self._tail.append(line)
         self._log.read(line)

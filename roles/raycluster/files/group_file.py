@@ -61,6 +61,7 @@ class Group:
     # Options with their values that not every supported vLLM has; those that the image's has not are left out.
     optional_arguments: tuple[tuple[str, ...], ...]
     engine_port: int
+    engine_tls: bool
     ports: dict[str, int]
     restart_limit: int
     restart_window_seconds: float
@@ -84,6 +85,7 @@ def load(path: Path = GROUP_FILE) -> Group:
             engine_arguments=tuple(document["engine"]["args"]),
             optional_arguments=tuple(tuple(words) for words in document["engine"]["optional"]),
             engine_port=int(document["engine"]["port"]),
+            engine_tls=bool(document["engine"]["tls"]),
             ports={name: int(port) for name, port in document["ports"].items()},
             restart_limit=int(document["restart"]["limit"]),
             restart_window_seconds=60.0 * document["restart"]["window_minutes"],

@@ -140,7 +140,7 @@ class Head:
             if self._state == "starting":
                 self._look_for_token()
             elif pulse is None:
-                self._pulse = Pulse(self._group.engine_port)
+                self._pulse = Pulse(self._group.engine_port, self._group.engine_tls)
                 self._asked_at = time.monotonic()
             else:
                 self._ask_again(pulse)

@@ -13,9 +13,9 @@ import os
 import time
 from typing import Any
 
+import engine_client
 import group_file
 import pod_status
-from engine_keys import Keys
 from group_file import STATE_FOLDER, Group
 
 HEALTH_SECONDS = 5.0
@@ -37,7 +37,7 @@ def check_head(group: Group, state: dict[str, Any]) -> str:
     engine = _read("engine.json")
     if engine is None or engine["run"] != state["run"]:
         raise NotReady("the engine is not started yet")
-    health = _ask(group.engine_port, "GET", "/health", HEALTH_SECONDS)
+    health = _ask(group, "GET", "/health", HEALTH_SECONDS)
     if health[0] != 200:
         raise NotReady(f"/health answered {health[0]}")
     token = _read("token.json")
@@ -57,7 +57,7 @@ def _complete(group: Group, run: str, served: bool) -> str:
     result: dict[str, Any] = {"run": run, "ok": False, "answered": False, "busy": False, "text": None}
     result["error"] = None
     try:
-        status, answer = _ask(group.engine_port, "POST", "/v1/completions", COMPLETION_SECONDS, body)
+        status, answer = _ask(group, "POST", "/v1/completions", COMPLETION_SECONDS, body)
         result["answered"] = True
         if status == 200:
             result["text"] = json.loads(answer)["choices"][0]["text"]
@@ -103,18 +103,16 @@ def check_worker(state: dict[str, Any]) -> str:
     return f"staged and in Ray as stage {state['stage']}"
 
 
-def _ask(port: int, method: str, path: str, seconds: float, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
-    headers = {"Content-Type": "application/json"} if body else {}
-    if key := Keys().own():
-        headers["Authorization"] = f"Bearer {key}"
+def _ask(group: Group, method: str, path: str, seconds: float, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
+    connection = engine_client.connect(group.engine_port, group.engine_tls, seconds)
+    headers = {**({"Content-Type": "application/json"} if body else {}), **engine_client.authorization()}
     try:
         connection.request(method, path, json.dumps(body) if body else None, headers)
         response = connection.getresponse()
         return response.status, response.read()
     except (OSError, http.client.HTTPException) as error:
         reason = f"no answer within {seconds:.0f} s" if isinstance(error, TimeoutError) else str(error)
-        raise NotReady(f"port {port}: {reason}") from None
+        raise NotReady(f"port {group.engine_port}: {reason}") from None
     finally:
         connection.close()
 

@@ -17,6 +17,14 @@ PARAMS = "recipe_raycluster_params"
 RAY_LLM = "docker.io/rayproject/ray-llm"
 LLAMA_70B, LLAMA_405B = "meta-llama--Meta-Llama-3.1-70B", "meta-llama--Meta-Llama-3.1-405B"
 
+# What each exposure of the endpoint needs beside its name.
+EXPOSURES: dict[str, dict[str, Any]] = {
+    "none": {},
+    "load_balancer": {},
+    "ingress": {"endpoint_ingress_class": "web"},
+    "gateway": {"endpoint_gateway": "edge/main"},
+}
+
 # The fields of Llama 3.1 8B's config.json that a plan reads.
 LLAMA_8B = {
     "architectures": ["LlamaForCausalLM"],
@@ -109,3 +117,8 @@ def of(name: str = "", **changes: Any) -> Facts:
     """The facts with the configuration of a published model, else the sample's, and `changes` of it; no files known."""
     config = {**(published(name) if name else LLAMA_8B), **changes}
     return facts(model={**facts().model, "config": config, "index": None, "files": []})
+
+
+def exposed(exposure: str, **changes: Any) -> dict[str, Any]:
+    """What to change in the sample's recipe for this exposure of its endpoint."""
+    return {"endpoint_exposure": exposure, **EXPOSURES[exposure], **changes}

@@ -24,6 +24,7 @@ def test_default_comes_first_and_former_values_are_no_keys() -> None:
     assert list(api_keys.current({"a": "x", **DATA})) == ["default", "a", "team"]
     assert api_keys.first({"a": "x", "b": "y"}) == ("a", "x")
     assert api_keys.first({"api_key": "x\n"}) == ("api_key", "x"), "as older versions named it"
+    assert list(api_keys.current({".revision": "1", "a": "x"})) == ["a"]
     assert api_keys.first({"default": " ", "b": "two words", "c": "k\u00e9y"}) is None
     assert api_keys.former(DATA, 100) == {"team": 200} and api_keys.former(DATA, 200) == {}
 
@@ -32,11 +33,6 @@ def test_a_key_is_added_beside_the_others() -> None:
     made = api_keys.added(DATA, "new-1", "new", 100)
     assert made == {"default": "canary-1", "team": "canary-2", "team.until-200": "older", "new-1": "new"}
     assert code(lambda: api_keys.added(DATA, "team", "new", 100)) == "key_exists"
-
-
-@pytest.mark.parametrize("name", ["", "A", "a.b", "a_b", "-a", "a-", "x" * 64, "..data", "a/b", "a.until-9", "a\n"])
-def test_what_cannot_name_a_file_of_a_secret_names_no_key(name: str) -> None:
-    assert code(lambda: api_keys.added(DATA, name, "new", 0)) == "key_name"
 
 
 def test_a_rotated_key_has_its_former_value_for_a_while() -> None:

@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from typing import Any
+
+import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault
 from ansible_collections.multinode.inference.plugins.plugin_utils.playbook_results import (
+    ca_file_of,
+    deploy,
     left_behind,
     nodes_cost,
     nodes_left,
@@ -16,7 +22,7 @@ from ansible_collections.multinode.inference.plugins.plugin_utils.playbook_resul
     timeline,
     undeploy,
 )
-from tests.unit.core.plans import plan
+from tests.unit.core.plans import exposed, plan
 
 
 def at(second: int) -> str:
@@ -206,3 +212,81 @@ def test_a_deployment_that_was_asked_for_and_is_not_there_is_a_fault() -> None:
     details, _lines = status({"status": {"deployments": []}})
     assert [fault["code"] for fault in not_ready(details, "nobody")] == ["no_deployment"]
     assert not_ready(details, None) == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "codes"),
+    [
+        ({}, []),
+        ({"exposure": "none", "tls": None, "until": None}, []),
+        ({"exposure": "load_balancer", "tls": "none"}, ["endpoint_without_tls"]),
+        ({"exposure": "ingress", "tls": "self_signed", "until": "2020-01-01T00:00:00+00:00"}, ["certificate_expires"]),
+        ({"exposure": "ingress", "tls": "self_signed", "until": "2999-01-01T00:00:00+00:00"}, []),
+        ({"exposure": "ingress", "tls": "self_signed", "until": "2020-01-01"}, []),
+        ({"exposure": "ingress", "tls": "issuer", "until": None}, []),
+    ],
+)
+def test_status_warns_of_an_endpoint_without_tls_or_with_a_certificate_that_expires(
+    endpoint: dict[str, Any], codes: list[str]
+) -> None:
+    details, lines = status({"status": {"deployments": [{**deployment("a", True), "endpoint": endpoint}]}})
+    assert [warning["code"] for warning in details["warnings"]] == codes
+    assert len([line for line in lines if line.startswith("Warning: deployment ")]) == len(codes)
+
+
+SERVED = {
+    "state": "Ready",
+    "model": "it's; a $(model)",
+    "completion": " Paris",
+    "key_command": "echo the-key",
+    "recipes": {"a-raycluster-app": "https://llama.192-0-2-7.nip.io"},
+    "url": "https://llama.192-0-2-7.nip.io",
+    "host": "llama.192-0-2-7.nip.io",
+    "address": "192.0.2.7",
+    "port": 443,
+    "ca_pem": "PEM\n",
+    "records_missing": [{"code": "dns_record_missing"}],
+}
+
+
+def deployed(**changes: Any) -> tuple[dict[str, Any], list[str]]:
+    results = {
+        "preflight": {"plan": plan(**exposed("load_balancer"))},
+        "recipe": {"settings": {"result_file": "/tmp/a b/result.json"}},
+        "endpoint": {**SERVED, **changes},
+    }
+    return deploy(results)
+
+
+def test_the_curl_line_is_quoted_and_has_what_the_endpoint_takes() -> None:
+    details, lines = deployed()
+    assert any(details["curl"] in line for line in lines)
+    words = shlex.split(details["curl"])
+    assert words[words.index("--resolve") + 1] == "llama.192-0-2-7.nip.io:443:192.0.2.7"
+    assert words[words.index("--cacert") + 1] == details["ca_file"] == "/tmp/a b/result-ca.pem"
+    assert json.loads(words[words.index("--data") + 1])["model"] == "it's; a $(model)"
+    assert words[-1] == "https://llama.192-0-2-7.nip.io/v1/completions"
+
+
+def test_a_name_that_leads_there_and_a_known_authority_need_no_more() -> None:
+    details, _lines = deployed(records_missing=[], ca_pem=None)
+    assert "--resolve" not in details["curl"] and "--cacert" not in details["curl"] and details["ca_file"] is None
+
+
+def test_the_result_says_what_is_served() -> None:
+    details, _lines = deployed()
+    assert details["model_names"] and (details["tensor_parallel"], details["pipeline_parallel"]) == (2, 4)
+    assert details["usd_per_hour"] > 0 and details["context"] > 0
+
+
+def test_without_an_exposure_the_way_in_is_told() -> None:
+    results = {"preflight": {"plan": plan()}, "endpoint": {"state": "Ready", "model": "m", "key_command": "k"}}
+    _details, lines = deploy(results)
+    assert any("port-forward service/rayclustervmtest-api 8000:8000" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("path", "file"), [("/a/r.json", "/a/r-ca.pem"), (" r ", "r-ca.pem"), (None, None), ("", None)]
+)
+def test_the_authority_is_beside_the_result(path: str | None, file: str | None) -> None:
+    assert ca_file_of(path) == file

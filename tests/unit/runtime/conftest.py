@@ -70,7 +70,7 @@ def group_document(tmp_path: Path, source: SourceServer) -> dict[str, Any]:
             "streams": 4,
         },
         "image": {},
-        "engine": {"args": ["--tensor-parallel-size", "2"], "optional": [], "port": 8000},
+        "engine": {"args": ["--tensor-parallel-size", "2"], "optional": [], "port": 8000, "tls": False},
         "ports": {"gcs": 6379, "dashboard": 8265, "metrics": 8080, "client": 10001, "status": 8081},
         "restart": {"limit": 3, "window_minutes": 60},
     }

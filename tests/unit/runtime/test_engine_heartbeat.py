@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from engine_heartbeat import Pulse
-from engine_keys import Keys
 
 PAGE = """# TYPE vllm:generation_tokens counter
 vllm:num_requests_running{{engine="0",model_name="tiny"}} {running}
@@ -91,7 +90,7 @@ def test_the_metrics_are_asked_for_with_the_key(pulse: Pulse, monkeypatch: pytes
             """Say nothing."""
 
     (tmp_path / "default").write_text("the-key\n")
-    monkeypatch.setattr(pulse, "_keys", Keys(tmp_path))
+    monkeypatch.setattr("engine_keys.FOLDER", tmp_path)
     with http.server.HTTPServer(("127.0.0.1", 0), Api) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         pulse._port = server.server_port

@@ -21,6 +21,7 @@ from pod_progress import Board
 
 KEY = (b"authorization", b"Bearer the-key")
 ORIGIN, ASKED = (b"origin", b"https://page.example"), (b"access-control-request-method", b"POST")
+MODULES = ("engine_key_guard", "engine_keys")
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
@@ -29,21 +30,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A mounted Secret with one key; the modules are imported with it, as vLLM does."""
     mount(tmp_path / "keys", {"default": "the-key"})
     monkeypatch.setenv("MULTINODE_API_KEYS", str(tmp_path / "keys"))
-    forget()
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
     yield tmp_path / "keys"
-    forget()
+    for name in MODULES:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
 def key_guard(folder: Path) -> ModuleType:
     """The module, as vLLM imports it."""
     return importlib.import_module("engine_key_guard")
-
-
-def forget() -> None:
-    """Have the modules imported again."""
-    for name in ("engine_key_guard", "engine_keys"):
-        sys.modules.pop(name, None)
 
 
 def mount(folder: Path, values: dict[str, str]) -> None:
@@ -274,7 +271,7 @@ def test_the_log_names_the_key_of_a_request_and_never_the_key(
     connect(key_guard, path="/metrics", headers=bearer("the-key"))
     connect(key_guard, path="/health")
     output = capfd.readouterr().out
-    said = [json.loads(line.removeprefix("request ")) for line in output.splitlines()]
+    said = [json.loads(line.removeprefix("request ")) for line in output.splitlines() if line.startswith("request ")]
     assert [entry["key"] for entry in said] == ["default", "team", "team"]
     assert said[0] == {
         "key": "default",
@@ -283,6 +280,18 @@ def test_the_log_names_the_key_of_a_request_and_never_the_key(
         "client": "10.0.0.9",
     }
     assert not any(value in output for value in ("the-key", "second", "former", "wrong"))
+
+
+def test_a_change_of_the_keys_is_said_once_it_is_in_force(
+    key_guard: ModuleType, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for revision, values in (("7-a", {"default": "the-key"}), ("8-b", {"default": "new", "team": "second"})):
+        mount(folder, {**values, ".revision": revision})
+        for _request in range(2):
+            connect(key_guard, path="/health")
+    said = [json.loads(line.removeprefix("keys ")) for line in capfd.readouterr().out.splitlines()]
+    assert said == [{"revision": "7-a", "names": ["default"]}, {"revision": "8-b", "names": ["default", "team"]}]
+    assert not passes(connect(key_guard, headers=bearer("8-b"))), "the revision is no key"
 
 
 def test_what_a_request_says_is_neither_cause_nor_evidence_of_the_engines_end() -> None:

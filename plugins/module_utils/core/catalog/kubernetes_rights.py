@@ -44,6 +44,12 @@ _OBJECTS = (
     ("policy", "poddisruptionbudgets"),
     ("ray.io", "rayclusters"),
 )
+# Of exposed endpoints, each only where the deployment's is of that kind.
+_ENDPOINT = {
+    "ingresses": "networking.k8s.io",
+    "httproutes": "gateway.networking.k8s.io",
+    "certificates": "cert-manager.io",
+}
 # Claims of file systems are ours; those of the pods' volumes are KubeRay's to make and ours to remove.
 _CLAIMS = ("", "persistentvolumeclaims")
 _VOLUMES = ("", "persistentvolumes")
@@ -63,13 +69,17 @@ _HANDING_ON = ("escalate", "bind")
 _DEFINITIONS = ("apiextensions.k8s.io", "customresourcedefinitions")
 
 
-def rights(namespace: str, operator_namespace: str = "", file_systems: bool = False) -> list[Right]:
+def rights(
+    namespace: str, operator_namespace: str = "", file_systems: bool = False, endpoint: Iterable[str] = ()
+) -> list[Right]:
     """Return what is needed for a deployment in `namespace`.
 
     operator_namespace  where the operator is still to be installed; empty where one is there
     file_systems        whether the deployment mounts file systems, each a PersistentVolume
+    endpoint            optional kinds that its endpoint takes (`endpoint_resources`)
     """
-    needed = [Right(verb, *kind, namespace) for kind in _OBJECTS for verb in _APPLIED]
+    kinds = [*_OBJECTS, *((_ENDPOINT[resource], resource) for resource in endpoint)]
+    needed = [Right(verb, *kind, namespace) for kind in kinds for verb in _APPLIED]
     needed += [Right(verb, *_CLAIMS, namespace) for verb in (_APPLIED if file_systems else ("get", "list", "delete"))]
     needed += [
         Right("list", "", "pods", namespace),

@@ -25,24 +25,25 @@ from ..names import (
 from ..plan.changes import field_hashes
 from ..plan.types import Plan
 from ..recipe.parameter_objects import STATUS_PORT
+from .endpoint import Surroundings, endpoint_objects
 from .raycluster import SOURCE_FOLDER, raycluster
 from .running import GROUP_DOCUMENT, rendered_hash
 from .storage import file_system_objects
 
 
-def render(plan: Plan, programs: Mapping[str, str]) -> list[dict[str, Any]]:
+def render(plan: Plan, programs: Mapping[str, str], around: Surroundings | None = None) -> list[dict[str, Any]]:
     """Return the objects of the deployment, Secrets left out: their values are not in the plan.
 
-    programs: the text of each program that runs in the pods, by file name.
+    programs: the text of each program that runs in the pods, by file name; around: what the cluster tells of the endpoint.
     """
     runtime = _runtime(plan, programs)
     objects = [namespace(plan), runtime, *_network_policies(plan), _disruption_budget(plan)]
     objects += file_system_objects(plan)
     objects.append(raycluster(plan, runtime["metadata"]["name"]))
-    objects.append(_api_service(plan))
+    cluster = objects[-1]
+    objects += endpoint_objects(plan, around)
     for item in objects:
-        _mark(item, plan)
-    cluster = objects[-2]
+        mark(item, plan)
     cluster["metadata"]["annotations"].update(_record(plan))
     cluster["metadata"]["annotations"][RENDERED_ANNOTATION] = rendered_hash(cluster)
     return objects
@@ -51,7 +52,7 @@ def render(plan: Plan, programs: Mapping[str, str]) -> list[dict[str, Any]]:
 def namespace(plan: Plan) -> dict[str, Any]:
     """Return the namespace of the deployment."""
     item = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": plan["deployment"]["namespace"]}}
-    _mark(item, plan)
+    mark(item, plan)
     return item
 
 
@@ -64,7 +65,7 @@ def secret(plan: Plan, kind: str, values: Mapping[str, str]) -> dict[str, Any]:
         "type": "Opaque",
         "stringData": dict(values),
     }
-    _mark(item, plan)
+    mark(item, plan)
     return item
 
 
@@ -85,6 +86,7 @@ def group_document(plan: Plan) -> dict[str, Any]:
             "args": plan["engine"]["args"],
             "optional": plan["engine"]["optional"],
             "port": plan["pod"]["ports"]["api"],
+            "tls": plan["endpoint"]["tls_to_pod"],
         },
         "ports": {**plan["pod"]["ports"], "status": STATUS_PORT},
         "restart": plan["restart"],
@@ -108,7 +110,7 @@ def _metadata(plan: Plan, name: str) -> dict[str, Any]:
     return {"name": name, "namespace": plan["deployment"]["namespace"]}
 
 
-def _mark(item: dict[str, Any], plan: Plan) -> None:
+def mark(item: dict[str, Any], plan: Plan) -> None:
     """Give the object the labels by which it is found again, and the hash of the plan it follows from."""
     item["metadata"].setdefault("labels", {}).update(common_labels(plan["deployment"]["name"]))
     item["metadata"].setdefault("annotations", {})[HASH_ANNOTATION] = plan["deployment"]["hash"]
@@ -151,10 +153,12 @@ def _network_policies(plan: Plan) -> list[dict[str, Any]]:
     name = plan["deployment"]["name"]
     names = object_names(name)
     ports = plan["pod"]["ports"]
-    exposed = plan["endpoint"]["exposure"] != "none"
-    open_ports = [ports["api"], ports["dashboard"]] if exposed else [ports["api"]]
+    endpoint = plan["endpoint"]
+    open_ports = [ports["api"], ports["dashboard"]] if endpoint["dashboard"] else [ports["api"]]
     outside: dict[str, Any] = {"ports": [{"port": port, "protocol": "TCP"} for port in open_ports]}
-    if not exposed:
+    # A load balancer's connections come from nodes or from its subnet; those of ingress and gateway from the controller's pods,
+    # which may be in the nodes' network.
+    if endpoint["exposure"] == "none":
         outside["from"] = [{"namespaceSelector": {}}]
     group = {"matchLabels": {"ray.io/cluster": name}}
     inside: list[dict[str, Any]] = [{"from": [{"podSelector": group}]}]
@@ -197,30 +201,5 @@ def _disruption_budget(plan: Plan) -> dict[str, Any]:
             "selector": {"matchLabels": {"ray.io/cluster": name}},
             # A pod that is not Ready serves nobody: a group that has failed holds up no drain of its nodes.
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
-        },
-    }
-
-
-def _api_service(plan: Plan) -> dict[str, Any]:
-    """The endpoint. It selects the head alone, and has no endpoint before a token came back (the head's readiness)."""
-    name = plan["deployment"]["name"]
-    ports = plan["pod"]["ports"]
-    exposed = plan["endpoint"]["exposure"] == "load_balancer"
-    service_ports = [{"name": "api", "port": ports["api"], "targetPort": ports["api"], "protocol": "TCP"}]
-    if exposed:
-        service_ports.append(
-            {"name": "dashboard", "port": ports["dashboard"], "targetPort": ports["dashboard"], "protocol": "TCP"}
-        )
-    metadata = _metadata(plan, object_names(name)["api_service"])
-    if exposed:
-        metadata["annotations"] = dict(plan["endpoint"]["annotations"])
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata,
-        "spec": {
-            "type": "LoadBalancer" if exposed else "ClusterIP",
-            "selector": {"ray.io/cluster": name, "ray.io/node-type": "head"},
-            "ports": service_ports,
         },
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..names import WORKER_GROUP, common_labels, object_names
+from ..plan.endpoint import TLS_FOLDER
 from ..plan.engine import DRAIN_SECONDS, STATE_FOLDER
 from ..plan.rdma import HOST_NETWORK
 from ..plan.types import Plan, Pod
@@ -19,6 +20,7 @@ TERMINATION_GRACE_SECONDS = DRAIN_SECONDS + 15
 SOURCE_FOLDER = "/run/secrets/multinode/source"
 # Where the head's programs find the API keys. No worker serves the API, so none has them.
 KEYS_FOLDER = "/run/secrets/multinode/api-keys"
+_SERVED_FOLDERS = {"api-keys": KEYS_FOLDER, "tls": TLS_FOLDER}
 _REPLICA_INDEX_LABEL = "ray.io/worker-group-replica-index"
 
 # Nothing that runs in the pods becomes root, whatever the image offers (rayproject's has sudo without a password). RDMA alone is
@@ -79,7 +81,7 @@ def _pod_template(plan: Plan, runtime_name: str, role: str) -> dict[str, Any]:
         # Ray's logs outlive the container, too. KubeRay has a volume there only beside its own autoscaler.
         {"name": "ray", "emptyDir": {}},
         *_source_volumes(plan),
-        *_key_volumes(name, role),
+        *_served_with(plan, role),
         {
             "name": "shared-memory",
             "emptyDir": {"medium": "Memory", "sizeLimit": f"{pod['shared_memory_mib']}Mi"},
@@ -92,7 +94,10 @@ def _pod_template(plan: Plan, runtime_name: str, role: str) -> dict[str, Any]:
         {"name": "state", "mountPath": STATE_FOLDER},
         {"name": "ray", "mountPath": "/tmp/ray"},
         *({"name": entry["name"], "mountPath": SOURCE_FOLDER, "readOnly": True} for entry in _source_volumes(plan)),
-        *({"name": entry["name"], "mountPath": KEYS_FOLDER, "readOnly": True} for entry in _key_volumes(name, role)),
+        *(
+            {"name": entry["name"], "mountPath": _SERVED_FOLDERS[entry["name"]], "readOnly": True}
+            for entry in _served_with(plan, role)
+        ),
         {"name": "shared-memory", "mountPath": "/dev/shm"},
         *mounts_of(plan),
         *([{"name": "infiniband", "mountPath": "/dev/infiniband"}] if pod["rdma"] == HOST_NETWORK else []),
@@ -161,11 +166,17 @@ def _source_volumes(plan: Plan) -> list[dict[str, Any]]:
     return [{"name": "source", "secret": {**named, "defaultMode": 0o440}}]
 
 
-def _key_volumes(name: str, role: str) -> list[dict[str, Any]]:
-    """The Secret with the API keys, all of it: the guard reads what changes there without a restart."""
+def _served_with(plan: Plan, role: str) -> list[dict[str, Any]]:
+    """What the head serves the API with: the keys, all of the Secret (the guard reads what changes), and its certificate."""
     if role != "head":
         return []
-    return [{"name": "api-keys", "secret": {"secretName": object_names(name)["api_key_secret"], "defaultMode": 0o440}}]
+    names = object_names(plan["deployment"]["name"])
+    volumes = [{"name": "api-keys", "secret": {"secretName": names["api_key_secret"], "defaultMode": 0o440}}]
+    if plan["endpoint"]["tls_to_pod"]:
+        items = [{"key": key, "path": key} for key in ("tls.crt", "tls.key")]
+        held = plan["endpoint"]["tls_secret"] or names["tls_secret"]
+        volumes.append({"name": "tls", "secret": {"secretName": held, "items": items, "defaultMode": 0o440}})
+    return volumes
 
 
 def _container(plan: Plan, role: str, mounts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -83,12 +83,14 @@ def engine_of(
     network: Mapping[str, str],
     more: Sequence[str],
     findings: Findings,
+    tls: tuple[str, ...] = (),
 ) -> Engine:
     """Return vLLM's arguments, the environment and Ray's parameters.
 
     parallel  GPUs of a node, and nodes
     network   what NCCL and Gloo have to know of the network, as variables
     more      further arguments that follow from the recipe and the model
+    tls       arguments of the certificate, where TLS ends in the pod
     """
     recipe, (tensor, pipeline) = inputs.recipe, parallel
     params = recipe["recipe_raycluster_params"]
@@ -120,12 +122,14 @@ def engine_of(
             "read the code in the model's folder; set it if you trust it to run in the pods",
         )
     # vLLM takes every --middleware, and the last as the outermost: no request gets past the guard.
-    arguments = [*merged(arguments, given.given.words), *GUARD]
+    arguments = [*merged(arguments, given.given.words), *tls, *GUARD]
     # Of options that not every supported vLLM has, the pods leave out what their image's does not know.
     optional = [
         ["--shutdown-timeout", str(DRAIN_SECONDS)],
         # The probes ask every few seconds; their lines would bury what the engine says.
         ["--disable-uvicorn-access-log"],
+        # A certificate that is renewed needs no restart.
+        *([["--enable-ssl-refresh"]] if tls else []),
     ]
     queued = inputs.settings["max_queued_requests"]
     if queued is not None:

@@ -20,6 +20,7 @@ from ..fault import Findings, Refused
 from ..model.facts import ModelFacts
 from ..model.model import read_model
 from ..model.staged_files import check_files
+from ..names import short_hash
 from ..recipe.inputs import Inputs
 from ..recipe.model_source import model_source
 from ..recipe.node_checks import check_room, checked_shape, warn_of_unknown_room
@@ -35,7 +36,7 @@ from ..sizing.times import cache_rate, minutes_of, warn_of_slow_volume
 from .arguments import EngineArguments, read_arguments
 from .capacity import Need, listed_shape, settle
 from .changes import change_classes, plan_hash
-from .endpoint import endpoint_of
+from .endpoint import endpoint_of, tls_arguments
 from .engine import engine_of, served_names, staging_of
 from .facts import ADOPT, Choices, Facts, commit_choice
 from .node_pool import node_pool_of, other_placements
@@ -103,11 +104,11 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
         choices.made.append({"field": "staging.by_stage", "value": False, "why": whole_set})
     path = recipe["recipe_raycluster_params"]["model_path_in_container"].rstrip("/")
     staging = staging_of(facts.model, model, per_stage, path, whole_set, bool(speculation.layers))
-    network = {**network_variables(inputs, shape), **executor}
-    more = (*speculation.arguments, *parsers)
-    engine = engine_of(inputs, model, memory, (tensor, pipeline), given, network, more, findings)
-    check_files(staging, engine["args"], findings)
     endpoint = endpoint_of(inputs, findings)
+    network, tls = {**network_variables(inputs, shape), **executor}, tls_arguments(endpoint)
+    more = (*speculation.arguments, *parsers)
+    engine = engine_of(inputs, model, memory, (tensor, pipeline), given, network, more, findings, tls)
+    check_files(staging, engine["args"], findings)
 
     # Where it runs: the cluster, and the node pool with its place in the cloud.
     check_rdma(inputs, shape, (cluster or {}).get("compute_cluster") or {}, findings)
@@ -167,6 +168,8 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
         "change_class": {},
     }
     plan["deployment"]["hash"] = plan_hash(plan)
+    # TLS in the pod is the one part of an endpoint that is made of pods.
+    plan["deployment"]["given"] = short_hash([inputs.given, tls, endpoint["tls_secret"]]) if tls else inputs.given
     plan["existing"] = existing = effect_on(
         plan, facts.deployment, settings["adopt_defaults"], facts.surroundings.get("raycluster_fields")
     )

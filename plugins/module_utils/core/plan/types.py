@@ -211,13 +211,37 @@ class Staging(Repository):
     shards_per_stage: list[list[str]]
 
 
+class Issuer(TypedDict):
+    kind: str
+    name: str
+
+
+class Gateway(TypedDict):
+    namespace: str
+    name: str
+    listener: str | None
+
+
 class Endpoint(TypedDict):
-    """hosts: the names of API and dashboard."""
+    """hosts: of API and dashboard, empty where they follow from the address. tls: where the certificate comes from."""
 
     exposure: str
     annotations: dict[str, str]
     hosts: dict[str, str]
     metrics_namespaces: list[str]
+    tls: str | None
+    tls_secret: str | None
+    issuer: Issuer | None
+    tls_to_pod: bool
+    network: bool
+    public: bool
+    source_ranges: list[str]
+    subnet: str | None
+    nsgs: list[str]
+    dashboard: bool
+    ingress_class: str | None
+    gateway: Gateway | None
+    idle_seconds: int
 
 
 class Restart(TypedDict):

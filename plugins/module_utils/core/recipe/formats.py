@@ -110,6 +110,27 @@ DEPLOYMENT_NAMESPACE = Format(
     "inference",
     remedy="choose another",
 )
+KEY_NAME = Format(
+    "key_name",
+    r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?",
+    "lower-case letters, digits, hyphens and underscores",
+    "team-a",
+    longest=63,
+)
+ISSUER = Format(
+    "issuer",
+    rf"(Cluster)?Issuer/{_DNS_NAME}",
+    "Issuer/<name> or ClusterIssuer/<name>",
+    "ClusterIssuer/letsencrypt",
+    longest=267,
+)
+GATEWAY = Format(
+    "gateway",
+    rf"({_DNS_LABEL}/)?{_DNS_NAME}|{_DNS_LABEL}/{_DNS_NAME}/{_DNS_NAME}",
+    "<name>, <namespace>/<name> or <namespace>/<name>/<listener>",
+    "gateways/main",
+    longest=63 + 1 + 253 + 1 + 253,
+)
 OBJECT_NAME = Format("object_name", _DNS_NAME, "the name of a Kubernetes object", "oci-bv", longest=253)
 TAINT = Format(
     "taint",

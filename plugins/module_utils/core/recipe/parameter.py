@@ -48,3 +48,8 @@ class Parameter:
     def hidden(self) -> bool:
         """Whether what was given is never shown: it is a secret or holds one, or may be one in the wrong place."""
         return self.secret or self.format.hidden or any(inner.secret for inner in self.properties)
+
+
+def of_no_pod(name: str, kind: str, description: str, **more: Any) -> Parameter:
+    """A setting of the node pool alone, of how the cluster is reached, or of what is only calculated or printed."""
+    return Parameter(name, kind, description, reaches_pods=False, **more)

@@ -7,11 +7,10 @@ Whatever names something outside this collection (a chart repository, an image, 
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..catalog.images import RAY_LLM_USER
 from . import formats
-from .parameter import Parameter
+from .endpoint_settings import ENDPOINT, KEYS
+from .parameter import Parameter, of_no_pod
 
 AUTHENTICATION_TYPES = ("api_key", "security_token", "instance_principal", "resource_principal", "workload_identity")
 
@@ -19,13 +18,8 @@ AUTHENTICATION_TYPES = ("api_key", "security_token", "instance_principal", "reso
 SIGN_IN = ("auth_type", "config_file_location", "config_profile_name", "region", "oci_service_endpoint")
 
 
-def _of_no_pod(name: str, kind: str, description: str, **more: Any) -> Parameter:
-    """A setting of the node pool alone, of how the cluster is reached, or of what is only calculated or printed."""
-    return Parameter(name, kind, description, reaches_pods=False, **more)
-
-
 CLOUD = (
-    _of_no_pod(
+    of_no_pod(
         "oke_cluster_id", "string", "OCID of the OKE cluster; it names the region too.", format=formats.CLUSTER_OCID
     ),
     Parameter(
@@ -35,30 +29,28 @@ CLOUD = (
         default="oke",
         choices=("oke", "none"),
     ),
-    _of_no_pod(
+    of_no_pod(
         "adopt_defaults",
         "boolean",
         "Use today's defaults instead of those recorded at creation.",
         default=False,
     ),
-    _of_no_pod("region", "string", "OCI region; without it, that of the cluster's OCID.", format=formats.REGION),
-    _of_no_pod(
+    of_no_pod("region", "string", "OCI region; without it, that of the cluster's OCID.", format=formats.REGION),
+    of_no_pod(
         "compartment_id",
         "string",
         "Compartment of the node pool; without it, that of the cluster.",
         format=formats.COMPARTMENT_OCID,
     ),
-    _of_no_pod(
+    of_no_pod(
         "auth_type",
         "string",
         "How to sign in to OCI; without it OCI_ANSIBLE_AUTH_TYPE or api_key.",
         choices=AUTHENTICATION_TYPES,
     ),
-    _of_no_pod(
-        "config_file_location", "string", "OCI configuration file; without it OCI_CONFIG_FILE or ~/.oci/config."
-    ),
-    _of_no_pod("config_profile_name", "string", "Profile in that file; without it OCI_CONFIG_PROFILE or DEFAULT."),
-    _of_no_pod(
+    of_no_pod("config_file_location", "string", "OCI configuration file; without it OCI_CONFIG_FILE or ~/.oci/config."),
+    of_no_pod("config_profile_name", "string", "Profile in that file; without it OCI_CONFIG_PROFILE or DEFAULT."),
+    of_no_pod(
         "oci_service_endpoint",
         "endpoint",
         "URL of the OCI services (private endpoints, other realms): one for all, or a mapping of service to URL.",
@@ -70,20 +62,20 @@ CLOUD = (
 JOIN_MINUTES, JOIN_MINUTES_BARE_METAL = 15, 45
 
 NODES = (
-    _of_no_pod(
+    of_no_pod(
         "node_pool_availability_domains",
         "list",
         "Availability domains that the nodes may be in, best first; a group is in one of them. Without it, any that "
         "offers the shape; recipe_availability_domain wins.",
         format=formats.AVAILABILITY_DOMAIN,
     ),
-    _of_no_pod(
+    of_no_pod(
         "node_pool_fault_domains",
         "list",
         "Fault domains that the nodes may be in, such as FAULT-DOMAIN-1; without it, any.",
         format=formats.FAULT_DOMAIN,
     ),
-    _of_no_pod(
+    of_no_pod(
         "node_pool_capacity_reservation_id",
         "string",
         "OCID of a capacity reservation to take the nodes from; it is of one availability domain.",
@@ -101,14 +93,14 @@ NODES = (
         "Taints of the nodes, key=value:NoSchedule and so on; the deployment's pods tolerate them.",
         format=formats.TAINT,
     ),
-    _of_no_pod(
+    of_no_pod(
         "node_pool_labels",
         "mapping",
         "Further labels of the nodes.",
         format=formats.LABEL_VALUE,
         key_format=formats.LABEL_KEY,
     ),
-    _of_no_pod(
+    of_no_pod(
         "node_pool_tags",
         "mapping",
         "Further freeform tags of the node pool and of its instances.",
@@ -123,14 +115,14 @@ NODES = (
         default="/mnt/nvme",
         format=formats.FOLDER,
     ),
-    _of_no_pod(
+    of_no_pod(
         "node_pods_vcpus",
         "integer",
         "vCPUs of each node that are left to its own pods (network, storage, device plugin, monitoring).",
         default=1,
         minimum=0,
     ),
-    _of_no_pod(
+    of_no_pod(
         "node_pods_memory_gb",
         "integer",
         "Memory of each node that is left to its own pods, in GiB.",
@@ -157,7 +149,7 @@ NODES = (
         default="eth0",
         format=formats.INTERFACE,
     ),
-    _of_no_pod(
+    of_no_pod(
         "on_shortfall",
         "string",
         "When fewer nodes can be had than the group needs, and no other availability domain is left. keep: hold what "
@@ -166,22 +158,22 @@ NODES = (
         default="keep",
         choices=("keep", "release"),
     ),
-    _of_no_pod("shortfall_keep_minutes", "integer", "See on_shortfall.", default=30, minimum=1),
-    _of_no_pod(
+    of_no_pod("shortfall_keep_minutes", "integer", "See on_shortfall.", default=30, minimum=1),
+    of_no_pod(
         "node_repair_limit",
         "integer",
         "Nodes that one run of deploy replaces because they failed, did not join, or have no GPUs or too small a disk.",
         default=2,
         minimum=0,
     ),
-    _of_no_pod(
+    of_no_pod(
         "node_join_minutes",
         "integer",
         "How long a node that is ACTIVE may take to be Ready in Kubernetes before it is replaced; without it "
         f"{JOIN_MINUTES}, and {JOIN_MINUTES_BARE_METAL} for bare metal.",
         minimum=1,
     ),
-    _of_no_pod(
+    of_no_pod(
         "node_gpu_minutes",
         "integer",
         "How long a node that is Ready may take to show its GPUs before it is replaced.",
@@ -191,13 +183,13 @@ NODES = (
 )
 
 KUBERNETES = (
-    _of_no_pod(
+    of_no_pod(
         "kubeconfig",
         "string",
         "Path of a kubeconfig that reaches the cluster; without it K8S_AUTH_KUBECONFIG or KUBECONFIG, else the OCI sign-in.",
     ),
-    _of_no_pod("kubeconfig_context", "string", "Context in that file; without it its current one."),
-    _of_no_pod(
+    of_no_pod("kubeconfig_context", "string", "Context in that file; without it its current one."),
+    of_no_pod(
         "kubernetes_endpoint",
         "string",
         "Endpoint of the cluster that the OCI sign-in reaches; auto: the public one where there is one.",
@@ -242,7 +234,7 @@ KUBERNETES = (
             Parameter("python", "string", "Version of Python.", format=formats.SHORT_VERSION),
         ),
     ),
-    _of_no_pod(
+    of_no_pod(
         "local_filesystem_folders",
         "list",
         "Folders of the nodes that a recipe's local_filesystem may use, with everything below them.",
@@ -271,7 +263,7 @@ KUBERNETES = (
         default="oci-bv",
         format=formats.OBJECT_NAME,
     ),
-    _of_no_pod(
+    of_no_pod(
         "model_volume_vpus_per_gb",
         "integer",
         "Performance units per GB of that StorageClass; the plan's minutes and price follow from it.",
@@ -289,7 +281,7 @@ SOURCES = (
         default="https://huggingface.co",
         format=formats.URL,
     ),
-    _of_no_pod(
+    of_no_pod(
         "source_request_days",
         "integer",
         "Days that the pre-authenticated request for a bucket_name holds; deploy renews it in time.",
@@ -300,60 +292,46 @@ SOURCES = (
 )
 
 KUBERAY = (
-    _of_no_pod(
+    of_no_pod(
         "kuberay_chart_ref",
         "string",
         "Chart of the KubeRay operator: a name in kuberay_chart_repository, a folder or a file.",
         default="kuberay-operator",
     ),
-    _of_no_pod(
+    of_no_pod(
         "kuberay_chart_repository",
         "string",
         "Helm repository of the chart, when kuberay_chart_ref is a name.",
         default="https://ray-project.github.io/kuberay-helm",
     ),
-    _of_no_pod("kuberay_chart_version", "string", "Version of the chart that is installed.", default="1.7.0"),
-    _of_no_pod(
+    of_no_pod("kuberay_chart_version", "string", "Version of the chart that is installed.", default="1.7.0"),
+    of_no_pod(
         "kuberay_image",
         "string",
         "Image of the operator, without its tag; without it the chart's own, from image_registry where that is given.",
         format=formats.REPOSITORY_OF_IMAGE,
     ),
-    _of_no_pod(
+    of_no_pod(
         "kuberay_image_pull_secret",
         "string",
         "Secret of the operator's namespace to pull its image with, made before.",
         format=formats.SECRET_NAME,
     ),
-    _of_no_pod(
+    of_no_pod(
         "kuberay_namespace", "string", "Namespace of the operator.", default="kuberay-system", format=formats.NAMESPACE
     ),
-    _of_no_pod("helm_binary", "string", "Path of Helm 3; without it, helm on PATH."),
+    of_no_pod("helm_binary", "string", "Path of Helm 3; without it, helm on PATH."),
 )
 
-ENDPOINT = (
-    _of_no_pod(
-        "endpoint_exposure",
-        "string",
-        "none: reachable inside the cluster only. load_balancer: a load balancer for the API and the dashboard.",
-        default="none",
-        choices=("none", "load_balancer"),
-    ),
-    _of_no_pod(
-        "service_annotations",
-        "mapping",
-        "Annotations of the load balancer's Service.",
-        format=formats.TEXT,
-        key_format=formats.ANNOTATION_KEY,
-    ),
-    _of_no_pod(
+MONITORING = (
+    of_no_pod(
         "metrics_namespaces",
         "list",
         "Namespaces whose pods may read Ray's metrics from each pod of the group (metrics_export_port), such as that of "
         "Prometheus.",
         format=formats.NAMESPACE,
     ),
-    _of_no_pod(
+    of_no_pod(
         "wait_timeout_minutes",
         "integer",
         "How long deploy waits for the first token.",
@@ -393,37 +371,37 @@ ENGINE = (
 )
 
 OUTPUT = (
-    _of_no_pod(
+    of_no_pod(
         "prices",
         "mapping",
         "Your own US dollars in place of the list's: gpu_hour, volume_gb_month, volume_vpu_month, load_balancer_hour.",
     ),
-    _of_no_pod(
+    of_no_pod(
         "convert_to",
         "string",
         "File that the recipe is written to in today's spelling, its secrets too; only its owner may read it.",
     ),
-    _of_no_pod("html_file", "string", "File that the plan is written to as a page of HTML."),
-    _of_no_pod(
+    of_no_pod("html_file", "string", "File that the plan is written to as a page of HTML."),
+    of_no_pod(
         "model_facts_file",
         "string",
         "File of the model's facts: plan reads it where it is there (no source is asked then); else it is written.",
     ),
-    _of_no_pod("result_file", "string", "File that the playbook writes its result to, as JSON."),
-    _of_no_pod(
+    of_no_pod("result_file", "string", "File that the playbook writes its result to, as JSON."),
+    of_no_pod(
         "logs_component",
         "string",
         "What the logs playbook shows.",
         default="head",
         choices=("head", "worker", "operator", "staging", "events"),
     ),
-    _of_no_pod("logs_worker", "integer", "Which worker, from 1.", default=1, minimum=1),
-    _of_no_pod("logs_lines", "integer", "How many lines, from the end.", default=200, minimum=1),
-    _of_no_pod("logs_previous", "boolean", "Show the container's former run.", default=False),
-    _of_no_pod("logs_raw", "boolean", "Show progress lines as the pods print them, as JSON.", default=False),
+    of_no_pod("logs_worker", "integer", "Which worker, from 1.", default=1, minimum=1),
+    of_no_pod("logs_lines", "integer", "How many lines, from the end.", default=200, minimum=1),
+    of_no_pod("logs_previous", "boolean", "Show the container's former run.", default=False),
+    of_no_pod("logs_raw", "boolean", "Show progress lines as the pods print them, as JSON.", default=False),
 )
 
-SETTINGS = (*CLOUD, *NODES, *KUBERNETES, *SOURCES, *KUBERAY, *ENDPOINT, *ENGINE, *OUTPUT)
+SETTINGS = (*CLOUD, *NODES, *KUBERNETES, *SOURCES, *KUBERAY, *ENDPOINT, *KEYS, *MONITORING, *ENGINE, *OUTPUT)
 # Where one of these is given otherwise, the pods are rendered as they are today. A setting is one of them unless its row says
 # that it reaches no pod: a wish that is not followed is worse than a restart together with another version.
 OF_PODS = tuple(setting for setting in SETTINGS if setting.reaches_pods)

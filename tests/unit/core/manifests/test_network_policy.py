@@ -12,13 +12,11 @@ import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.objects import render
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.parameter_objects import STATUS_PORT
-from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.settings import SETTINGS
 
-from ..plans import plan
+from ..plans import EXPOSURES, exposed, plan
 from .network_policies import Pod, allowed
 
 NAMESPACE = "rayclustervmtest"
-EXPOSURES = next(setting.choices for setting in SETTINGS if setting.name == "endpoint_exposure")
 # Of Ray, NCCL, Gloo and vLLM: taken as they come, and those that are fixed.
 OTHER_PORTS = [22, 80, 443, 8081, 10002, 19999, 29500, 32768, 52365, 60999, 65535]
 
@@ -50,7 +48,7 @@ def made(**changes: Any) -> tuple[list[dict[str, Any]], dict[str, Pod], dict[str
 
 @pytest.mark.parametrize("exposure", EXPOSURES)
 def test_the_groups_own_pods_reach_each_other_on_every_port(exposure: str) -> None:
-    policies, pods, ports = made(endpoint_exposure=exposure)
+    policies, pods, ports = made(**exposed(exposure))
     for source in ("head", "worker"):
         for target in ("head", "worker"):
             for port in (*ports.values(), *OTHER_PORTS):
@@ -60,14 +58,14 @@ def test_the_groups_own_pods_reach_each_other_on_every_port(exposure: str) -> No
 
 @pytest.mark.parametrize("exposure", EXPOSURES)
 def test_others_reach_what_is_exposed_and_nothing_else(exposure: str) -> None:
-    policies, pods, ports = made(endpoint_exposure=exposure)
-    exposed = exposure != "none"
-    dashboard = {ports["dashboard"]} if exposed else set()
+    policies, pods, ports = made(**exposed(exposure))
+    outside = exposure != "none"
+    dashboard = {ports["dashboard"]} if outside else set()
     open_to = {
         "neighbour": {ports["api"]} | dashboard,
         "elsewhere": {ports["api"]} | dashboard,
         "impostor": {ports["api"]} | dashboard,
-        "internet": ({ports["api"]} | dashboard) if exposed else set(),
+        "internet": ({ports["api"]} | dashboard) if outside else set(),
     }
     for source, wanted in open_to.items():
         for port in {*ports.values(), *OTHER_PORTS}:
@@ -75,10 +73,20 @@ def test_others_reach_what_is_exposed_and_nothing_else(exposure: str) -> None:
             assert not allowed(policies, pods[source], pods["head"], port, "UDP"), (source, port)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"endpoint_tls": "none"}, {"endpoint_dashboard": False}, {"endpoint_tls_to_pod": True}]
+)
+def test_a_dashboard_that_is_not_exposed_is_closed_to_others(changes: dict[str, Any]) -> None:
+    policies, pods, ports = made(**exposed("load_balancer", **changes))
+    assert not allowed(policies, pods["internet"], pods["head"], ports["dashboard"])
+    assert not allowed(policies, pods["neighbour"], pods["head"], ports["dashboard"])
+    assert allowed(policies, pods["internet"], pods["head"], ports["api"])
+
+
 @pytest.mark.parametrize("exposure", EXPOSURES)
 def test_nobody_else_reaches_a_worker(exposure: str) -> None:
     """The endpoint's Service selects the head alone; a worker has nothing to offer."""
-    policies, pods, ports = made(endpoint_exposure=exposure)
+    policies, pods, ports = made(**exposed(exposure))
     for source in ("neighbour", "elsewhere", "impostor", "internet"):
         for port in {*ports.values(), *OTHER_PORTS}:
             assert not allowed(policies, pods[source], pods["worker"], port), (source, port)
@@ -86,7 +94,7 @@ def test_nobody_else_reaches_a_worker(exposure: str) -> None:
 
 @pytest.mark.parametrize("exposure", EXPOSURES)
 def test_metrics_are_read_from_the_namespaces_that_are_named(exposure: str) -> None:
-    policies, pods, ports = made(endpoint_exposure=exposure, metrics_namespaces=["another"])
+    policies, pods, ports = made(**exposed(exposure), metrics_namespaces=["another"])
     others = {*ports.values(), *OTHER_PORTS} - {ports["api"], ports["dashboard"]}
     for target in ("head", "worker"):
         for port in others:

@@ -13,11 +13,20 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.catalog.k
     rights,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Findings
+from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.endpoint import (
+    Surroundings,
+    endpoint_objects,
+)
 from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.objects import render, secret
 from ansible_collections.multinode.inference.plugins.module_utils.core.plan.prerequisites import check_prerequisites
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.endpoint_settings import (
+    endpoint_resources,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.kube.removal import _KINDS
 
-from ..plans import facts, plan
+from ..plans import exposed, facts, plan
+from ..recipes import recipe
 
 POD = {
     "gpus": 2,
@@ -154,9 +163,25 @@ def test_every_object_that_is_made_or_removed_is_among_the_rights() -> None:
         place = "" if kind == "namespace" else name
         for verb in ("get", "create", "patch"):
             assert (verb, group, resource, place) in allowed
+    allowed |= {
+        (right.verb, right.group, right.resource, right.namespace)
+        for right in rights(name, endpoint=("ingresses", "httproutes", "certificates"))
+    }
     for version, _kind, _path, resource in _KINDS:
         group = version.rpartition("/")[0]
         assert {("list", group, resource, name), ("delete", group, resource, name)} <= allowed
+
+
+@pytest.mark.parametrize("exposure", ["ingress", "gateway"])
+def test_the_rights_of_an_endpoints_objects_are_asked_only_where_it_has_them(exposure: str) -> None:
+    changes = exposed(exposure, **({"endpoint_tls_issuer": "Issuer/a"} if exposure == "ingress" else {}))
+    wanted = endpoint_resources(read_inputs(recipe(**changes)).settings)
+    asked = {(right.group, right.resource) for right in rights("llama", endpoint=wanted)}
+    more = asked - {(right.group, right.resource) for right in rights("llama")}
+    around = Surroundings("192.0.2.7", listeners={"https": "a"})
+    made = {item["apiVersion"].partition("/")[0] for item in endpoint_objects(plan(**changes), around)} - {"v1"}
+    assert {group for group, _resource in more} | {"networking.k8s.io"} == made | {"networking.k8s.io"}
+    assert len(more) == (2 if exposure == "ingress" else 1)
 
 
 def test_the_operators_rights_are_asked_only_where_it_is_to_be_installed() -> None:

@@ -217,7 +217,7 @@ def test_a_person_reads_what_a_change_means() -> None:
     lines = describe_shortly(made)
     first = next(number for number, line in enumerate(lines) if line.startswith("Changes"))
     assert lines[first : first + 5] == [
-        "Changes      live, the group keeps serving: endpoint.exposure",
+        "Changes      live, the group keeps serving: endpoint.dashboard, endpoint.exposure, endpoint.tls",
         "             restart, the pods are recreated: about 3.9 minutes until it serves: engine.args,",
         "             pod.ports",
         "             new_pool, existing nodes keep what they have: node_pool.node_source_details,",
@@ -248,7 +248,7 @@ def test_another_version_that_renders_other_pods_restarts_nothing_unasked(monkey
     made = plan(facts(deployment=found), endpoint_exposure="load_balancer")
     assert made["existing"] == {
         "keep_pods": True,
-        "changes": [{"field": "endpoint.exposure", "class": "live"}],
+        "changes": [{"field": f"endpoint.{part}", "class": "live"} for part in ("dashboard", "exposure", "tls")],
         "kept": ["engine.ray_start"],
         "by_delete": False,
         "failed": False,

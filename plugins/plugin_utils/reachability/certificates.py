@@ -1,0 +1,250 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Certificates of endpoints: an authority of the deployment's own, what it signs, and what is wrong with a given one.
+
+Strict verifiers (OpenSSL's X509_V_FLAG_X509_STRICT, Python 3.13's default) ask for the key identifiers and usages that are set here.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...module_utils.core.fault import Fault
+
+try:
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+except ImportError as error:  # reported where one is needed
+    MISSING: ImportError | None = error
+else:
+    MISSING = None
+
+# Browsers take no certificate of more than 398 days.
+LEAF_DAYS, AUTHORITY_DAYS = 365, 3650
+RENEW_DAYS = 30
+CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
+_BITS = 2048
+_DAY = datetime.timedelta(days=1)
+# A clock of somebody else may be a little behind.
+_EARLIER = datetime.timedelta(hours=1)
+
+
+def new_authority(name: str, now: datetime.datetime) -> dict[str, str]:
+    """Return certificate and key of a new authority (PEM), as a Secret of type kubernetes.io/tls holds them."""
+    key = rsa.generate_private_key(65537, _BITS)
+    subject = _name(f"{name} endpoint authority")
+    usage = _usage(sign_certificates=True)
+    made = (
+        _builder(subject, subject, key.public_key(), now, AUTHORITY_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return {CERTIFICATE: _pem(made), KEY: _key_pem(key)}
+
+
+def issue(authority: Mapping[str, str], names: Iterable[str], now: datetime.datetime) -> dict[str, str]:
+    """Return certificate, key and authority's certificate (PEM) for hosts and addresses, signed by the authority."""
+    issuer, issuer_key = _load(authority[CERTIFICATE]), _load_key(authority[KEY])
+    names = list(names)
+    key = rsa.generate_private_key(65537, _BITS)
+    public = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    made = (
+        # A common name has 64 characters at most; nobody reads it any more (RFC 9525).
+        _builder(_name(names[0][:64]), issuer.subject, key.public_key(), now, LEAF_DAYS)
+        .add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(sign_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(public), critical=False)
+        .sign(issuer_key, hashes.SHA256())
+    )
+    return {CERTIFICATE: _pem(made), KEY: _key_pem(key), AUTHORITY: authority[CERTIFICATE]}
+
+
+def is_authority(data: Mapping[str, str], now: datetime.datetime) -> bool:
+    """Say whether a Secret's data is an authority that outlives a certificate that it signs now."""
+    try:
+        certificate, key = _load(data[CERTIFICATE]), _load_key(data[KEY])
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (KeyError, ValueError, TypeError, x509.ExtensionNotFound):
+        return False
+    lasting = certificate.not_valid_after_utc > now + LEAF_DAYS * _DAY
+    return bool(constraints.ca and lasting and certificate.public_key() == key.public_key())
+
+
+def renewal(
+    data: Mapping[str, str], authority: Mapping[str, str], names: Iterable[str], now: datetime.datetime
+) -> str | None:
+    """Return why a certificate has to be made: words for a line of the log; None where it is good."""
+    try:
+        certificate, key = _load(data[CERTIFICATE]), _load_key(data[KEY])
+        certificate.verify_directly_issued_by(_load(authority[CERTIFICATE]))
+    except (KeyError, ValueError, TypeError):
+        return "there is none yet" if CERTIFICATE not in data else "it is not of the deployment's authority"
+    except InvalidSignature:
+        return "it is not of the deployment's authority"
+    if certificate.public_key() != key.public_key() or data.get(AUTHORITY) != authority[CERTIFICATE]:
+        return "its key or its authority is another's"
+    if lacking := _lacking(certificate, names):
+        return f"it is not for {', '.join(lacking)}"
+    left = certificate.not_valid_after_utc - now
+    return f"it expires in {left.days} days" if left < RENEW_DAYS * _DAY else None
+
+
+def wrong_with(
+    data: Mapping[str, str] | None, place: str, secret: str, names: Iterable[str], now: datetime.datetime
+) -> tuple[list[Fault], list[Fault]]:
+    """Return what is wrong with a given certificate: faults, and warnings. `names` are the hosts it has to be for."""
+
+    def fault(code: str, found: str, expected: str, remedy: str) -> Fault:
+        return Fault(code, place, f"Secret {secret}: {found}", expected, remedy)
+
+    make = f"kubectl create secret tls {secret} --cert ... --key ... --namespace ..."
+    if data is None:
+        return [fault("secret_missing", "not there", "a Secret of type kubernetes.io/tls", make)], []
+    try:
+        certificate, key = _load(data[CERTIFICATE]), _load_key(data[KEY])
+    except KeyError as missing:
+        return [fault("secret_key_missing", f"no {missing.args[0]} in it", f"{CERTIFICATE} and {KEY}", make)], []
+    except (ValueError, TypeError):
+        return [
+            fault(
+                "certificate_unreadable", "no PEM certificate and key in it", "both, the key without pass phrase", make
+            )
+        ], []
+    faults, warnings = [], []
+    if certificate.public_key() != key.public_key():
+        faults.append(fault("certificate_key", "the key is not the certificate's", "a pair", make))
+    until, left = certificate.not_valid_after_utc, certificate.not_valid_after_utc - now
+    if left <= datetime.timedelta(0):
+        faults.append(
+            fault("certificate_expired", f"expired on {until:%Y-%m-%d}", "a certificate that is valid", "renew it")
+        )
+    elif left < RENEW_DAYS * _DAY:
+        warnings.append(expiring(place, until, now))
+    if certificate.not_valid_before_utc > now:
+        begins = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        faults.append(
+            fault(
+                "certificate_early",
+                f"not valid before {begins}",
+                "a certificate that is valid",
+                "wait, or make another",
+            )
+        )
+    if lacking := _lacking(certificate, names):
+        found = f"for {', '.join(sorted(names_of(certificate))) or 'no host'}"
+        remedy = "make one for both hosts, or set service_endpoint_domain"
+        faults.append(fault("certificate_names", found, f"for {', '.join(lacking)} as well", remedy))
+    return faults, warnings
+
+
+def expiring(place: str, until: datetime.datetime, now: datetime.datetime) -> Fault:
+    """Return the warning of a certificate that is to be renewed."""
+    left = (until - now).days
+    found = (
+        f"the certificate expires in {left} days, on {until:%Y-%m-%d}"
+        if left >= 0
+        else f"the certificate expired on {until:%Y-%m-%d}"
+    )
+    return Fault(
+        "certificate_expires", place, found, f"{RENEW_DAYS} days and more", "renew it; deploy renews one of its own"
+    )
+
+
+def until(pem: str) -> datetime.datetime | None:
+    """Return when the first certificate of a PEM text expires; None where there is none."""
+    try:
+        found: datetime.datetime = _load(pem).not_valid_after_utc
+    except ValueError:
+        return None
+    return found
+
+
+def own_root(pem: str) -> str | None:
+    """Return the last certificate of a chain where it signed itself; None where another authority did."""
+    try:
+        last = x509.load_pem_x509_certificates(pem.encode())[-1]
+    except (ValueError, IndexError):
+        return None
+    return _pem(last) if last.issuer == last.subject else None
+
+
+def names_of(certificate: Any) -> set[str]:
+    """Return the hosts and addresses that a certificate is for."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return set()
+    addresses = {str(address) for address in found.get_values_for_type(x509.IPAddress)}
+    return {name.lower() for name in found.get_values_for_type(x509.DNSName)} | addresses
+
+
+def _lacking(certificate: Any, names: Iterable[str]) -> list[str]:
+    held = names_of(certificate)
+    # A wildcard stands for one label (RFC 9525).
+    return [name for name in names if name not in held and f"*.{name.partition('.')[2]}" not in held]
+
+
+def _name(common_name: str) -> Any:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _builder(subject: Any, issuer: Any, public: Any, now: datetime.datetime, days: int) -> Any:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _EARLIER)
+        .not_valid_after(now + days * _DAY)
+    )
+
+
+def _usage(sign_certificates: bool) -> Any:
+    return x509.KeyUsage(
+        digital_signature=not sign_certificates,
+        key_encipherment=not sign_certificates,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        content_commitment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _alternative(name: str) -> Any:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _load(pem: str) -> Any:
+    return x509.load_pem_x509_certificate(pem.encode())
+
+
+def _load_key(pem: str) -> Any:
+    return serialization.load_pem_private_key(pem.encode(), password=None)
+
+
+def _pem(certificate: Any) -> str:
+    return str(certificate.public_bytes(serialization.Encoding.PEM).decode())
+
+
+def _key_pem(key: Any) -> str:
+    # PKCS #1: the form that every load balancer takes.
+    form = serialization.PrivateFormat.TraditionalOpenSSL
+    return str(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode())

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The endpoint in its cluster: its certificate over time, another address, another exposure, and what it lacks still."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Findings, Refused
+from ansible_collections.multinode.inference.plugins.plugin_utils import endpoint as endpoints
+from ansible_collections.multinode.inference.plugins.plugin_utils.endpoint import Endpoint
+from ansible_collections.multinode.inference.plugins.plugin_utils.reachability import certificates
+from ansible_collections.multinode.inference.plugins.plugin_utils.reachability.checks import check_cluster
+from tests.unit.core.plans import exposed, plan
+
+NAME = "rayclustervmtest"
+TLS, BALANCER = f"{NAME}-tls", "service.beta.kubernetes.io/oci-load-balancer-"
+PREFIXES = {
+    "Service": "/api/v1/namespaces/{}/services",
+    "Secret": "/api/v1/namespaces/{}/secrets",
+    "Ingress": "/apis/networking.k8s.io/v1/namespaces/{}/ingresses",
+    "HTTPRoute": "/apis/gateway.networking.k8s.io/v1/namespaces/{}/httproutes",
+    "Gateway": "/apis/gateway.networking.k8s.io/v1/namespaces/{}/gateways",
+    "Certificate": "/apis/cert-manager.io/v1/namespaces/{}/certificates",
+}
+
+
+class FakeCluster:
+    """Objects by their paths, applied and removed as the actions do."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+
+    def put(self, *objects: dict[str, Any]) -> None:
+        for item in objects:
+            path = PREFIXES[item["kind"]].format(item["metadata"]["namespace"])
+            stands = self.objects.get(f"{path}/{item['metadata']['name']}", {})
+            if "stringData" in item:
+                data = {key: base64.b64encode(value.encode()).decode() for key, value in item["stringData"].items()}
+                item = {**item, "data": data}
+            self.objects[f"{path}/{item['metadata']['name']}"] = {"status": stands.get("status", {}), **item}
+
+    def status(self, kind: str, name: str, status: dict[str, Any], namespace: str = NAME) -> None:
+        self.objects[f"{PREFIXES[kind].format(namespace)}/{name}"]["status"] = status
+
+    def get(self, path: str, **_query: str) -> Any:
+        return self.objects.get(path)
+
+    def items(self, path: str, **_query: str) -> list[dict[str, Any]]:
+        return [item for place, item in self.objects.items() if place.rpartition("/")[0] == path]
+
+    metadata = items
+
+    def names(self, kind: str) -> set[str]:
+        return {item["metadata"]["name"] for item in self.items(PREFIXES[kind].format(NAME))}
+
+
+class Run:
+    """One run of deploy as far as the endpoint goes."""
+
+    def __init__(self, cluster: FakeCluster, **changes: Any) -> None:
+        self.cluster = cluster
+        self.endpoint = Endpoint(cluster, plan(**changes))  # type: ignore[arg-type]
+
+    def settle(self) -> Run:
+        secrets = self.endpoint.look()
+        for item in self.endpoint.in_the_way():
+            del self.cluster.objects[f"{PREFIXES['Service'].format(NAME)}/{item['metadata']['name']}"]
+            secrets = self.endpoint.look()
+        self.cluster.put(*secrets, *self.endpoint.objects())
+        for item in self.endpoint.stale():
+            self.cluster.objects.pop(f"{PREFIXES[item['kind']].format(NAME)}/{item['metadata']['name']}")
+        self.endpoint.look()
+        return self
+
+    def service(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.cluster.objects[f"{PREFIXES['Service'].format(NAME)}/{NAME}-api"]
+        return found
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime.datetime]:
+    now = [datetime.datetime(2026, 6, 1, tzinfo=datetime.timezone.utc)]
+    monkeypatch.setattr(endpoints, "_now", lambda: now[0])
+    return now
+
+
+def secret(cluster: FakeCluster, name: str) -> dict[str, str]:
+    data = cluster.objects[f"{PREFIXES['Secret'].format(NAME)}/{name}"]["data"]
+    return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+
+def balanced(cluster: FakeCluster, address: str) -> None:
+    cluster.status("Service", f"{NAME}-api", {"loadBalancer": {"ingress": [{"ip": address}]}})
+
+
+def test_a_load_balancer_has_a_certificate_before_it_has_an_address(
+    cluster: FakeCluster, clock: list[datetime.datetime]
+) -> None:
+    run = Run(cluster, **exposed("load_balancer")).settle()
+    named = run.service()["metadata"]["annotations"][f"{BALANCER}tls-secret"]
+    assert named in cluster.names("Secret") and named.startswith(f"{TLS}-")
+    assert run.endpoint.reach() is None and "has no address yet" in str(run.endpoint.problem())
+    balanced(cluster, "192.0.2.7")
+    run.endpoint.look()
+    assert not run.endpoint.is_settled
+    run.settle()
+    assert run.endpoint.is_settled and run.endpoint.problem() is None
+    again = run.service()["metadata"]["annotations"][f"{BALANCER}tls-secret"]
+    # OCI knows a certificate by the name of its Secret.
+    assert again != named and named not in cluster.names("Secret")
+    assert secret(cluster, again)["tls.crt"] == secret(cluster, TLS)["tls.crt"]
+    assert set(secret(cluster, again)) == {"tls.crt", "tls.key"}
+    reach = run.endpoint.reach()
+    assert reach is not None and reach.url == f"https://{NAME}.192-0-2-7.nip.io" and reach.address == "192.0.2.7"
+    assert reach.ca_pem == secret(cluster, f"{TLS}-authority")["tls.crt"]
+    assert run.endpoint.dashboard_url(reach) == f"https://dashboard.{NAME}.192-0-2-7.nip.io:8265"
+
+
+def test_a_second_run_makes_no_other_certificate(cluster: FakeCluster, clock: list[datetime.datetime]) -> None:
+    Run(cluster, **exposed("load_balancer")).settle()
+    balanced(cluster, "192.0.2.7")
+    Run(cluster, **exposed("load_balancer")).settle()
+    second = Run(cluster, **exposed("load_balancer"))
+    assert second.endpoint.look() == [] and second.endpoint.is_settled and second.endpoint.stale() == []
+
+
+def test_another_address_and_the_end_of_a_year_renew_the_certificate_by_the_same_authority(
+    cluster: FakeCluster, clock: list[datetime.datetime]
+) -> None:
+    run = Run(cluster, **exposed("load_balancer")).settle()
+    seen = []
+    for address, days in (("192.0.2.7", 0), ("192.0.2.7", 300), ("192.0.2.8", 0), ("192.0.2.8", 336)):
+        balanced(cluster, address)
+        clock[0] += datetime.timedelta(days=days)
+        run.settle()
+        seen.append(secret(cluster, TLS)["tls.crt"])
+        assert len(cluster.names("Secret")) == 3, "certificate, authority, and the load balancer's copy"
+    assert seen[0] == seen[1] and len(set(seen)) == 3
+    authority = secret(cluster, f"{TLS}-authority")["tls.crt"]
+    assert secret(cluster, TLS)["ca.crt"] == authority
+
+
+def test_other_exposures_leave_nothing_of_the_former(cluster: FakeCluster, clock: list[datetime.datetime]) -> None:
+    edge = {"kind": "Gateway", "metadata": {"name": "main", "namespace": "edge"}}
+    listeners = [{"name": "s", "protocol": "HTTPS", "port": 443}, {"name": "p", "protocol": "HTTP", "port": 80}]
+    cluster.put({**edge, "spec": {"listeners": listeners}})
+    cluster.status("Gateway", "main", {"addresses": [{"value": "192.0.2.9"}]}, "edge")
+    Run(cluster, **exposed("ingress")).settle()
+    assert cluster.names("Ingress") == {NAME} and cluster.names("Secret") == {TLS, f"{TLS}-authority"}
+    Run(cluster, **exposed("gateway")).settle()
+    assert cluster.names("Ingress") == set() and cluster.names("Secret") == set()
+    assert cluster.names("HTTPRoute") == {NAME, f"{NAME}-dashboard", f"{NAME}-redirect"}
+    Run(cluster, **exposed("gateway", endpoint_dashboard=False)).settle()
+    assert cluster.names("HTTPRoute") == {NAME, f"{NAME}-redirect"}
+    run = Run(cluster, **exposed("none")).settle()
+    assert cluster.names("HTTPRoute") == set()
+    assert set(run.service()["metadata"]["annotations"]) == {
+        "multinode.inference/endpoint",
+        "multinode.inference/plan-hash",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "again"),
+    [
+        ({}, False),
+        ({"endpoint_public": True}, True),
+        ({"service_annotations": {"oci.oraclecloud.com/load-balancer-type": "nlb"}}, True),
+        ({"endpoint_source_ranges": ["10.0.0.0/8"]}, False),
+        ({"endpoint_tls": "none"}, False),
+    ],
+)
+def test_a_load_balancer_of_another_kind_or_visibility_is_made_again(
+    cluster: FakeCluster, clock: list[datetime.datetime], changes: dict[str, Any], again: bool
+) -> None:
+    Run(cluster, **exposed("load_balancer")).settle()
+    other = Run(cluster, **exposed("load_balancer", **changes))
+    other.endpoint.look()
+    assert bool(other.endpoint.in_the_way()) is again
+
+
+def test_an_address_that_is_a_name_needs_a_domain(cluster: FakeCluster, clock: list[datetime.datetime]) -> None:
+    run = Run(cluster, **exposed("ingress")).settle()
+    cluster.status("Ingress", NAME, {"loadBalancer": {"ingress": [{"hostname": "lb.example.com"}]}})
+    run.settle()
+    with pytest.raises(Refused) as refused:
+        run.endpoint.problem()
+    assert [fault.code for fault in refused.value.faults] == ["address_is_a_name"]
+
+
+def test_what_a_gateway_says_of_a_route_is_told(cluster: FakeCluster, clock: list[datetime.datetime]) -> None:
+    edge = {"kind": "Gateway", "metadata": {"name": "main", "namespace": "edge"}}
+    cluster.put({**edge, "spec": {"listeners": [{"name": "s", "protocol": "HTTPS", "port": 443}]}})
+    cluster.status("Gateway", "main", {"addresses": [{"value": "192.0.2.9"}]}, "edge")
+    run = Run(cluster, **exposed("gateway")).settle()
+    assert run.endpoint.problem() == f"no controller has taken HTTPRoute {NAME} yet"
+    refused = {"type": "Accepted", "status": "False", "reason": "NotAllowedByListeners", "message": "not from here"}
+    for name in cluster.names("HTTPRoute"):
+        cluster.status("HTTPRoute", name, {"parents": [{"parentRef": {"name": "main"}, "conditions": [refused]}]})
+    assert run.endpoint.problem() == f"Gateway main refuses HTTPRoute {NAME}: not from here"
+    for name in cluster.names("HTTPRoute"):
+        cluster.status(
+            "HTTPRoute",
+            name,
+            {"parents": [{"parentRef": {"name": "main"}, "conditions": [{**refused, "status": "True"}]}]},
+        )
+    assert run.endpoint.problem() is None
+
+
+def test_an_issuer_fills_the_secret_and_the_load_balancer_has_a_copy(
+    cluster: FakeCluster, clock: list[datetime.datetime]
+) -> None:
+    changes = exposed("load_balancer", endpoint_tls_issuer="ClusterIssuer/le", service_endpoint_domain="a.example")
+    run = Run(cluster, **changes).settle()
+    first = run.service()["metadata"]["annotations"][f"{BALANCER}tls-secret"]
+    assert cluster.names("Certificate") == {TLS} and first in cluster.names("Secret"), (
+        "a certificate for the time being"
+    )
+    assert Run(cluster, **changes).settle().service()["metadata"]["annotations"][f"{BALANCER}tls-secret"] == first
+    balanced(cluster, "192.0.2.7")
+    message = {"type": "Ready", "status": "False", "message": "Issuing certificate as Secret does not exist"}
+    cluster.status("Certificate", TLS, {"conditions": [message]})
+    run.settle()
+    assert run.endpoint.problem() == f"ClusterIssuer le has not made the certificate yet: {message['message']}"
+    own = certificates.new_authority("le", clock[0])
+    hosts = [f"{NAME}.a.example", f"dashboard.{NAME}.a.example"]
+    labels = {"labels": {}}
+    metadata = {"name": TLS, "namespace": NAME, **labels}
+    cluster.put({"kind": "Secret", "metadata": metadata, "stringData": certificates.issue(own, hosts, clock[0])})
+    cluster.status("Certificate", TLS, {"conditions": [{**message, "status": "True"}]})
+    run.settle()
+    named = run.service()["metadata"]["annotations"][f"{BALANCER}tls-secret"]
+    assert run.endpoint.problem() is None and secret(cluster, named)["tls.crt"] == secret(cluster, TLS)["tls.crt"]
+    assert first not in cluster.names("Secret")
+
+
+def test_a_forged_record_on_the_service_only_costs_an_apply(
+    cluster: FakeCluster, clock: list[datetime.datetime]
+) -> None:
+    run = Run(cluster, **exposed("ingress")).settle()
+    for text in ("nonsense", "[]", json.dumps({"tls": "none"})):
+        run.service()["metadata"]["annotations"]["multinode.inference/endpoint"] = text
+        run.endpoint.look()
+        assert not run.endpoint.is_settled
+
+
+def test_an_issuer_that_is_not_there_or_not_ready_is_a_fault(cluster: FakeCluster) -> None:
+    made = plan(**exposed("ingress", endpoint_tls_issuer="ClusterIssuer/le"))
+    cluster.objects["/apis/networking.k8s.io/v1/ingressclasses/web"] = {"metadata": {"name": "web"}}
+
+    def codes() -> list[str]:
+        findings = Findings()
+        check_cluster(cluster, made, findings)  # type: ignore[arg-type]
+        return [fault.code for fault in findings.faults]
+
+    assert codes() == ["cert_manager_missing"]
+    cluster.objects["/apis/apiextensions.k8s.io/v1/customresourcedefinitions/certificates.cert-manager.io"] = {}
+    assert codes() == ["issuer_missing"]
+    condition = {"type": "Ready", "status": "False", "message": "no account"}
+    cluster.objects["/apis/cert-manager.io/v1/clusterissuers/le"] = {"status": {"conditions": [condition]}}
+    assert codes() == ["issuer_not_ready"]
+    condition["status"] = "True"
+    assert codes() == []
