@@ -215,7 +215,9 @@ def test_status_of_a_deployment_that_is_not_there_fails(playbooks: Playbooks) ->
     ("given", "words"),
     [
         ({"logs_component": "head"}, "Application startup complete"),
-        ({"logs_component": "worker", "logs_worker": "1"}, "multinode {"),
+        ({"logs_component": "worker", "logs_worker": "1", "logs_raw": "true"}, "multinode {"),
+        ({"logs_component": "staging"}, "  staging   done"),
+        ({"logs_component": "events"}, "Pod/"),
         ({"logs_component": "operator"}, DNS_NAME),
     ],
 )

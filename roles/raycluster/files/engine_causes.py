@@ -52,34 +52,28 @@ CAUSES = (
     ),
     _cause(
         r"^(?:argument|[\w./-]+(?: \w+)?: error): |ArgumentTypeError|^argument -",
-        "the image's vLLM refuses the value of an option",
-        "correct it in recipe_container_command_args",
+        "the image's vLLM refuses the value of an option", "correct it in recipe_container_command_args",
     ),
     _cause(
         r"invalid (?:tool call|reasoning|tool) parser|(?:tool|reasoning) parser .*(?:not found|not registered)",
-        "the image's vLLM does not have the parser that is asked for",
-        "give one of those that the message lists",
+        "the image's vLLM does not have the parser that is asked for", "give one of those that the message lists",
     ),
     _cause(
         r"chat template string .* doesn't exist|chat.template.*(?:not found|No such file)",
-        "the chat template is not where the option says",
-        "give the path of a file in the model's folder, or the template itself",
+        "the chat template is not where the option says", "give the path of a file in the model's folder, or the template itself",
     ),
     _cause(
         r"max_model_len .*greater than|longer than the (?:model's )?maximum|max_model_len .*exceeds|maximum allowed sequence length",
-        "the context asked for is longer than the model's",
-        "reduce recipe_max_model_length",
+        "the context asked for is longer than the model's", "reduce recipe_max_model_length",
     ),
     _cause(
         r"max_num_batched_tokens .*(?:smaller than|must be greater|too small|is larger than max_num_batched)"
         r"|increase max_num_batched_tokens",
-        "--max-num-batched-tokens is too small for the other settings",
-        "increase it, or reduce recipe_max_model_length",
+        "--max-num-batched-tokens is too small for the other settings", "increase it, or reduce recipe_max_model_length",
     ),
     _cause(
         r"VLLM_PP_LAYER_PARTITION|sum\(partitions\)|len\(partitions\)|Invalid partition string|does not match num_hidden_layers",
-        "the layers are not divided as the model has them",
-        "correct or remove VLLM_PP_LAYER_PARTITION in recipe_container_env",
+        "the layers are not divided as the model has them", "correct or remove VLLM_PP_LAYER_PARTITION in recipe_container_env",
     ),
     _cause(
         r"Pipeline parallelism is not supported for this model",
@@ -90,8 +84,7 @@ CAUSES = (
         r"not (?:yet )?(?:supported|compatible)(?: together)? with pipeline.parallel"
         r"|pipeline.parallel\w* is not (?:yet )?(?:supported|compatible)"
         r"|requires PP=1|does not support pipeline",
-        "an option cannot be combined with pipeline stages",
-        "remove the option that the message names, or serve the model on one node",
+        "an option cannot be combined with pipeline stages", "remove the option that the message names, or serve the model on one node",
     ),
     # The model and its files
     _cause(
@@ -104,15 +97,14 @@ CAUSES = (
         r"model architectures? .*(?:not supported|failed to be inspected)|does not recognize this architecture"
         r"|was supported in vLLM until"
         r"|has no vLLM implementation|Transformers implementation .*not compatible with vLLM|Cannot find model module"
-        r"|No module named '?transformers\.models|cannot import name .* from '?transformers|No model architectures are specified",
-        "the image's vLLM does not know the model's architecture",
-        _OTHER_IMAGE,
+        r"|No module named '?transformers\.models|cannot import name .* from '?transformers"
+        r"|No model architectures are specified|Unrecognized configuration class",
+        "the image's vLLM does not know the model's architecture", _OTHER_IMAGE,
     ),
     _cause(
         r"Weight files referenced in index but missing|weights were not initialized from checkpoint|Missing keys .* in loaded state"
         r"|tied weight is uninitialized|Could not find checkpoint files",
-        "weights that this stage needs are not among its files",
-        "check that the model's folder at the source is complete",
+        "weights that this stage needs are not among its files", "check that the model's folder at the source is complete",
     ),
     _cause(
         r"Cannot find any (?:safetensors )?model weights|no (?:file|weights) (?:named|found) .*\.(?:safetensors|bin)",
@@ -121,27 +113,23 @@ CAUSES = (
     ),
     _cause(
         r"Error while deserializing header|MetadataIncompleteBuffer|HeaderTooLarge|InvalidHeader|invalid load key"
-        r"|PytorchStreamReader failed"
+        r"|PytorchStreamReader failed|inline_container"
         r"|unexpected EOF, expected \d+ more bytes|file in archive is not in a subdirectory|failed finding central directory",
-        "a weight file is cut off, or is a git-lfs pointer in place of the file",
-        _SOURCE,
+        "a weight file is cut off, or is a git-lfs pointer in place of the file", _SOURCE,
     ),
     _cause(
         r"is not a valid JSON file|JSONDecodeError|UnicodeDecodeError.*utf-8",
-        "a JSON file of the model cannot be read",
-        _SOURCE,
+        "a JSON file of the model cannot be read", _SOURCE,
     ),
     _cause(
         r"Can't load (?:the )?(?:image |feature )?(?:tokenizer|processor)|Couldn't instantiate the backend tokenizer"
         r"|Unable to load vocabulary"
         r"|tokenizer.*(?:not found|does not exist|cannot be loaded)|Failed to load the tokenizer",
-        "the tokenizer's files are not in the model's folder",
-        "add them to the model's folder at the source, then deploy again",
+        "the tokenizer's files are not in the model's folder", "add them to the model's folder at the source, then deploy again",
     ),
     _cause(
-        r"GatedRepoError|Access to model .* is restricted|401 Client Error|403 Client Error.*huggingface|Invalid user token",
-        "Hugging Face refuses the access",
-        "accept the model's terms there, and give a token that may read it",
+        r"GatedRepoError|gated repo|Access to model .* is restricted|401 Client Error|403 Client Error.*huggingface|Invalid user token",
+        "Hugging Face refuses the access", "accept the model's terms there, and give a token that may read it",
     ),
     _passing(
         r"couldn't connect to 'https://huggingface|offline mode is enabled|OfflineModeIsEnabled|LocalEntryNotFoundError"
@@ -153,46 +141,41 @@ CAUSES = (
         r"Can't load (?:the )?config|does not appear to have a file named|Cannot find the config file for"
         r"|Invalid repository ID or local"
         r"|Repo id must (?:be|use)|is not a valid model identifier|should have a `?model_type`? key|RepositoryNotFoundError",
-        "a file that the engine needs is not in the model's folder",
-        "check that the model's folder at the source is complete",
+        "a file that the engine needs is not in the model's folder", "check that the model's folder at the source is complete",
     ),
     _cause(
         r"There is no module or parameter named|Attempted to load (?:nested )?weight|size mismatch for|shape mismatch .*weight"
         r"|KeyError: '(?:[\w]+\.)*(?:layers|blocks|h|experts)\.\d+\.[\w.]*(?:weight|bias|scale|qzeros|g_idx|scale_inv|packed)\w*'"
-        r"|loaded_weight\.(?:shape|size)|param(?:_data)?\.(?:shape|size\(\)) == |weight_shape",
+        r"|start \(\d+\) \+ length \(\d+\) exceeds dimension size|loaded_weight\.(?:shape|size)"
+        r"|param(?:_data)?\.(?:shape|size\(\)) == |weight_shape",
         "the model's tensors are not those that the class and the quantization in config.json ask for",
         f"check quantization_config and architectures in config.json, or {_OTHER_IMAGE}",
     ),
     # Quantization and the GPU's capability
     _cause(
         r"fp8e4nv not supported|fp8e4b8 not supported|FP8 .*(?:requires|not supported on|is only supported)",
-        "the GPU has no FP8",
-        "use a shape with newer GPUs, the model in another format, or --kv-cache-dtype auto",
+        "the GPU has no FP8", "use a shape with newer GPUs, the model in another format, or --kv-cache-dtype auto",
     ),
     _cause(
         r"Bfloat16 is only supported on GPUs|bfloat16 is not supported (?:on|by)",
-        "the GPU has no bfloat16",
-        "give --dtype half in recipe_container_command_args, or use a shape with newer GPUs",
+        "the GPU has no bfloat16", "give --dtype half in recipe_container_command_args, or use a shape with newer GPUs",
     ),
     _cause(
         r"min_thread_[kn]|BLOCK_SIZE_[KN]|weight quantization block|divisible by group_size|not aligned with the quantized weight shape"
         r"|not divisible by weight quantization|divisible by .*\bblock_[kn]\b|divisible by (?:the )?(?:quant\w* )?group.size",
-        "the GPUs of a node cut a quantized matrix too fine",
-        _FEWER_GPUS,
+        "the GPUs of a node cut a quantized matrix too fine", _FEWER_GPUS,
     ),
     _cause(
         r"\bUnknown quantization|Quantization method specified in the model config|Unsupported quantization config|Unsupported num_bits"
         r"|Model quantization method is not specified|Unsupported ModelOpt|Invalid quantization|Unsupported .*quant_algo"
         r"|quantization method .* is deprecated",
-        "the image's vLLM does not read the model's quantization",
-        f"{_OTHER_IMAGE}, or the model in another format",
+        "the image's vLLM does not read the model's quantization", f"{_OTHER_IMAGE}, or the model in another format",
     ),
     _cause(
         r"quantization (?:method|scheme).*(?:not supported|unsupported)|(?:Min\.?|Minimum) capability"
-        r"|requires (?:GPU )?compute capability"
+        r"|requires (?:GPU )?compute capability|requires GPUs? with (?:sm|compute)"
         r"|requires an? (?:NVIDIA )?(?:Hopper|Blackwell|Ada|Ampere)|is only supported on (?:GPUs with|Hopper|Blackwell)",
-        "the model's quantization is not for this GPU",
-        "use a shape with newer GPUs, or the model in another format",
+        "the model's quantization is not for this GPU", "use a shape with newer GPUs, or the model in another format",
     ),
     _cause(
         r"No valid (?:MLA |prefill |MLA prefill |attention )?(?:attention |prefill )?backend found|Selected backend .* is not valid"
@@ -205,53 +188,46 @@ CAUSES = (
         r"divisible by (?:the )?tensor[ _-]?(?:model[ _-])?parallel|\b\d+ is not divisible by \d+|num_heads .*divisible"
         r"|not divisible by tp_size"
         r"|divisible by tp_size",
-        "the model cannot be divided over the GPUs of a node",
-        "use a shape with another number of GPUs",
+        "the model cannot be divided over the GPUs of a node", "use a shape with another number of GPUs",
     ),
     # What the image holds
     _cause(
         r"Failed to import Ray|No module named '?(?:ray|vllm)'?(?:$|\W)(?!\.)",
-        "the image's Python has no Ray or no vLLM",
-        "use an image that holds both",
+        "the image's Python has no Ray or no vLLM", "use an image that holds both",
     ),
     _cause(
         r"lib[\w.+-]+\.so[.\d]*: cannot open shared object file|undefined symbol|symbol lookup error|GLIBC(?:XX)?_[\d.]+' not found",
-        "the image's vLLM is for another CUDA, or the image lacks a library",
-        "use an image whose vLLM, PyTorch and CUDA belong together",
+        "the image's vLLM is for another CUDA, or the image lacks a library", "use an image whose vLLM, PyTorch and CUDA belong together",
     ),
     _cause(
-        r"Failed to find C compiler|Could not find nvcc|nvcc.*not found|CUDA_HOME (?:environment variable )?is not set"
+        r"Failed to find C compiler|CalledProcessError: Command .*(?:gcc|g\+\+|/cc)\b|Could not find nvcc|nvcc.*not found"
+        r"|CUDA_HOME (?:environment variable )?is not set"
         r"|Python\.h: No such file"
         r"|No such file or directory: '(?:\S*/)?(?:gcc|g\+\+|cc|c\+\+|clang|nvcc|ninja|ptxas)'|Ninja is required",
-        "the image has no C compiler",
-        "use an image with gcc and Python's headers, or give --enforce-eager",
+        "the image has no C compiler", "use an image with gcc and Python's headers, or give --enforce-eager",
     ),
     _cause(
         r"Load format .* (?:is )?not supported|Unknown load_format|Please install \S+ (?:via|with)|is required to use"
         r"|Please `?pip install",
-        "the image lacks a Python package that an option needs",
-        "use an image that holds it, or remove the option",
+        "the image lacks a Python package that an option needs", "use an image that holds it, or remove the option",
     ),
     _cause(
         r"No module named",
-        "the image lacks a Python package",
-        "use an image that holds it, or remove the option that needs it",
+        "the image lacks a Python package", "use an image that holds it, or remove the option that needs it",
     ),
     _cause(
         r"driver on your system is too old|driver version is insufficient|provided PTX was compiled with an unsupported toolchain"
         r"|forward compatibility was attempted|unsupported display driver|cudaErrorInsufficientDriver",
-        "the node's NVIDIA driver is older than the image's CUDA needs",
-        "use a newer node image, or an image with an older CUDA",
+        "the node's NVIDIA driver is older than the image's CUDA needs", "use a newer node image, or an image with an older CUDA",
     ),
     _cause(
-        r"no kernel image is available|not compatible with the current PyTorch installation|sm_\d+ is not compatible",
-        "the image's kernels do not support this GPU's compute capability",
-        "use an image that supports the GPU",
+        r"no kernel image is available|Value 'sm_\w+' is not defined|No compiled \w+ for"
+        r"|not compatible with the current PyTorch installation|sm_\d+ is not compatible",
+        "the image's kernels do not support this GPU's compute capability", "use an image that supports the GPU",
     ),
     _cause(
         r"Version mismatch: The cluster was started with|Ray version .* is required, but found",
-        "the pods of the group have different versions of Ray or Python",
-        "use one image for all pods",
+        "the pods of the group have different versions of Ray or Python", "use one image for all pods",
     ),
     _cause(
         r"KeyError: '[\w.]+\.(?:self_attn|attn|attention|mixer|linear_attn)\.?(?:attn|mla_attn)?'|KeyError: 'global_rank'",
@@ -262,64 +238,65 @@ CAUSES = (
     _cause(
         r"No available memory for the cache blocks|larger than the available KV cache memory|Cannot auto-fit max_model_len"
         r"|tokens that can be stored in KV cache|exceeds available Mamba cache blocks",
-        "no GPU memory is left for the KV cache",
-        "reduce --max-model-len, or use more nodes or a shape with more GPU memory",
+        "no GPU memory is left for the KV cache", "reduce --max-model-len, or use more nodes or a shape with more GPU memory",
     ),
     _passing(
         r"Free memory on device .* is less than|Externally held weights|Error in memory profiling",
-        "the GPU's memory is in use by something else",
-        "see what else runs on the node; a restart frees what an earlier engine held",
+        "the GPU's memory is in use by something else", "see what else runs on the node; a restart frees what an earlier engine held",
     ),
     _passing(
         r"CUDA-capable device\(s\) is/are busy|devices? are busy or unavailable",
-        "another process holds the GPU",
-        "see what else runs on the node",
+        "another process holds the GPU", "see what else runs on the node",
     ),
     _passing(
-        r"(?:Cuda|CUDA|HIP).*out of memory|torch\.(?:cuda\.)?OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation"
+        r"(?:Cuda|CUDA|HIP).*out of memory|torch\.(?:cuda\.)?OutOfMemoryError|not enough GPU memory"
+        r"|CUBLAS_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation"
         r"|CUBLAS_STATUS_NOT_INITIALIZED",
-        "the GPU ran out of memory",
-        _MEMORY,
+        "the GPU ran out of memory", _MEMORY,
     ),
     # The node's GPUs
     _passing(
         r"Error 802|system not yet initialized|fabric ?manager",
-        "the node's fabric manager does not run",
-        "replace the node where it comes again (recycle it in the node pool)",
+        "the node's fabric manager does not run", "replace the node where it comes again (recycle it in the node pool)",
     ),
     _passing(
         r"uncorrectable (?:ECC|NVLink)|fallen off the bus|unspecified launch failure|illegal memory access|misaligned address"
         r"|GPU is lost"
         r"|hardware stack error|illegal instruction was encountered|Xid \(|NVLink error|cudaErrorECCUncorrectable",
-        "a GPU failed",
-        "where it comes again, replace the node: its GPU may be broken",
+        "a GPU failed", "where it comes again, replace the node: its GPU may be broken",
     ),
     _passing(
-        r"No CUDA GPUs are available|no CUDA-capable device is detected|Failed to infer device type|Driver/library version mismatch"
+        r"No CUDA GPUs are available|Found no NVIDIA driver|no CUDA-capable device is detected"
+        r"|Failed to infer device type|Driver/library version mismatch"
         r"|NVML.*(?:Not Found|Unknown Error|Can't initialize)|invalid device ordinal",
-        "the pod does not see its GPUs",
-        "see the node's NVIDIA device plugin and driver; where it comes again, replace the node",
+        "the pod does not see its GPUs", "see the node's NVIDIA device plugin and driver; where it comes again, replace the node",
     ),
     # The node's system
+    _cause(
+        r"out of resource: shared memory|OutOfResources",
+        "a kernel needs more shared memory than this GPU has",
+        "use a shape with newer GPUs, another --attention-backend, or the model in another format",
+    ),
+    _passing(
+        r"Input/output error|Errno 5\b|Stale file handle|Errno 116|Transport endpoint is not connected",
+        "a disk or a file system over the network failed",
+        "see the node's disk and the model's file system; where it comes again on one node only, replace that node",
+    ),
     _passing(
         r"/dev/shm|shared.memory segment|Insufficient space .*shared|Bus error|unable to (?:write to file|open shared memory)",
-        "/dev/shm is full or too small",
-        "increase recipe_shared_memory_volume_size_limit_in_mb",
+        "/dev/shm is full or too small", "increase recipe_shared_memory_volume_size_limit_in_mb",
     ),
     _passing(
         r"No space left on device|Errno 28|Disk quota exceeded|out of disk space",
-        "a disk or /dev/shm is full",
-        "increase recipe_ephemeral_storage_size or recipe_shared_memory_volume_size_limit_in_mb",
+        "a disk or /dev/shm is full", "increase recipe_ephemeral_storage_size or recipe_shared_memory_volume_size_limit_in_mb",
     ),
     _cause(
         r"Too many open files|Errno 24|EMFILE",
-        "the limit of open files is too low for the engine",
-        "raise the container runtime's limit (LimitNOFILE) on the node",
+        "the limit of open files is too low for the engine", "raise the container runtime's limit (LimitNOFILE) on the node",
     ),
     _passing(
         r"can't start new thread|pthread_create failed|Resource temporarily unavailable|OpenBLAS blas_thread_init",
-        "the pod may not start more threads",
-        "raise the limit of processes a pod (podPidsLimit of the kubelet)",
+        "the pod may not start more threads", "raise the limit of processes a pod (podPidsLimit of the kubelet)",
     ),
     _passing(
         r"killed by the OOM killer|oom-kill|OOMKilled|NODE_OUT_OF_MEMORY|running low on memory|Cannot allocate memory|Errno 12"
@@ -330,30 +307,25 @@ CAUSES = (
     ),
     _passing(
         r"address already in use|EADDRINUSE|Errno 98",
-        "a port is taken",
-        "give the recipe other ports",
+        "a port is taken", "give the recipe other ports",
     ),
     _cause(
         r"Permission denied|Errno 13\b|Read-only file system|Errno 30\b|Operation not permitted",
-        "the engine may not read or write a file",
-        "see the rights of the model's folder and of the caches in recipe_container_env",
+        "the engine may not read or write a file", "see the rights of the model's folder and of the caches in recipe_container_env",
     ),
     # Ray's placement
     _passing(
-        r"Current node has no \w+ available|enough GPUs available in a current node",
-        "the head has no GPU for the engine",
-        "see whether another program holds GPUs of this Ray cluster",
+        r"Current node has no \w+ available|does not allocate any GPUs on the driver node|enough GPUs available in a current node",
+        "the head has no GPU for the engine", "see whether another program holds GPUs of this Ray cluster",
     ),
     _passing(
         r"Cannot provide a placement group|No node info found matching|total number of available \w+ in the placement group"
         r"|Failed to create placement group|not included in a placement group",
-        "Ray could not place the engine on the group's GPUs",
-        "see whether another program holds GPUs of this Ray cluster",
+        "Ray could not place the engine on the group's GPUs", "see whether another program holds GPUs of this Ray cluster",
     ),
     _passing(
         r"Every node should have a unique IP",
-        "two nodes of the group have the same address",
-        "see the pods' network, and VLLM_HOST_IP in recipe_container_env",
+        "two nodes of the group have the same address", "see the pods' network, and VLLM_HOST_IP in recipe_container_env",
     ),
     # What follows from another rank's end comes last, with what compilers wrap
     _passing(
@@ -361,27 +333,28 @@ CAUSES = (
         "the RDMA network between the nodes failed",
         "see the nodes' RDMA devices, the cluster network and NCCL_IB_HCA; NCCL_IB_DISABLE=1 uses TCP",
     ),
+    _passing(
+        r"custom_all_reduce",
+        "the GPUs of a node could not share memory with each other", "give --disable-custom-all-reduce in recipe_container_command_args",
+    ),
     _consequence(
         r"unhandled cuda error|ncclUnhandledCudaError|NCCL Error 1\b",
-        "a CUDA call of NCCL failed",
-        "see the lines with NCCL WARN in the pods' logs; NCCL_DEBUG=INFO shows more",
+        "a CUDA call of NCCL failed", "see the lines with NCCL WARN in the pods' logs; NCCL_DEBUG=INFO shows more",
     ),
     _consequence(
         r"Watchdog caught collective operation timeout|NCCL.*(?:timeout|timed out)|collective .*timed out",
-        "GPUs waited for each other until the NCCL time-out",
-        "see the network between the nodes, and whether a stage ended before",
+        "GPUs waited for each other until the NCCL time-out", "see the network between the nodes, and whether a stage ended before",
     ),
     _consequence(
         r"DistStoreError|wait timeout after \d+ ?ms|socket has timed out|store->get|Timed out (?:after|waiting) \d+ ?ms"
         r"|rendezvous.*tim",
-        "ranks waited for one that did not come",
-        "see the logs of all pods of the group, and the network between them",
+        "ranks waited for one that did not come", "see the logs of all pods of the group, and the network between them",
     ),
     _consequence(
         r"Gloo connectFullMesh|gloo/transport|NCCL error|ncclSystemError|ncclRemoteError|ncclInternalError|Bootstrap ?: no socket"
         r"|(?:No|Unable to find)(?: address for| usable)? ?interface|DistNetworkError|DistBackendError"
         r"|Connection (?:closed|reset) by peer"
-        r"|No route to host|socketProgress|failed to recv, got 0 bytes|Broken pipe",
+        r"|No route to host|Connection refused|socketProgress|failed to recv, got 0 bytes|Broken pipe",
         "the ranks did not reach each other",
         "open all ports between the nodes and pods of the group, and see NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME",
     ),
@@ -396,7 +369,8 @@ CAUSES = (
         "see `kubectl describe pod`; use a shape with more memory, or increase the memory that the recipe asks for",
     ),
     _consequence(
-        r"died unexpectedly, shutting down (?:executor|client)|ActorDied|ActorUnavailable|RayActorError|WorkerCrashed|NodeDied"
+        r"died unexpectedly, shutting down (?:executor|client)|ActorDied|ActorUnavailable|RayActorError|WorkerCrashed"
+        r"|marked dead because|NodeDied"
         r"|actor (?:died|is dead)"
         r"|worker died or was killed|owner .*has died|OwnerDied",
         "a rank of the engine died",
@@ -405,25 +379,21 @@ CAUSES = (
     _consequence(
         r"Could not (?:connect to|find any running) (?:Ray|GCS)|Failed to connect to GCS|GCS .*(?:unreachable|timed out)"
         r"|RaySystemError",
-        "the engine lost Ray",
-        "see the log of the head; the group restarts",
+        "the engine lost Ray", "see the log of the head; the group restarts",
     ),
     _consequence(
         r"Fatal Python error|\*\*\* SIG\w+ received|Segmentation fault|core dumped|terminate called after throwing",
-        "a process of the engine crashed",
-        "see the lines before it in the pod's log",
+        "a process of the engine crashed", "see the lines before it in the pod's log",
     ),
     _consequence(
         r"InductorError|BackendCompilerFailed|torch\._dynamo\.exc|PTXASError|CompilationError",
-        "compiling the model failed",
-        "give --enforce-eager in recipe_container_command_args, or use another image",
+        "compiling the model failed", "give --enforce-eager in recipe_container_command_args, or use another image",
     ),
     _consequence(
         r"CUDA error:|cudaError\w+|CUDNN_STATUS_\w+|CUBLAS_STATUS_\w+|AcceleratorError",
-        "a CUDA call failed",
-        "see the pod's log; where it comes again on one node only, replace that node",
+        "a CUDA call failed", "see the pod's log; where it comes again on one node only, replace that node",
     ),
-)
+)  # fmt: skip
 
 
 # What is said for information shows nothing that is amiss, and may quote settings and requests; a warning tells what may come.
