@@ -124,6 +124,9 @@ deployments:
       description: How far each phase is.
       type: dict
       sample: {nodes: 2/2 nodes with 8 GPUs}
+    last_failure:
+      description: The last failure of its group that a restart may still mend, with its number; null where there is none.
+      type: str
     failure:
       description: Why it cannot become ready by waiting, where that is known.
       type: dict

@@ -233,7 +233,8 @@ def _awaited(entry: Mapping[str, Any]) -> str:
     failure = entry.get("failure")
     if failure:
         return f"{failure['where']}: {failure['found']}"
-    return "; ".join(f"{phase}: {text}" for phase, text in entry["phases"].items())
+    said = [entry["last_failure"]] if entry.get("last_failure") else []
+    return "; ".join([*said, *(f"{phase}: {text}" for phase, text in entry["phases"].items())])
 
 
 def _age(seconds: int) -> str:

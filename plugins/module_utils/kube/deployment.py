@@ -77,7 +77,9 @@ def _row(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
             "fields": {},
             "source_request": {},
             "node_pool": {},
+            "endpoint": {},
             "phases": {},
+            "last_failure": None,
             "failure": fault.as_dict(),
         }
 
@@ -114,6 +116,7 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "node_pool": recorded_pool(annotations),
         "endpoint": _endpoint(kubernetes, metadata["name"], metadata["namespace"]),
         "phases": {step.phase: step.text for step in judgement.steps},
+        "last_failure": judgement.last_failure,
         "failure": judgement.failure.as_dict() if judgement.failure else None,
     }
 

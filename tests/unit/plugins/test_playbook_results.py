@@ -81,6 +81,7 @@ def test_status_is_a_table_and_names_the_halves_of_deployments() -> None:
         "freeform_tags": tags,
     }
     without_pool, on_other_nodes = deployment("b", False), deployment("a", True)
+    without_pool["last_failure"] = "restart 2 of 5: it died"
     without_pool["own_nodes"], on_other_nodes["own_nodes"] = True, False
     results = {
         "status": {"deployments": [on_other_nodes, without_pool]},
@@ -88,7 +89,7 @@ def test_status_is_a_table_and_names_the_halves_of_deployments() -> None:
     }
     details, lines = status(results)
     assert lines[1].split() == ["a", "a", "Ready", "2", "VM.GPU.A10.1", "4.00", "2h"]
-    assert "1/2 nodes staged" in lines[2]
+    assert "restart 2 of 5: it died; nodes: 2/2 nodes with 1 GPU; staging: 1/2 nodes staged" in lines[2]
     assert lines[3] == "node pool lost (2 nodes, 4.00 USD an hour) has no RayCluster: run deploy again, or undeploy."
     assert lines[4] == "RayCluster b has lost its node pool: run deploy again, or undeploy."
     assert [fault["code"] for fault in not_ready(details, None)] == ["not_ready", "orphan", "orphan"]
