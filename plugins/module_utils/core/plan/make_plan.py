@@ -283,7 +283,8 @@ def _model(found: Mapping[str, Any], given: EngineArguments, known: Release, fin
             "copy it beside the weights, or give vLLM --skip-tokenizer-init",
         )
     names = [entry["name"] for entry in found.get("files") or ()]
-    if names and given.load_format != "dummy" and not any(is_read(name, given.load_format) for name in names):
+    asked = given.load_format not in ("auto", "dummy")
+    if names and asked and not any(is_read(name, given.load_format) for name in names):
         findings.fault(
             "weights_not_read",
             f"{ARGUMENTS} --load-format",

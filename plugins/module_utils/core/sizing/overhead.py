@@ -81,7 +81,7 @@ def overhead_of(
     peak = max(_activations(model, tokens, tensor), _sampling_bytes(requests) * requests * model.vocab_size)
     fixed = _BASE + (_WITHIN_NODE if tensor > 1 else 0.0) + (_BETWEEN_NODES if pipeline > 1 else 0.0)
     graphs = 0.0 if options.eager or model.vllm < _GRAPHS_SINCE else _GRAPHS
-    expected = (fixed + graphs) * GIB + peak
+    expected = (fixed + graphs) * GIB + peak + _workspace(model, tokens, tensor)
     states = any(layer.state_values != (0, 0) for layer in model.layers)
     more = _activations(model, tokens, tensor) if states and graphs else 0.0
     half = _OPEN_GIB * GIB + _OPEN_SHARE * expected
@@ -102,8 +102,18 @@ def _activations(model: ModelFacts, tokens: int, tensor: int) -> float:
     """Bytes of the largest step of one layer over a whole batch."""
     hidden = _HIDDEN_COPIES * model.hidden_size
     dense = _WIDTH_COPIES * 2 * model.intermediate_size / tensor
-    expert = 0.0
-    if model.experts:
-        width = 2 * model.expert_intermediate_size / tensor
-        expert = _EXPERT_COPIES * model.experts_per_token * (model.hidden_size + width)
-    return tokens * (hidden + max(dense, expert)) * model.element_bytes
+    return tokens * (hidden + dense) * model.element_bytes + _experts(model, tokens, tensor)
+
+
+def _experts(model: ModelFacts, tokens: int, tensor: int) -> float:
+    """Bytes of what the experts of a layer get and give over a whole batch."""
+    width = 2 * model.expert_intermediate_size / tensor
+    each = model.experts_per_token * (model.hidden_size + width) if model.experts else 0.0
+    return tokens * _EXPERT_COPIES * each * model.element_bytes
+
+
+def _workspace(model: ModelFacts, tokens: int, tensor: int) -> float:
+    """Bytes that the kernels for experts in 8 and 4 bits keep for the next step (fused_moe/modular_kernel.py)."""
+    quantization = model.quantization
+    kept = quantization is not None and not quantization.experts_only and quantization.native > (0, 0)
+    return _experts(model, tokens, tensor) if kept else 0.0

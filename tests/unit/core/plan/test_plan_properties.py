@@ -92,10 +92,13 @@ def test_an_accepted_plan_satisfies_what_vllm_asks_for(
     if text.get("num_attention_heads"):
         assert text["num_attention_heads"] % tensor == 0
     memory = made["memory"]
+    # Where it is sure to start the worse end of the range fits; else the better end does, and a warning says so.
+    unsure = {"may_not_fit", "context_uncertain"} & {warning["code"] for warning in made["warnings"]}
+    beside = "overhead_low_bytes" if unsure else "overhead_bytes"
     first = 0
     for stage, count in zip(memory["per_gpu"], per_stage, strict=True):
         assert (stage["first_layer"], stage["layers"]) == (first, count)
-        assert stage["weights_bytes"] + stage["overhead_bytes"] < stage["usable_bytes"] or not stage["usable_bytes"]
+        assert stage["weights_bytes"] + stage[beside] < stage["usable_bytes"] or not stage["usable_bytes"]
         first += count
     if memory["kv_tokens"]:
         assert memory["kv_tokens"] >= memory["context"] and memory["max_context"] >= memory["context"]
