@@ -10,6 +10,7 @@ from typing import Any
 
 from ..catalog.vllm.release import Release, release
 from ..fault import Findings
+from ..recipe.values import shown
 from ..recipe.vllm_arguments import PLACE, Arguments, size
 from ..sizing.options import MemoryOptions
 from .vllm.variables import Variables
@@ -27,8 +28,6 @@ class EngineArguments:
     whole_set          why every node has to hold every file; "" where it need not
     hf_overrides       --hf-overrides: what vLLM puts in the place of fields of config.json
     has_tokenizer      the tokenizer is not among the model's files, or none is needed
-    kv_offloading_size GiB of the nodes' memory for KV cache, all nodes together
-    loras, lora_rank   adapters that lie in a GPU at once, 0 without --enable-lora; their largest rank
     speculative        --speculative-config; empty without speculation
     """
 
@@ -39,13 +38,7 @@ class EngineArguments:
     has_tokenizer: bool = False
     load_format: str = "auto"
     config_format: str = "auto"
-    hf_config_path: str | None = None
-    tokenizer: str | None = None
-    kv_offloading_size: float = 0.0
-    loras: int = 0
-    lora_rank: int = 16
     speculative: Mapping[str, Any] = field(default_factory=dict)
-    decode_context_parallel_size: int = 1
 
 
 class _Reader:
@@ -96,6 +89,15 @@ def read_arguments(
     utilization = read.number("--gpu-memory-utilization", float, 1e-9, 1)
     block = read.whole("--block-size")
     load_format = arguments.text("--load-format") or "auto"
+    tokenizer = arguments.text("--tokenizer")
+    if tokenizer and not tokenizer.startswith("/"):
+        findings.fault(
+            "argument",
+            f"{PLACE} --tokenizer",
+            shown(tokenizer),
+            "an absolute path in the pods, which download nothing",
+            "leave it out for the model's own, or mount a folder that has it",
+        )
     tower = arguments.text("--mm-encoder-tp-mode") == "data" or arguments.has(
         "--enable-multimodal-encoder-data-parallel"
     )
@@ -126,13 +128,7 @@ def read_arguments(
         has_tokenizer=arguments.has("--tokenizer") or bool(arguments.switch("--skip-tokenizer-init")),
         load_format=load_format,
         config_format=arguments.text("--config-format") or "auto",
-        hf_config_path=arguments.text("--hf-config-path"),
-        tokenizer=arguments.text("--tokenizer"),
-        kv_offloading_size=read.number("--kv-offloading-size", float, 0) or 0.0,
-        loras=(read.whole("--max-loras") or 1) if arguments.switch("--enable-lora") else 0,
-        lora_rank=read.whole("--max-lora-rank") or 16,
         speculative=speculative_config(arguments),
-        decode_context_parallel_size=read.whole("--decode-context-parallel-size") or 1,
     )
 
 

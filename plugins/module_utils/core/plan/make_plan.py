@@ -47,7 +47,7 @@ from .rdma import check_rdma, network_variables
 from .standing_deployment import effect_on
 from .storage import check_storage, on_local_drives, throughput
 from .types import Expected, Image, Memory, ModelCache, Plan, Pod, Staging
-from .vllm.class_rules import check_release
+from .vllm.class_rules import check_context_parallel, check_release
 from .vllm.image import ChosenImage, choose_image
 from .vllm.parsers import plan_parsers
 from .vllm.speculation import drafts_itself, plan_speculation
@@ -83,6 +83,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
     tensor = recipe["recipe_nvidia_gpu_count"]
     check_options(given.given, known, pipeline, findings)
     check_layers(given.memory.layers, len(model.layers), pipeline, findings)
+    check_context_parallel(model, tensor, given.given, findings)
     speculation = plan_speculation(recipe, model, given.speculative, known, pipeline, findings)
     parsers = plan_parsers(recipe, model, known, given.given, choices, findings)
     executor = check_release(model, known, pipeline, shape, given.given, variables.old_executor, findings)

@@ -144,7 +144,7 @@ def check_derived(words: Sequence[str], findings: Findings) -> None:
 
 
 def check_options(arguments: Arguments, known: Release, stages: int, findings: Findings) -> None:
-    """Refuse what this vLLM's parser or this product would refuse; warn of what the plan does not reckon with.
+    """Refuse what this vLLM's parser or this product would refuse; warn of what the plan does not count.
 
     Derived options are left to check_derived.
     """

@@ -80,71 +80,72 @@ REFUSED_WITH_STAGES = {
 }
 
 _RECKONED = """
-    block-size config-format cpu-offload-gb decode-context-parallel-size dtype enable-auto-tool-choice
-    enable-expert-parallel enable-lora enable-multimodal-encoder-data-parallel enforce-eager gpu-memory-utilization
-    hf-overrides kv-cache-dtype kv-cache-memory-bytes kv-offloading-size load-format lora-modules max-lora-rank
-    max-loras max-num-batched-tokens max-num-seqs mm-encoder-tp-mode reasoning-parser skip-tokenizer-init spec-method
-    spec-model spec-tokens speculative-config tokenizer tool-call-parser
+    block-size config-format cpu-offload-gb dtype enable-auto-tool-choice enable-expert-parallel
+    enable-multimodal-encoder-data-parallel enforce-eager gpu-memory-utilization hf-overrides kv-cache-dtype
+    kv-cache-memory-bytes load-format max-num-batched-tokens max-num-seqs mm-encoder-tp-mode reasoning-parser
+    skip-tokenizer-init spec-method spec-model spec-tokens speculative-config tokenizer tool-call-parser
 """
 RECKONED = frozenset(_RECKONED.split())
 
-_GRAPHS = "the plan's memory is reckoned with vLLM's own choice of CUDA graphs"
-_OFFLOAD = "weights that lie in the node's memory are reckoned by --cpu-offload-gb alone"
-_STATES = "the plan's states of linear and mamba layers are reckoned with vLLM's defaults"
-_KERNELS = "another kernel may keep weights or cache otherwise than the plan reckons"
-_MEDIA = "what images, video and audio take is reckoned with vLLM's defaults"
+_GRAPHS = "the plan's memory assumes vLLM's own choice of CUDA graphs"
+_OFFLOAD = "weights that lie in the node's memory are counted by --cpu-offload-gb alone"
+_STATES = "the plan's states of linear and mamba layers assume vLLM's defaults"
+_KERNELS = "another kernel may keep weights or cache otherwise than the plan assumes"
+_MEDIA = "what images, video and audio take assumes vLLM's defaults"
 _SLEEP = "an engine that sleeps answers no request, and looks dead to the probes"
-_LORA = "adapters are reckoned by their number and rank alone"
+_LORA = "adapters and their buffers take memory of each GPU that the plan does not count"
 NOT_RECKONED = {
     "additional-config": "it is read by plugins, of which the plan knows nothing",
-    "api-server-count": "the plan's memory of the pod is reckoned with one API server",
+    "api-server-count": "the plan's memory of the pod assumes one API server",
     **dict.fromkeys(("attention-backend", "attention-config", "override-attention-dtype", "kernel-config"), _KERNELS),
     **dict.fromkeys(("moe-backend", "linear-backend", "monokernel", "model-impl"), _KERNELS),
-    "aux-output-config": "what is handed out beside tokens takes memory that is not reckoned",
+    "aux-output-config": "what is handed out beside tokens takes memory that the plan does not count",
     **dict.fromkeys(("compilation-config", "cuda-graph-sizes", "cudagraph-capture-sizes"), _GRAPHS),
     **dict.fromkeys(("max-cudagraph-capture-size", "optimization-level"), _GRAPHS),
     **dict.fromkeys(("cpu-offload-params", "offload-backend", "offload-group-size"), _OFFLOAD),
     **dict.fromkeys(("offload-num-in-group", "offload-params", "offload-prefetch-step"), _OFFLOAD),
-    "dcp-q-replicate": "it keeps the query's weights on each GPU, which is not reckoned",
-    "disable-hybrid-kv-cache-manager": "every layer then keeps the whole context; windowed ones are reckoned with less",
+    "decode-context-parallel-size": "the KV cache then holds more tokens than the plan says",
+    "dcp-q-replicate": "it keeps the query's weights on each GPU, which the plan does not count",
+    "disable-hybrid-kv-cache-manager": "every layer then keeps the whole context; windowed ones assume less",
     "disable-log-stats": "without metrics a hung engine cannot be told from a busy one",
     "disable-sliding-window": "the context is then bounded by the window, and the plan's is not",
     "ec-manager-config": _MEDIA,
     "ec-transfer-config": "its connections leave the group, and the NetworkPolicy does not know of them",
-    "enable-batch-sharded-sampling": "the plan's peak is reckoned without it",
-    "enable-chunked-prefill": "without it a batch has to hold the whole context, which the plan's memory does not reckon",
-    "enable-cumem-allocator": "the plan's memory is reckoned without it",
-    **dict.fromkeys(("enable-eplb", "eplb-config"), "copies of experts take memory that is not reckoned"),
+    "enable-batch-sharded-sampling": "the plan's peak assumesout it",
+    "enable-chunked-prefill": "without it a batch has to hold the whole context, which the plan's memory does not cover",
+    "enable-cumem-allocator": "the plan's memory assumesout it",
+    **dict.fromkeys(("enable-eplb", "eplb-config"), "copies of experts take memory that the plan does not count"),
     "enable-fault-tolerance": "a failed group is restarted by its own programs",
     "fault-tolerance-config": "a failed group is restarted by its own programs",
-    "engram-config": "its embeddings take memory that is not reckoned",
+    "engram-config": "its embeddings take memory that the plan does not count",
     **dict.fromkeys(("enable-mixed-moe-lora-format", "enable-moe-shared-loras", "enable-tower-connector-lora"), _LORA),
     **dict.fromkeys(("default-mm-loras", "fully-sharded-loras", "lora-dtype", "lora-target-modules"), _LORA),
-    "max-lora-cls-labels": _LORA,
+    **dict.fromkeys(("enable-lora", "lora-modules", "max-lora-cls-labels", "max-lora-rank", "max-loras"), _LORA),
     **dict.fromkeys(("enable-mamba-shared-prefix-checkpoint", "mamba-block-size", "mamba-cache-dtype"), _STATES),
     **dict.fromkeys(("mamba-cache-mode", "mamba-ssm-cache-dtype", "replayssm-buffer-len", "use-replayssm"), _STATES),
     **dict.fromkeys(("enable-nccl-comm-suspend", "enable-sleep-mode", "sleep-mode-backend"), _SLEEP),
     **dict.fromkeys(("sleep-mode-offload-cudagraph", "sleep-preserve-parameter-names"), _SLEEP),
-    "enable-trace-replay": "a buffer for each request takes memory that is not reckoned",
+    "enable-trace-replay": "a buffer for each request takes memory that the plan does not count",
     "hf-config-path": "the plan is made of the model's own config.json",
-    "kv-cache-dtype-skip-layers": "the plan's cache is reckoned with one type for all layers",
+    "kv-cache-dtype-skip-layers": "the plan's cache assumes one type for all layers",
     "kv-events-config": "its connections leave the group, and the NetworkPolicy does not know of them",
+    "kv-offloading-size": "the node's memory that it takes is not part of the plan",
     "kv-offloading-backend": "the plan does not look whether the image has it",
     "kv-transfer-config": "its connections leave the group, and the NetworkPolicy does not know of them",
-    "language-model-only": "the plan's weights are reckoned with the parts beside the language model",
+    "language-model-only": "the plan's weights assume the parts beside the language model",
     **dict.fromkeys(("limit-mm-per-prompt", "media-io-kwargs", "mm-device-do-normalize"), _MEDIA),
     **dict.fromkeys(("mm-ipc-gpu-memory-gb", "mm-processor-device", "mm-processor-kwargs"), _MEDIA),
     **dict.fromkeys(("skip-mm-profiling", "video-pruning-method", "video-pruning-rate"), _MEDIA),
     **dict.fromkeys(("mm-encoder-attn-backend", "mm-encoder-attn-dtype"), _MEDIA),
-    "max-logprobs": "more of them than the default take memory that is not reckoned",
-    "model-class-overrides": "another class may need other memory than the plan reckons",
-    "model-loader-extra-config": "which files the engine reads is reckoned by --load-format alone",
+    "max-logprobs": "more of them than the default take memory that the plan does not count",
+    "model-class-overrides": "another class may need other memory than the plan assumes",
+    "model-loader-extra-config": "which files the engine reads is determined by --load-format alone",
     "num-gpu-blocks-override": "the cache then holds other tokens than the plan says",
-    "performance-mode": "it changes sizes of batches that the plan's memory is reckoned with",
-    "quantization": "the plan's weights are reckoned as the model's config says",
-    "quantization-config": "the plan's weights are reckoned as the model's config says",
+    "performance-mode": "it changes sizes of batches that the plan's memory assumes",
+    "quantization": "the plan's weights follow the model's config",
+    "quantization-config": "the plan's weights follow the model's config",
     "ray-workers-use-nsight": "the plan does not look whether the image has the profiler",
-    "return-sampling-mask": "a mask for each request takes memory that is not reckoned",
+    "return-sampling-mask": "a mask for each request takes memory that the plan does not count",
     "weight-transfer-config": "the plan's weights are those of the model's files",
 }
 

@@ -144,3 +144,20 @@ def _check_executor(known: Release, stages: int, shape: Shape | None, findings: 
             f"the plan sets {EXECUTOR_VARIABLE}=1, which takes the second",
         )
     return {EXECUTOR_VARIABLE: "1"} if undecided else {}
+
+
+def check_context_parallel(model: ModelFacts, tensor: int, arguments: Arguments, findings: Findings) -> None:
+    """Refuse a decode context parallel size that vLLM refuses (config/model.py, verify_with_parallel_config)."""
+    text = arguments.text("--decode-context-parallel-size")
+    size = int(text) if text and text.isdigit() else 1
+    if size <= 1:
+        return
+    most = tensor if model.mla else tensor // max(1, model.kv_heads)
+    if most < 2 or size > most or tensor % size:
+        findings.fault(
+            "context_parallel",
+            "recipe_container_command_args --decode-context-parallel-size",
+            f"{size} with {tensor} GPUs a node and {model.kv_heads} key/value heads",
+            f"a divisor of {tensor}, at most {most}" if most > 1 else "more GPUs a node than key/value heads",
+            "remove it",
+        )

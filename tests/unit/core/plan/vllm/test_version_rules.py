@@ -151,3 +151,26 @@ def test_options_are_those_of_the_image() -> None:
     swap = {"recipe_container_command_args": ["--swap-space", "4"]}
     assert "argument_unknown" in faults(**swap)
     assert "argument_unknown" not in warned(**swap, **own("0.15.0"), **on("VM.GPU.A10.2", 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        # 8 key/value heads on 2 GPUs.
+        (["--decode-context-parallel-size", "2"], "context_parallel"),
+        (["--tokenizer", "org/tokenizer"], "argument"),
+        (["--max-num-seqs", "0"], "argument"),
+    ],
+)
+def test_values_that_cannot_work(arguments: list[str], code: str) -> None:
+    assert code in faults(recipe_container_command_args=arguments)
+
+
+def test_a_cache_that_is_divided_over_gpus_with_the_same_heads() -> None:
+    found = of(num_key_value_heads=1)
+    asked = {"recipe_container_command_args": ["-dcp", "2"]}
+    assert "argument_not_reckoned" in warned(found, **asked)
+
+
+def test_a_tokenizer_in_a_folder_of_the_pods() -> None:
+    assert plan(recipe_container_command_args=["--tokenizer", "/models/tokenizer"])["engine"]["args"]
