@@ -44,7 +44,11 @@ def is_unset(value: Any) -> bool:
 
 def shown(value: Any) -> str:
     """Return `value` shortly and on one line, for a message."""
-    text = repr(value[: 2 * _LONGEST_SHOWN]) if isinstance(value, str) else _SHORT.repr(value)
+    try:
+        text = repr(value[: 2 * _LONGEST_SHOWN]) if isinstance(value, str) else _SHORT.repr(value)
+    except ValueError:
+        # Python writes no number of more than 4300 digits.
+        return "a number with thousands of digits"
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
 
 

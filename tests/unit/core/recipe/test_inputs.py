@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.fault imp
 from ansible_collections.multinode.inference.plugins.module_utils.core.names import dns_name
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.model_source import model_prefix
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.parameters import RECIPE
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.rules.source_rules import par_problem
+from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.settings import SETTINGS
 
 from ..recipes import CLUSTER, PAR, recipe
 
@@ -351,6 +354,61 @@ def test_no_recipe_gives_a_traceback(changes: dict[str, Any]) -> None:
         read_inputs({**recipe(), **changes})
     except Refused as refused:
         assert all(fault.where and fault.found for fault in refused.faults)
+
+
+# Text with what JSON can carry and no encoding can, and numbers beyond all measure.
+_texts = st.text(st.characters() | st.characters(categories=["Cs"]) | st.just("\0"), max_size=20)
+_numbers = st.integers() | st.sampled_from([10**400, -(10**4000), float("nan"), float("inf"), -0.0, 1e308, True])
+_ANY = st.recursive(
+    st.none() | _numbers | _texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_texts, inner, max_size=3),
+    max_leaves=8,
+)
+_ROWS = sorted({row.name for row in (*RECIPE, *SETTINGS)} | {"recipe", "recipe_file", "blueprint_mode", "x_result"})
+
+
+def deep(levels: int, key: str) -> Any:
+    value: Any = {}
+    for _level in range(levels):
+        value = {key: value} if key else [value]
+    return value
+
+
+def read_in_time(variables: Any, scope: str) -> None:
+    began = time.process_time()
+    try:
+        read_inputs(variables, scope)
+    except Refused as refused:
+        assert refused.faults
+        for fault in refused.faults:
+            assert fault.where and len(fault.line()) < 2000
+            fault.line().encode()
+    assert time.process_time() - began < 5
+
+
+@given(
+    st.dictionaries(st.sampled_from(_ROWS) | _texts, _ANY, max_size=5),
+    st.sampled_from(["recipe", "removal", "deployment", "any"]),
+    st.sampled_from(["", "recipe", "recipe_file"]),
+)
+def test_any_json_gives_faults_in_time(changes: dict[str, Any], scope: str, below: str) -> None:
+    variables = {**recipe(), **changes}
+    read_in_time({below: variables} if below else variables, scope)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("recipe", "recipe_file", "recipe_raycluster_params", "input_object_storage", "recipe_id", "blueprint_mode"),
+        *("recipe_container_command_args", "namespace", "node_pool_labels", "oci_service_endpoint", "adopt_defaults"),
+    ],
+)
+def test_a_value_of_any_depth_gives_a_fault(name: str) -> None:
+    for key in ("", "par", "a"):
+        read_in_time({**recipe(), name: deep(20_000, key)}, "recipe")
+    read_in_time({**recipe(), name: "[" * 100_000}, "recipe")
+    read_in_time({**recipe(), name: "9" * 100_000}, "recipe")
+    read_in_time({**recipe(), name: 10**5000}, "recipe")
 
 
 @given(st.text(max_size=60))

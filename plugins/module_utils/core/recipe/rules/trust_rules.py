@@ -25,9 +25,9 @@ _SWITCH = ("", "0", "1", "true", "false", "yes", "no", "on", "off", "none")
 # What a value is by its form: credentials in a URL, private keys, tokens with the prefix of who issues them (GitHub, GitLab,
 # Hugging Face, OpenAI, NVIDIA, AWS, Google, Slack), JSON Web Tokens, pre-authenticated and signed URLs.
 _SECRET_VALUE = re.compile(
-    r"[a-z][a-z0-9+.-]*://[^\s/:@]*:[^\s/@]+@|-----BEGIN [A-Z ]*PRIVATE KEY|\bgh[pousr]_\w{20}|\bgithub_pat_\w{20}|\bglpat-[\w-]{16}"
+    r"\b[a-z][a-z0-9+.-]{0,30}://[^\s/:@]*:[^\s/@]+@|-----BEGIN [A-Z ]*PRIVATE KEY|\bgh[pousr]_\w{20}|\bgithub_pat_\w{20}|\bglpat-[\w-]{16}"
     r"|\bhf_[A-Za-z0-9]{20}|\bsk-[\w-]{20}|\bnvapi-[\w-]{20}|\b(AKIA|ASIA)[0-9A-Z]{16}|\bAIza[\w-]{30}|\bxox[abeoprs]-[\w-]{10}"
-    r"|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.|/p/[\w-]{16,}/n/[^/\s]+/b/|[?&](sig|signature|x-amz-signature)=",
+    r"|\beyJ[\w-]{8,1024}\.eyJ[\w-]{8,1024}\.|/p/[\w-]{16,}/n/[^/\s]+/b/|[?&](sig|signature|x-amz-signature)=",
     re.IGNORECASE,
 )
 _REMEDY = "make a Secret in the deployment's namespace, and name it in recipe_environment_secrets"
@@ -84,7 +84,8 @@ def check_secrets_in_the_clear(recipe: Mapping[str, Any], findings: Findings) ->
             )
     for option in options(recipe.get("recipe_container_command_args") or ()):
         if _SECRET_VALUE.search(" ".join(option.words)):
-            found = f"{option.name or 'an argument'} with a secret, which is read by all who see the recipe"
+            name = option.name if re.fullmatch(r"--?[A-Za-z][\w-]*", option.name) else "an argument"
+            found = f"{name} with a secret, which is read by all who see the recipe"
             remedy = "take it out: arguments stand in the process list"
             findings.fault("secret_in_the_clear", PLACE, found, "no secret", remedy)
 
@@ -103,7 +104,8 @@ def _trusted(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         for number, entry in enumerate(recipe.get(parameter) or ()):
             name = entry.get(field) or ""
             harmless, reason = _VARIABLES.get(name, ((), ""))
-            if reason and (entry.get("value") or "").strip().lower() not in harmless:
+            # What a Secret holds is not known.
+            if reason and ("value" not in entry or (entry["value"] or "").strip().lower() not in harmless):
                 yield f"{parameter}[{number}].{field}", name, reason
     for option in options(recipe.get("recipe_container_command_args") or ()):
         if option.name in _OPTIONS:
