@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import formats
-from .parameter import of_no_pod
+from .parameter import Parameter, of_no_pod
 
 ENDPOINT = (
     of_no_pod(
@@ -40,7 +40,7 @@ ENDPOINT = (
         "Issuer/<name> or ClusterIssuer/<name>.",
         format=formats.ISSUER,
     ),
-    of_no_pod(
+    Parameter(
         "endpoint_tls_to_pod",
         "boolean",
         "TLS ends in the pod (vLLM) and not at the load balancer, so nothing is readable inside the VCN either. The "

@@ -38,6 +38,7 @@ H100 = {
     **{f"{PARAMS}__{role}_node_num_gpus": 8 for role in ("head", "worker")},
 }
 EXPOSED = {"endpoint_exposure": "load_balancer"}
+HOST = {"service_endpoint_domain": "example.com"}
 
 # With pods in a subnet of their own, and the shape in two domains.
 _POOL = {**cluster()["node_pools"][0], "pod_network": {"pod_subnet_ids": ["ocid1.subnet.oc1.iad.pods"]}}
@@ -47,6 +48,13 @@ CLUSTER = cluster(shapes=dict.fromkeys(DOMAINS[:2], {}), cni_type="OCI_VCN_IP_NA
 BESIDE: dict[str, dict[str, Any]] = {
     "service_endpoint_domain": EXPOSED,
     "service_annotations": EXPOSED,
+    **dict.fromkeys(
+        ("endpoint_tls", "endpoint_tls_secret", "endpoint_tls_issuer", "endpoint_tls_to_pod", "endpoint_dashboard"),
+        EXPOSED | HOST,
+    ),
+    "endpoint_source_ranges": EXPOSED,
+    "endpoint_ingress_class": {"endpoint_exposure": "ingress", "endpoint_ingress_class": "other", **HOST},
+    "endpoint_gateway": {"endpoint_exposure": "gateway", "endpoint_gateway": "a/b", **HOST},
     "nvme_folder": {**H100, "model_cache": "node"},
     "model_cache_folder": {"model_cache": "node"},
     "rdma": {**H100, "recipe_node_image_ocid": "ocid1.image.oc1.iad.bbbb"},
@@ -57,7 +65,7 @@ BESIDE: dict[str, dict[str, Any]] = {
         "recipe_availability_domain": DOMAINS[0],
         "rdma": "none",
     },
-    "ray_version": {"recipe_image_uri": "registry.example.com/own/vllm:1"},
+    "image_contents": {"recipe_image_uri": "registry.example.com/own/vllm:1"},
 }
 # What is given where the value that follows from the row would break a rule.
 GIVEN: dict[str, dict[str, Any]] = {
@@ -78,8 +86,12 @@ GIVEN: dict[str, dict[str, Any]] = {
     "gpu_memory_mib": {"gpu_memory_mib": 22000},
     f"{PARAMS}.metrics_export_port": {f"{PARAMS}__metrics_export_port": 9090},
     f"{PARAMS}.rayclient_server_port": {f"{PARAMS}__rayclient_server_port": 9091},
+    "endpoint_tls": {"endpoint_tls": "none"},
+    "endpoint_source_ranges": {"endpoint_source_ranges": ["10.0.0.0/16"]},
     "prices": {"prices": {"gpu_hour": "1"}},
-    "ray_version": {"ray_version": "2.55.0"},
+    "image_contents": {"image_contents": {"vllm": "0.32.0", "ray": "2.55.0", "cuda": "12.8", "python": "3.12"}},
+    "recipe_reasoning_parser": {"recipe_reasoning_parser": "qwen3"},
+    "recipe_speculation": {"recipe_speculation": "off"},
     "recipe_availability_domain": {"recipe_availability_domain": DOMAINS[1]},
     "node_pool_availability_domains": {"node_pool_availability_domains": [DOMAINS[1]]},
     "rdma": {"rdma": "host_network"},
@@ -93,6 +105,7 @@ GIVEN: dict[str, dict[str, Any]] = {
 SIGN_IN = "it says how Oracle Cloud or Kubernetes is reached, not what is deployed there"
 WRITTEN = "it names a file that a playbook writes or reads"
 OF_LOGS = "of the logs playbook"
+OF_KEYS = "of the keys playbook"
 WAITS = "it bounds how long or how often deploy tries; nothing is made of it"
 PERMITS = "it permits or forbids, and makes nothing (test_recipe_rules.py, test_placement.py)"
 # Rows that can change neither plan nor objects, each with the reason.
@@ -102,6 +115,7 @@ ELSEWHERE = {
     "skip_capacity_validation": PERMITS,
     "skip_quota_validation": PERMITS,
     "local_filesystem_folders": PERMITS,
+    "recipe_speculation": "mtp needs a model that brings such layers (test_speculation.py)",
     "adopt_defaults": "a new deployment has nothing to keep (test_standing_deployment.py)",
     "node_pods_vcpus": "it narrows what fits on a node (test_plan_refusals.py)",
     "node_pods_memory_gb": "it narrows what fits on a node (test_plan_refusals.py)",
@@ -120,7 +134,8 @@ ELSEWHERE = {
     ),
     **dict.fromkeys(("kubeconfig", "kubeconfig_context", "kubernetes_endpoint"), SIGN_IN),
     **dict.fromkeys(("convert_to", "html_file", "model_facts_file", "result_file"), WRITTEN),
-    **dict.fromkeys(("logs_component", "logs_worker", "logs_lines", "logs_previous"), OF_LOGS),
+    **dict.fromkeys(("logs_component", "logs_worker", "logs_lines", "logs_previous", "logs_raw"), OF_LOGS),
+    **dict.fromkeys(("keys_action", "key_name", "key_show", "key_overlap_minutes"), OF_KEYS),
     **dict.fromkeys(("on_shortfall", "shortfall_keep_minutes", "node_repair_limit"), WAITS),
     **dict.fromkeys(("node_join_minutes", "node_gpu_minutes", "wait_timeout_minutes"), WAITS),
 }

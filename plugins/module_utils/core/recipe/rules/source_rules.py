@@ -82,16 +82,10 @@ def par_problem(par: str | None, service_endpoint: Any) -> str | None:
 
 
 def _endpoint(endpoint: str | None, with_token: bool, findings: Findings) -> None:
-    """Nodes and deploy read the repository from here; a token does not travel in the clear, and the files had better not."""
-    if not endpoint or not endpoint.startswith("http://"):
-        return
-    place, found = "hugging_face_endpoint", "plain http"
-    if with_token:
-        remedy = "give one, or take token_secret_name out"
-        findings.fault("endpoint", place, f"{found}, which would show the token", "an https URL", remedy)
-    else:
-        found += ": who is on the way can put other files in the place of the model's, its code among them"
-        findings.warn("source_without_tls", place, found, "an https URL", "give one unless you trust the network to it")
+    """Nodes and deploy read the repository from here; a token does not travel in the clear."""
+    if with_token and endpoint and endpoint.startswith("http://"):
+        found, remedy = "plain http, which would show the token", "give one, or take token_secret_name out"
+        findings.fault("endpoint", "hugging_face_endpoint", found, "an https URL", remedy)
 
 
 def _model_path(path: str | None, sources: Sequence[Mapping[str, Any]], findings: Findings) -> None:
