@@ -152,11 +152,9 @@ def hub(endpoint: str, **more: Any) -> dict[str, Any]:
     return recipe(input_object_storage=None, input_hugging_face=entry, hugging_face_endpoint=endpoint)
 
 
-def test_a_mirror_without_tls_is_warned_of_and_gets_no_token() -> None:
-    assert warnings_of(hub("https://mirror.example.com")) == []
-    ((code, where, _found),) = warnings_of(hub("http://mirror.example.com"))
-    assert (code, where) == ("source_without_tls", "hugging_face_endpoint")
-    assert [fault.code for fault in faults_of(hub("HTTP://mirror.example.com", token_secret_name="hub"))]
+def test_a_mirror_without_tls_gets_no_token() -> None:
+    assert faults_of(hub("http://mirror.example.com")) == []
+    assert [fault.code for fault in faults_of(hub("HTTP://mirror.example.com", token_secret_name="hub"))] == ["url"]
     assert [fault.code for fault in faults_of(hub("http://mirror.example.com", token_secret_name="hub"))] == [
         "endpoint"
     ]
