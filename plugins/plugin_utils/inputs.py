@@ -110,7 +110,7 @@ def _no_constant(name: str) -> None:
 
 
 def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Which of two values is meant, nobody can tell."""
+    """Refuse a key that stands twice: which value is meant is not known."""
     held = dict(pairs)
     if len(held) < len(pairs):
         names = [name for name, _value in pairs]

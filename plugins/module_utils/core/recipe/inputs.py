@@ -37,7 +37,7 @@ class Inputs:
     `secrets` holds the values that stand nowhere else: each is replaced in `recipe` by None.
     `warnings` is what is accepted but needs attention.
     `changes` is what a recipe in another spelling was converted to.
-    `given` is a hash of what was given that reaches the pods: the same, as long as nobody asks for others.
+    `given` is a hash of what was given that reaches the pods: unchanged as long as no other pods are asked for.
     """
 
     deployment_name: str

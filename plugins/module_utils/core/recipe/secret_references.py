@@ -24,7 +24,7 @@ def check_secrets(
 ) -> None:
     """Add a fault for each Secret that is missing, or lacks the key that is named.
 
-    found: the keys of each Secret of the namespace, None for one that is not there; None where nobody looked
+    found: the keys of each Secret of the namespace, None for one that is not there; None if they were not read
     """
     if found is not None:
         check_references(_references(recipe), namespace, found, findings)

@@ -25,7 +25,7 @@ CLOUD = (
     Parameter(
         "node_provisioner",
         "string",
-        "oke: make a node pool. none: use the GPU nodes that the cluster has.",
+        "oke: create a node pool. none: use the cluster's own GPU nodes.",
         default="oke",
         choices=("oke", "none"),
     ),
@@ -65,26 +65,26 @@ NODES = (
     of_no_pod(
         "node_pool_availability_domains",
         "list",
-        "Availability domains that the nodes may be in, best first; a group is in one of them. Without it, any that "
-        "offers the shape; recipe_availability_domain wins.",
+        "Availability domains for the nodes, best first; a group is in one of them. Default: any that offers the shape. "
+        "recipe_availability_domain wins.",
         format=formats.AVAILABILITY_DOMAIN,
     ),
     of_no_pod(
         "node_pool_fault_domains",
         "list",
-        "Fault domains that the nodes may be in, such as FAULT-DOMAIN-1; without it, any.",
+        "Fault domains for the nodes, such as FAULT-DOMAIN-1; default: any.",
         format=formats.FAULT_DOMAIN,
     ),
     of_no_pod(
         "node_pool_capacity_reservation_id",
         "string",
-        "OCID of a capacity reservation to take the nodes from; it is of one availability domain.",
+        "OCID of a capacity reservation for the nodes; it belongs to one availability domain.",
         format=formats.CAPACITY_RESERVATION_OCID,
     ),
     Parameter(
         "node_pool_preemptible",
         "boolean",
-        "Preemptible nodes, at half the price: Oracle may take them away at any time. Not of bare metal.",
+        "Preemptible nodes, at half the price: Oracle may reclaim them at any time. Not for bare metal.",
         default=False,
     ),
     Parameter(
@@ -96,14 +96,14 @@ NODES = (
     of_no_pod(
         "node_pool_labels",
         "mapping",
-        "Further labels of the nodes.",
+        "Additional labels of the nodes.",
         format=formats.LABEL_VALUE,
         key_format=formats.LABEL_KEY,
     ),
     of_no_pod(
         "node_pool_tags",
         "mapping",
-        "Further freeform tags of the node pool and of its instances.",
+        "Additional freeform tags of the node pool and its instances.",
         format=formats.TAG_VALUE,
         key_format=formats.TAG_KEY,
     ),
@@ -118,21 +118,21 @@ NODES = (
     of_no_pod(
         "node_pods_vcpus",
         "integer",
-        "vCPUs of each node that are left to its own pods (network, storage, device plugin, monitoring).",
+        "vCPUs of each node reserved for system pods (network, storage, device plugin, monitoring).",
         default=1,
         minimum=0,
     ),
     of_no_pod(
         "node_pods_memory_gb",
         "integer",
-        "Memory of each node that is left to its own pods, in GiB.",
+        "Memory of each node reserved for system pods, in GiB.",
         default=1,
         minimum=0,
     ),
     Parameter(
         "compute_cluster_id",
         "string",
-        "OCID of a compute cluster to make the node pool in, for RDMA; it is of one availability domain, and a pool keeps it.",
+        "OCID of a compute cluster for the node pool, for RDMA. It belongs to one availability domain; a pool never changes it.",
         format=formats.COMPUTE_CLUSTER_OCID,
     ),
     Parameter(
@@ -176,7 +176,7 @@ NODES = (
     of_no_pod(
         "node_gpu_minutes",
         "integer",
-        "How long a node that is Ready may take to show its GPUs before it is replaced.",
+        "Minutes that a Ready node may take to show its GPUs before it is replaced.",
         default=10,
         minimum=1,
     ),
@@ -212,13 +212,13 @@ KUBERNETES = (
     Parameter(
         "image_registry",
         "string",
-        "Registry that mirrors all images, the operator's too, put in place of their own.",
+        "Registry that mirrors all images, the operator's included; it replaces theirs.",
         format=formats.REGISTRY,
     ),
     Parameter(
         "default_image",
         "string",
-        "Image with Ray and vLLM when the recipe names none; without it, the collection's own for the shape's GPUs.",
+        "Image with Ray and vLLM if the recipe names none; default: the collection's choice for the shape's GPUs.",
         format=formats.IMAGE,
     ),
     Parameter(
@@ -259,7 +259,7 @@ KUBERNETES = (
     Parameter(
         "model_storage_class",
         "string",
-        "StorageClass of the volumes that hold the model.",
+        "StorageClass of the model volumes.",
         default="oci-bv",
         format=formats.OBJECT_NAME,
     ),
@@ -284,7 +284,7 @@ SOURCES = (
     of_no_pod(
         "source_request_days",
         "integer",
-        "Days that the pre-authenticated request for a bucket_name holds; deploy renews it in time.",
+        "Days that the pre-authenticated request for a bucket_name is valid; deploy renews it in time.",
         # A pod that is replaced months later reads through it.
         default=365,
         minimum=1,
@@ -402,6 +402,6 @@ OUTPUT = (
 )
 
 SETTINGS = (*CLOUD, *NODES, *KUBERNETES, *SOURCES, *KUBERAY, *ENDPOINT, *KEYS, *MONITORING, *ENGINE, *OUTPUT)
-# Where one of these is given otherwise, the pods are rendered as they are today. A setting is one of them unless its row says
-# that it reaches no pod: a wish that is not followed is worse than a restart together with another version.
+# If one of these changes, the pods are rendered as they are today. A setting is one of them unless its row says
+# that it reaches no pod: ignoring a change is worse than a restart.
 OF_PODS = tuple(setting for setting in SETTINGS if setting.reaches_pods)

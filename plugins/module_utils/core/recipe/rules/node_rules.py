@@ -76,7 +76,7 @@ def _shared_memory(recipe: Mapping[str, Any], params: Mapping[str, Any], finding
 def _shape(
     recipe: Mapping[str, Any], params: Mapping[str, Any], settings: Mapping[str, Any], findings: Findings
 ) -> None:
-    """What can be said of the shape without a cloud is said together with the rest."""
+    """What can be checked of the shape without a cloud is checked here, so that it is reported with the rest."""
     name = recipe.get("recipe_node_shape")
     if not name:
         return
