@@ -9,7 +9,7 @@ from typing import Any
 
 from ..fault import Fault
 from ..names import MODEL_FOLDER
-from .observation import Observation, container_statuses, ended, last_event, living, taken_up, waiting
+from .observation import Observation, container_statuses, ended, last_event, living, taken_up, waiting, with_pod_names
 from .pod_words import final_entry, progress_lines
 
 # Waiting reasons that no waiting mends; the image ones are tried again by the kubelet, so they have to persist.
@@ -40,11 +40,11 @@ def failure_of(observation: Observation) -> Fault | None:
     for pod in observation.pods:
         name = pod["metadata"]["name"]
         for status in container_statuses(pod, init=True):
-            if fault := _container_failure(name, status):
+            if fault := _container_failure(observation, name, status):
                 return fault
         # A group that gave up stays up, so that its cause can be read.
         if entry := failed_phase(observation, name):
-            return _runtime(name, entry)
+            return _runtime(observation, name, entry)
     return _operator_failure(observation)
 
 
@@ -94,11 +94,12 @@ def _operator_failure(observation: Observation) -> Fault | None:
 _OPERATOR_REMEDY = "fix the operator (logs_component=operator shows its log), then run deploy again"
 
 
-def _runtime(pod: str, entry: Mapping[str, Any]) -> Fault:
-    return Fault("runtime", f"pod {pod}", f"{entry['phase']}: {entry.get('cause')}", "", entry.get("remedy") or _LOGS)
+def _runtime(observation: Observation, pod: str, entry: Mapping[str, Any]) -> Fault:
+    found = with_pod_names(f"{entry['phase']}: {entry.get('cause')}", observation.pods)
+    return Fault("runtime", f"pod {pod}", found, "", entry.get("remedy") or _LOGS)
 
 
-def _container_failure(pod: str, status: Mapping[str, Any]) -> Fault | None:
+def _container_failure(observation: Observation, pod: str, status: Mapping[str, Any]) -> Fault | None:
     reason, message = waiting(status).get("reason", ""), waiting(status).get("message", "")
     if reason in _IMAGE_REASONS:
         return Fault(
@@ -123,7 +124,7 @@ def _container_failure(pod: str, status: Mapping[str, Any]) -> Fault | None:
             "an export that squashes root, or is read-only, does not serve: change its options, then run deploy again",
         )
     if entry := final_entry(message):
-        return _runtime(pod, entry)
+        return _runtime(observation, pod, entry)
     if reason == "CrashLoopBackOff" and status.get("restartCount", 0) >= _SILENT_ENDS and not progress_lines(message):
         # Our programs say why they end: these never ran, or were ended from outside.
         how = f"exit code {terminated.get('exitCode')}, {terminated.get('reason') or 'no reason'}"

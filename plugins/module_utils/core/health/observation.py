@@ -98,6 +98,14 @@ def last_event(
     return str(last["involvedObject"]["name"]), " ".join(str(last.get("message")).split())[:300]
 
 
+def with_pod_names(text: str, pods: Iterable[Mapping[str, Any]]) -> str:
+    """Return the text with the pod's name beside each address of one: the programs in the pods know each other by address."""
+    for pod in living(pods):
+        if address := (pod.get("status") or {}).get("podIP"):
+            text = text.replace(f"({address})", f"({pod['metadata']['name']}, {address})")
+    return text
+
+
 def _label(item: Mapping[str, Any], name: str) -> str | None:
     value = (item["metadata"].get("labels") or {}).get(name)
     return None if value is None else str(value)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .observation import container_statuses, ended
+from .observation import container_statuses, ended, with_pod_names
 
 _NUMBERS = ("done", "total", "rate", "eta", "seconds", "failures", "tries", "fetched")
 _TEXTS = ("state", "cause", "remedy", "step", "unit", "warning", "text")
@@ -47,7 +47,7 @@ def progress_entry(line: str) -> dict[str, Any] | None:
     }
 
 
-def last_failure(pods: Iterable[Mapping[str, Any]]) -> str | None:
+def last_failure(pods: Sequence[Mapping[str, Any]]) -> str | None:
     """Return the last failure that a container left and that a restart may still mend, with its number; None where there is none."""
     found: tuple[str, str] | None = None
     for pod in pods:
@@ -58,7 +58,7 @@ def last_failure(pods: Iterable[Mapping[str, Any]]) -> str | None:
                 if entry.get("state") == "ended" and entry.get("cause") and entry.get("failures"):
                     words = f"restart {entry['failures']:g} of {entry.get('tries') or 0:g}: {entry['cause']}"
                     found = max(found or ("", ""), (str(terminated.get("finishedAt") or ""), words))
-    return found[1] if found else None
+    return with_pod_names(found[1], pods) if found else None
 
 
 def final_entry(message: str) -> dict[str, Any] | None:

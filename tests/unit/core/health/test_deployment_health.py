@@ -145,6 +145,15 @@ def test_a_group_that_gave_up_is_a_failure() -> None:
     assert failure is not None and "no memory for the KV cache" in failure.line()
 
 
+def test_a_rank_is_told_with_the_name_of_its_pod() -> None:
+    cause = "the engine died: no memory (stage 1 (192.0.2.7): ValueError: x)"
+    progress = {"h": {"engine": {"phase": "engine", "state": "failed", "cause": cause}}}
+    worker = pod("w")
+    worker["status"]["podIP"] = "192.0.2.7"
+    failure = judge(Observation(CLUSTER, [pod("h", "head"), worker], NODES, progress), 2, 1).failure
+    assert failure is not None and "(stage 1 (w, 192.0.2.7): ValueError: x)" in failure.found
+
+
 def test_pods_that_gave_up_are_known_by_what_they_said_last() -> None:
     pods = [pod("head", "head"), pod("worker-0"), pod("worker-1")]
     pods[2]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
