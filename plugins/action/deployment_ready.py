@@ -12,6 +12,7 @@ from ..module_utils.clock import moment
 from ..module_utils.core import api_keys
 from ..module_utils.core.fault import Fault, Refused
 from ..module_utils.core.health.deployment_health import Judgement, judge, readable_seconds
+from ..module_utils.core.health.failures import OperatorBound, operator_trouble
 from ..module_utils.core.health.observation import Observation, head_pod
 from ..module_utils.core.names import object_names
 from ..module_utils.core.plan.presentation.text import bill
@@ -97,6 +98,7 @@ class ActionModule(WritingAction):
     ) -> tuple[Judgement, Any]:
         failed_since: float | None = None
         settled = 0.0
+        bound = OperatorBound()
         while True:
             observation = self._patience.read(observer.look)
             if observation is None:
@@ -124,10 +126,15 @@ class ActionModule(WritingAction):
                 failed_since = failed_since or now
                 if now - failed_since >= FAILURE_SECONDS:
                     raise Refused([judgement.failure])
+            nodes_there = step is None or step.phase != "nodes"
+            if overdue := bound.failure(observation, nodes_there, now):
+                raise Refused([overdue])
             text = step.text if step else f"the deployment is {judgement.state}"
             if judgement.last_failure:
                 text += f"; {judgement.last_failure}"
-            look = partial(watch.look, observation, step is None or step.phase != "nodes", deadline - now)
+            if not nodes_there and (trouble := operator_trouble(observation)):
+                text += f"; KubeRay operator: {trouble}"
+            look = partial(watch.look, observation, nodes_there, deadline - now)
             if nodes := self._patience.read(look):
                 text += f"; {nodes}"
             self._lines.say(step.phase if step else "token", text)

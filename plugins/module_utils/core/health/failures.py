@@ -9,7 +9,17 @@ from typing import Any
 
 from ..fault import Fault
 from ..names import MODEL_FOLDER
-from .observation import Observation, container_statuses, ended, last_event, living, taken_up, waiting, with_pod_names
+from .observation import (
+    Observation,
+    condition,
+    container_statuses,
+    ended,
+    last_event,
+    living,
+    taken_up,
+    waiting,
+    with_pod_names,
+)
 from .pod_words import final_entry, progress_lines
 
 # Waiting reasons that no waiting mends; the image ones are tried again by the kubelet, so they have to persist.
@@ -23,6 +33,8 @@ _TERMINAL_REASONS = {
 _IMAGE_REASONS = {"ImagePullBackOff"}
 # So many restarts of a container whose program says nothing when it ends show that there will be no other.
 _SILENT_ENDS = 3
+# So long an operator's pod may lack a node while no node of the group is awaited: an autoscaler adds one in minutes.
+UNSCHEDULED_SECONDS = 300.0
 _LOGS = "see the logs playbook"
 
 
@@ -75,13 +87,48 @@ def operator_trouble(observation: Observation) -> str:
                 how = f"exit code {terminated.get('exitCode')}, {terminated.get('reason') or 'no reason'}"
                 said = f"; its last words: {' '.join(words.split())[-300:]}" if words.strip() else ""
                 return f"its pod {name} has ended {status['restartCount']} times ({how}){said}"
-        if event := last_event(observation.warnings, [name], ("FailedScheduling",)):
-            return f"its pod {name} is not scheduled: {event[1]}"
+        if words := _unscheduled(observation, pod):
+            return f"its pod {name} is not scheduled: {words}"
     return ""
 
 
+def _unscheduled(observation: Observation, pod: Mapping[str, Any]) -> str:
+    """Return why a pod has no node, in the scheduler's words; "" where it has one, or nothing says that it cannot have one."""
+    if (pod.get("spec") or {}).get("nodeName"):
+        return ""
+    if event := last_event(observation.warnings, [pod["metadata"]["name"]], ("FailedScheduling",)):
+        return event[1]
+    scheduled = condition(pod, "PodScheduled")
+    if scheduled.get("status") == "False":
+        return " ".join(str(scheduled.get("message") or scheduled.get("reason")).split())[:300]
+    return ""
+
+
+class OperatorBound:
+    """Ends the wait for an operator whose pods find no node. `now` is in seconds of a clock that only goes forward."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def failure(self, observation: Observation, nodes_there: bool, now: float) -> Fault | None:
+        """Return the fault once no pod of the operator has had a node for UNSCHEDULED_SECONDS.
+
+        nodes_there  whether all nodes of the group are there; one that is awaited may take the operator's pod
+        """
+        trouble, pods = operator_trouble(observation), living(observation.operator)
+        if not nodes_there or not trouble or not all(_unscheduled(observation, pod) for pod in pods):
+            self._since = None
+            return None
+        self._since = now if self._since is None else self._since
+        if now - self._since < UNSCHEDULED_SECONDS:
+            return None
+        expected = f"a node for it within {UNSCHEDULED_SECONDS / 60:g} minutes"
+        remedy = "give the cluster a node that can run it, then run deploy again"
+        return Fault("operator", "KubeRay operator", trouble, expected, remedy)
+
+
 def _operator_failure(observation: Observation) -> Fault | None:
-    """Only a container that ends again and again is sure: a node for a pod that is not scheduled may still come."""
+    """Only a container that ends again and again is sure at one look; for a pod without a node see `OperatorBound`."""
     counts = [
         status.get("restartCount", 0) for pod in living(observation.operator) for status in container_statuses(pod)
     ]

@@ -13,7 +13,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.health.de
     readable_bytes,
     readable_seconds,
 )
-from ansible_collections.multinode.inference.plugins.module_utils.core.health.failures import gave_up
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.failures import OperatorBound, gave_up
 from ansible_collections.multinode.inference.plugins.module_utils.core.health.observation import Observation
 from ansible_collections.multinode.inference.plugins.module_utils.core.health.pod_words import (
     final_entry,
@@ -328,3 +328,17 @@ def test_an_operator_without_a_node_is_told_and_waited_for() -> None:
     observed = Observation(UNSEEN, [], NODES, operator=[pod("op")], warnings=[event])
     assert "its pod op is not scheduled: 0/2 nodes are available" in steps(observed)["pods"]
     assert judge(observed, 2, 1).failure is None
+
+
+def test_an_operator_without_a_node_has_a_bound_once_no_node_is_awaited() -> None:
+    operator = pod("op")
+    operator["status"] = {"conditions": [{"type": "PodScheduled", "status": "False", "message": "Insufficient cpu"}]}
+    stuck, bound = Observation(UNSEEN, [], NODES, operator=[operator]), OperatorBound()
+    assert "its pod op is not scheduled: Insufficient cpu" in steps(stuck)["pods"]
+    assert [bound.failure(stuck, False, now) for now in (0.0, 900.0)] == [None, None], "a node may still join"
+    assert [bound.failure(stuck, True, now) for now in (900.0, 1199.0)] == [None, None]
+    fault = bound.failure(stuck, True, 1200.0)
+    assert fault is not None and fault.code == "operator" and "Insufficient cpu" in fault.found
+    placed = {**operator, "spec": {"nodeName": "a"}}
+    assert bound.failure(Observation(UNSEEN, [], NODES, operator=[placed]), True, 1300.0) is None
+    assert bound.failure(stuck, True, 1301.0) is None, "the count begins again"
