@@ -291,3 +291,14 @@ def test_without_an_exposure_the_way_in_is_told() -> None:
 )
 def test_the_authority_is_beside_the_result(path: str | None, file: str | None) -> None:
     assert ca_file_of(path) == file
+
+
+def test_undeploy_that_did_not_find_the_pool_does_not_say_that_none_is_left() -> None:
+    lost = Fault("node_pool_not_found", "node pool a", "not in compartment c").as_dict()
+    gone: dict[str, Any] = {"undeploy": {"left": []}, "leftover": {"remainder": [], "left": []}}
+    assert "checked" in str(undeploy(gone)[1]) and left_behind(gone) == []
+    results = {**gone, "node_pool": {"changed": False, "left": [lost]}}
+    assert "checked" not in str(undeploy(results)[1]) and left_behind(results) == [lost]
+    unseen = {**gone, "node_pool": {"changed": False, "unseen": [{**lost, "remedy": "look"}]}}
+    details, lines = undeploy(unseen)
+    assert "checked" not in str(lines) and details["unseen"] and left_behind(unseen) == []

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How actions and modules end: what nothing was written for is told by kind and place, and arguments stay off the disk."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
+from ansible_collections.multinode.inference.plugins.module_utils.outcome import run
+from ansible_collections.multinode.inference.plugins.plugin_utils.action import Action
+
+
+class Given(Action):
+    """An action on a stand-in of a task; `error` is what its work raises."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.options: dict[str, Any] = {}
+        self.shown: list[str] = []
+        self._task = SimpleNamespace(args={"a": 1}, check_mode=False)
+        self._loader = None
+        self._connection = SimpleNamespace(set_option=self.options.__setitem__)
+        self._display = SimpleNamespace(display=lambda text, **_options: self.shown.append(text))
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        if self.error:
+            raise self.error
+        return {"changed": False}
+
+    def _execute_module(self, **_given: Any) -> dict[str, Any]:
+        assert self.options == {"pipelining": True}, "in a file the arguments would outlive a run that is killed"
+        return {"changed": True, "invocation": {"module_args": "canary"}}
+
+
+@pytest.fixture(autouse=True)
+def without_ansible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ActionBase, "run", lambda *_arguments: {})
+    monkeypatch.setattr(Action, "_results", lambda *_arguments: {}, raising=False)
+
+
+def test_an_error_that_nothing_was_written_for_is_told_without_its_words() -> None:
+    result = Given(ValueError("Invalid header value b'Bearer canary'")).run(task_vars={})
+    (fault,) = result["faults"]
+    assert result["failed"] and fault["code"] == "unexpected"
+    assert "ValueError at test_action.py:" in fault["found"] and "canary" not in str(result)
+
+
+def test_modules_come_over_standard_input() -> None:
+    assert Given().run_module("any", {"token": "canary", "unset": None}, {}) == {"changed": True}
+
+
+def test_what_is_shown_moves_no_cursor() -> None:
+    action = Given()
+    action.show("a\x1b[2Jb\nc")
+    assert action.shown == ["a?[2Jb\nc"]
+
+
+def test_a_module_ends_without_the_words_of_an_error() -> None:
+    ended: list[dict[str, Any]] = []
+
+    def fail_json(**result: Any) -> None:
+        ended.append(result)
+        raise SystemExit
+
+    module: Any = SimpleNamespace(fail_json=fail_json)
+    for error in (KeyError("canary"), Refused([]), RecursionError("canary")):
+
+        def body(_module: Any, error: Exception = error) -> dict[str, Any]:
+            raise error
+
+        with pytest.raises(SystemExit):
+            run(module, body)
+    assert "canary" not in str(ended) and [len(result["faults"]) for result in ended] == [1, 0, 1]
