@@ -28,7 +28,7 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Staging:
-    """Which files come from where. `shards_per_stage` names the weight files of each pipeline stage.
+    """Which files come from where. `shards_per_stage` names the weight files of each pipeline stage, `layers_per_stage` counts its layers.
 
     source: par or bucket (the URL is in `url_file`, the names follow `prefix`), hugging_face (`repository` at `commit`, the token in
     `token_file` where one is needed), or folder (they lie in `root` already).
@@ -45,6 +45,7 @@ class Staging:
     files: tuple[ModelFile, ...]
     by_stage: bool
     shards_per_stage: tuple[frozenset[str], ...]
+    layers_per_stage: tuple[int, ...]
     streams: int
 
 
@@ -115,6 +116,7 @@ def _staging(document: dict[str, Any]) -> Staging:
         files=files,
         by_stage=bool(document["by_stage"]),
         shards_per_stage=tuple(frozenset(names) for names in document["shards_per_stage"]),
+        layers_per_stage=tuple(document["layers_per_stage"]),
         streams=int(document["streams"]),
     )
 

@@ -22,6 +22,7 @@ import pod_inspection
 import pod_status
 import ray_dashboard
 import ready
+from engine_answer import Question
 from engine_heartbeat import Pulse
 from engine_process import Engine
 from group_file import STATE_FOLDER, Group, write_whole
@@ -58,13 +59,15 @@ class Head:
         self._staging_failure: Failure | None = None
         self._cluster = Cluster(f"127.0.0.1:{group.ports['gcs']}")
         self._formation = Formation(group, self._cluster)
+        self._stager = Stager(group.staging, self._board)
+        self._question = Question(group)
         self._engine = Engine(group, self._board)
         self._ray = RayNode()
         self._machine: dict[str, Any] = {}
         self._loaded_at: float | None = None
         self._no_token_since: float | None = None
         self._options: list[str] = []
-        self._options_failure: Failure | None = None
+        self._refusal: Failure | None = None
         self._asked_at = 0.0
         self._refused_at: float | None = None
         self._door = 0
@@ -92,6 +95,7 @@ class Head:
             return self._fail(foreseen(error, "ray" if self._state == "forming" else "engine"))
         finally:
             self._restarts.end()
+            self._question.end()
             self._cluster.stop()
             self._engine.kill()
             self._ray.stop()
@@ -105,8 +109,8 @@ class Head:
         self._cluster.start()
         ray_dashboard.attend(self._group.ports["dashboard"], lambda words: self._board.tell("ray", warning=words))
         threading.Thread(target=self._stage, name="staging", daemon=True).start()
-        looking = threading.Thread(target=self._look_up_options, name="options", daemon=True)
-        looking.start()
+        asking = threading.Thread(target=self._ask_engine, name="question", daemon=True)
+        asking.start()
         unlike = pod_inspection.Unlike()
         while True:
             self._watch()
@@ -117,7 +121,7 @@ class Head:
             self._board.tell("ray", state=state, done=self._formation.gpus, step=step, cause=different)
             if different:
                 continue
-            if self._formation.complete and self._staged.is_set() and not looking.is_alive():
+            if self._formation.complete and self._staged.is_set() and not asking.is_alive():
                 break
         self._cluster.stop()
         self._state = "starting"
@@ -213,25 +217,28 @@ class Head:
             return None
         return token if token["run"] == self._run else None
 
-    def _look_up_options(self) -> None:
+    def _ask_engine(self) -> None:
+        """Ask vLLM what it takes and whether it would start, before its start; the weights are fetched meanwhile."""
         try:
             engine_options.demanded(self._group.engine_arguments)
             self._options = engine_options.taken(self._group.optional_arguments)
+            self._stager.small_files.wait()
+            self._question.ask(self._options)
         except Exception as error:
-            self._options_failure = foreseen(error, "engine")
+            self._refusal = foreseen(error, "engine")
 
     def _watch(self) -> None:
         """Wait a moment; raise what ended meanwhile."""
         if self._stop.wait(STEP_SECONDS):
             raise Stopped
-        if failure := self._staging_failure or self._options_failure:
+        if failure := self._staging_failure or self._refusal:
             raise failure
         if failure := self._ray.failure():
             raise failure
 
     def _stage(self) -> None:
         try:
-            Stager(self._group.staging, self._board).run(0)
+            self._stager.run(0)
             self._staged.set()
         except Exception as error:
             self._staging_failure = foreseen(error, "staging")

@@ -30,8 +30,10 @@ from stage_fetch import Fetch, disk_failure
 from stage_partial import Wanted, part_name
 from stage_reader import Interrupted, Reader, pause
 from stage_source import Origin, open_origin
+from stage_tensors import INDEX_SUFFIX, check_tensors, no_index
 
-INDEX_SUFFIX = ".safetensors.index.json"
+# By far the largest files; the others are fetched before them, for vLLM is asked as soon as those are there.
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz")
 # Left free on the disk: the file system's own needs, and what else is written there.
 DISK_MARGIN_BYTES = 64 << 20
 # What is recorded of a complete file.
@@ -52,10 +54,13 @@ class Stager:
         self._folder = staging.root / ".multinode"
         self._record_path = self._folder / "complete.json"
         self._record: dict[str, Any] = {}
+        self._small_left: set[str] = set()
         # Streams may finish files at the same time.
         self._lock = threading.Lock()
         self._samples: deque[tuple[float, int]] = deque()
         self._lock_path = self._folder / "lock"
+        # Set when all but the weights lie there.
+        self.small_files = threading.Event()
 
     def run(self, stage: int | None) -> int:
         """Stage what `stage` needs (None: what every stage needs) and return how many bytes were fetched.
@@ -87,6 +92,8 @@ class Stager:
             if size is None or file.size not in (None, size):
                 found = "is missing" if size is None else f"has {size} bytes, expected {file.size}"
                 raise Failure("staging", f"{file.name} {found} in {root}, which the plan takes as it is", lasting=True)
+        self.small_files.set()
+        check_tensors(self._staging)
         total = sum(file.size or 0 for file in files)
         self._board.tell("staging", state="done", done=total, total=total, eta=0, step=None, fetched=0)
         return 0
@@ -94,7 +101,10 @@ class Stager:
     def _stage(self, stage: int | None) -> int:
         self._record = self._read_record()
         files = self._files(stage)
-        missing = [file for file in files if not self._complete(file)]
+        missing = sorted((file for file in files if not self._complete(file)), key=_is_weights)
+        self._small_left = {file.name for file in missing if not _is_weights(file)}
+        if not self._small_left:
+            self.small_files.set()
         origin = open_origin(self._staging) if missing else None
         wanted = [Wanted(file, self._size(origin, file), self._place(file.name)) for file in missing] if origin else []
         self._delete_others(files, wanted)
@@ -105,6 +115,7 @@ class Stager:
             self._check_disk(wanted)
             fetched = self._fetch(origin, wanted, present, total)
         self._trim_indexes(stage)
+        check_tensors(self._staging)
         self._board.tell(
             "staging", state="done", done=total, total=total, rate=None, eta=0, cause=None, step=None, fetched=fetched
         )
@@ -221,6 +232,9 @@ class Stager:
                 "sha256": entry.file.sha256,
             }
             self._write_record()
+            self._small_left.discard(entry.file.name)
+            if not self._small_left:
+                self.small_files.set()
 
     def _trim_indexes(self, stage: int | None) -> None:
         """Write each index with the shards alone that lie here: vLLM refuses one that names a file that does not."""
@@ -239,12 +253,7 @@ class Stager:
                     tensor: name for tensor, name in index["weight_map"].items() if str(below / name) not in others
                 }
             except (ValueError, KeyError, TypeError, AttributeError):
-                raise Failure(
-                    "staging",
-                    f"{file.name} is no index of safetensors (a JSON object whose weight_map names a file for each tensor); "
-                    "upload it again at the source",
-                    lasting=True,
-                ) from None
+                raise no_index(file.name) from None
             text = json.dumps(index, indent=2) + "\n"
             if not (staging.root / file.name).exists() or (staging.root / file.name).read_text() != text:
                 write_whole(staging.root / file.name, text)
@@ -307,6 +316,10 @@ class Stager:
             f"{SILENT_SECONDS:.0f} s: delete it; where it or its node is gone already, delete {self._lock_path}, which the file "
             "system still holds for it",
         )
+
+
+def _is_weights(file: ModelFile) -> bool:
+    return file.name.endswith(WEIGHT_SUFFIXES)
 
 
 def _live(lock: int, over: threading.Event) -> None:

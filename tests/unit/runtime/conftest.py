@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +28,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+def shard(tensors: set[str], data: bytes) -> bytes:
+    """A safetensors file of as many bytes as `data`, whose header names the tensors."""
+    header = json.dumps({name: {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for name in tensors}).encode()
+    return (struct.pack("<Q", len(header)) + header + data)[: len(data)]
+
+
 @pytest.fixture
 def model_files() -> dict[str, bytes]:
     """Four shards, an index, a config, an empty file and one in a folder."""
     chance = random.Random(7)
-    files = {name: chance.randbytes(300_000 + 17 * number) for number, [name] in enumerate(SHARDS)}
+    files = {
+        name: shard({f"model.layers.{number}.weight"}, chance.randbytes(300_000 + 17 * number))
+        for number, [name] in enumerate(SHARDS)
+    }
     weight_map = {f"model.layers.{number}.weight": name for number, [name] in enumerate(SHARDS)}
     files[INDEX] = json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}).encode()
     files["config.json"] = b'{"architectures": ["LlamaForCausalLM"]}'
@@ -67,6 +77,7 @@ def group_document(tmp_path: Path, source: SourceServer) -> dict[str, Any]:
             "files": [{"name": name, "size": len(data), "md5": md5(data)} for name, data in source.files.items()],
             "by_stage": True,
             "shards_per_stage": SHARDS,
+            "layers_per_stage": [1, 1, 1, 1],
             "streams": 4,
         },
         "image": {},

@@ -174,6 +174,7 @@ class PodGroup:
         shards = [name for names in SHARDS for name in names]
         self.shards = [{name} for name in shards[: len(labels)]] + [set(shards[len(labels) :])]
         document["staging"]["shards_per_stage"] = [sorted(names) for names in self.shards]
+        document["staging"]["layers_per_stage"] = [len(names) for names in self.shards]
         self.document = document
         self.pods = [Pod(self, number, label) for number, label in enumerate([None, *labels])]
         self.head, self.workers = self.pods[0], self.pods[1:]

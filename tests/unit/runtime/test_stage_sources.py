@@ -125,12 +125,12 @@ def test_a_stream_much_slower_than_the_others_is_opened_anew(
     monkeypatch.setattr(stage_fetch, "SLOW_SECONDS", 0.3)
     monkeypatch.setattr(stage_reader, "GATHER_SECONDS", 0.1)
     # The range would take half a minute.
-    source.fault = lambda number, name, start: Fault(rate=2000) if number == 0 else None
+    name, start = SHARDS[0][0], 0
+    source.fault = lambda number, asked, other: Fault(rate=2000) if (asked, other) == (name, start) else None
     began = time.monotonic()
     run(group_document, 0, tmp_path)
     check(tmp_path, source.files, 0)
     assert time.monotonic() - began < 10
-    name, start = source.requests[0]
     assert any(asked == name and start < other < start + stage_partial.RANGE_BYTES for asked, other in source.requests)
 
 

@@ -79,7 +79,12 @@ def group_document(plan: Plan) -> dict[str, Any]:
         "tensor": plan["parallelism"]["tensor"],
         "pipeline": plan["parallelism"]["pipeline"],
         "model": {"path": plan["model"]["path"], "served_names": plan["model"]["served_names"]},
-        "staging": {**plan["staging"], "url_file": f"{SOURCE_FOLDER}/par", "streams": 8},
+        "staging": {
+            **plan["staging"],
+            "layers_per_stage": plan["parallelism"]["layers_per_stage"],
+            "url_file": f"{SOURCE_FOLDER}/par",
+            "streams": 8,
+        },
         # Of an image that is not known the plan takes one thing for granted, its Ray.
         "image": {"ray": plan["pod"]["ray_version"], **{k: v for k, v in plan["image"].items() if k != "name"}},
         "engine": {

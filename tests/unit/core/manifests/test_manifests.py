@@ -174,6 +174,7 @@ def test_the_programs_are_named_by_their_content() -> None:
 def test_the_pods_know_what_to_stage_and_no_secret() -> None:
     document = group_document(plan())
     assert document["staging"]["by_stage"] and len(document["staging"]["shards_per_stage"]) == 4
+    assert document["staging"]["layers_per_stage"] == plan()["parallelism"]["layers_per_stage"]
     assert document["staging"]["url_file"].startswith("/run/secrets/")
     assert "s3cr3t" not in json.dumps(document)
 
