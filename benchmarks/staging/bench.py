@@ -144,6 +144,7 @@ def _group(folder: Path, files: list[dict[str, Any]]) -> dict[str, Any]:
             "files": files,
             "by_stage": False,
             "shards_per_stage": [],
+            "layers_per_stage": [],
             "streams": STREAMS,
         },
         "image": {},

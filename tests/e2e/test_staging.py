@@ -74,6 +74,7 @@ class Staging:
                 ],
                 "by_stage": stage is not None,
                 "shards_per_stage": [[name] for name in SHARDS],
+                "layers_per_stage": [],
                 "streams": 8,
             },
         }
