@@ -79,12 +79,14 @@ def _floor(folder: Path, plan: dict[str, Any], settings: dict[str, Any]) -> list
 
     programs = (REPOSITORY / "roles" / "raycluster" / "files").glob("*.py")
     objects = render(plan, {path.name: path.read_text(encoding="utf-8") for path in sorted(programs)})
+    # Read from a file, they are not taken for templates.
+    (folder / "objects.yml").write_text(yaml.safe_dump_all(objects), encoding="utf-8")
     apply = {
         "state": "present",
         "apply": True,
         "server_side_apply": {"field_manager": "multinode.inference", "force_conflicts": True},
         "kubeconfig": settings["kubeconfig"],
-        "resource_definition": objects,
+        "src": str(folder / "objects.yml"),
     }
     sign_in = {key: settings[key] for key in SIGN_IN if settings.get(key)}
     tasks = [
