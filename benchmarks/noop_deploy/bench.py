@@ -85,7 +85,8 @@ def _floor(folder: Path, plan: dict[str, Any], settings: dict[str, Any]) -> list
     apply = {
         "state": "present",
         "apply": True,
-        "server_side_apply": {"field_manager": "multinode.inference", "force_conflicts": True},
+        # A manager of its own, so that it takes away nothing that the deploy adds to the objects.
+        "server_side_apply": {"field_manager": "floor", "force_conflicts": True},
         "kubeconfig": settings["kubeconfig"],
         "src": str(folder / "objects.yml"),
     }
