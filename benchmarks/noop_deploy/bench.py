@@ -7,6 +7,7 @@ objects, and one call of the OCI SDK. Both run alternately in this run; the rati
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
@@ -51,7 +52,7 @@ def _measure(rig: Rig, directory: Path, folder: Path) -> None:
         first = playbooks.run("deploy", recipe)
         if first.code or first.result is None:
             raise SystemExit(first.output)
-        floor = _floor(folder, first.result["plan"], tenancy["settings"])
+        floor = _floor(folder, first.result["plan"], tenancy["settings"], rig)
         floors, deploys, tasks = [], [], 0
         for _round in range(ROUNDS):
             floors.append(_seconds(floor, environment)[0])
@@ -72,7 +73,7 @@ def _measure(rig: Rig, directory: Path, folder: Path) -> None:
         playbooks.run("undeploy", recipe)
 
 
-def _floor(folder: Path, plan: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+def _floor(folder: Path, plan: dict[str, Any], settings: dict[str, Any], rig: Rig) -> list[str]:
     """The command of the bare playbook."""
     install()
     from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.objects import render
@@ -80,13 +81,20 @@ def _floor(folder: Path, plan: dict[str, Any], settings: dict[str, Any]) -> list
 
     programs = (REPOSITORY / "roles" / "raycluster" / "files").glob("*.py")
     objects = render(plan, {path.name: path.read_text(encoding="utf-8") for path in sorted(programs)})
+    # With what deploy alone knows, where the node pool is: else it would be changed back and forth.
+    kubectl = [rig.directory / "bin" / "kubectl", "--kubeconfig", settings["kubeconfig"], "--output", "json"]
+    namespace = plan["deployment"]["namespace"]
+    standing = subprocess.run(
+        [*kubectl, "--namespace", namespace, "get", "rayclusters"], capture_output=True, check=True
+    )
+    raycluster = next(item for item in objects if item["kind"] == "RayCluster")
+    raycluster["metadata"]["annotations"] = json.loads(standing.stdout)["items"][0]["metadata"]["annotations"]
     # Read from a file, they are not taken for templates.
     (folder / "objects.yml").write_text(yaml.safe_dump_all(objects), encoding="utf-8")
     apply = {
         "state": "present",
         "apply": True,
-        # A manager of its own, so that it takes away nothing that the deploy adds to the objects.
-        "server_side_apply": {"field_manager": "floor", "force_conflicts": True},
+        "server_side_apply": {"field_manager": "multinode.inference", "force_conflicts": True},
         "kubeconfig": settings["kubeconfig"],
         "src": str(folder / "objects.yml"),
     }

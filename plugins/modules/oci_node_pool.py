@@ -305,7 +305,9 @@ class OciNodePool:
             return
         node_pool_id, work_request_id = self.pools.create(self.definition, self.name, self.deployment)
         self.result.update(changed=True, work_request_id=work_request_id, adopted=not work_request_id)
-        self._finish(node_pool_id, work_request_id, {"name": self.name, "lifecycle_state": "CREATING", "nodes": []})
+        # OCI shows a new pool after a moment: until then it is what was asked for.
+        asked = {"name": self.name, "compartment_id": self.pools.compartment_id, "lifecycle_state": "CREATING"}
+        self._finish(node_pool_id, work_request_id, {**asked, "nodes": []})
 
     def _update(self, pool: dict[str, Any]) -> None:
         changes = differences(self.definition, pool)

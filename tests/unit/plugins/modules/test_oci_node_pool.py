@@ -9,6 +9,7 @@ from typing import Any
 import oci
 import pytest
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.ownership import pool_record
 from ansible_collections.multinode.inference.plugins.modules import (
     oci_node_pool,
     oci_node_pool_info,
@@ -81,6 +82,14 @@ def test_create_that_surely_failed_is_reported(engine: ContainerEngine) -> None:
     assert codes(result) == ["cloud_unreachable"]
     assert "run again" in result["faults"][0]["remedy"]
     assert not engine.pools
+
+
+def test_where_a_pool_is_shows_before_the_pool_does(engine: ContainerEngine, clock: Clock) -> None:
+    """What is recorded of it at creation, the next run records again."""
+    engine.visible_seconds = 60
+    asked = pool_record(present()["node_pool"])
+    clock.sleep(100)
+    assert asked and pool_record(present()["node_pool"]) == asked
 
 
 def test_pool_of_a_run_killed_just_now_is_adopted(engine: ContainerEngine) -> None:
