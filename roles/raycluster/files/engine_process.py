@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pod_processes
 from engine_log import COLOURS, Log, Root
+from engine_measures import measured
 from group_file import STATE_FOLDER, Group, write_whole
 from pod_progress import Board, Failure, emit
 
@@ -73,6 +74,7 @@ class Engine:
         self._process: subprocess.Popen[bytes] | None = None
         self._pump: threading.Thread | None = None
         self._dead_since: float | None = None
+        self._measured: dict[str, float] = {}
         self.serving = False
 
     def start(self, more: Sequence[str] = ()) -> None:
@@ -205,6 +207,9 @@ class Engine:
         if self.serving:
             return
         self._last_line = line
+        if (found := measured(line, self._measured)) != self._measured:
+            self._measured = found
+            self._board.tell("engine", measured=found)
         said = (_VARYING.sub("", line), *_FAR.findall(line))
         if said not in self._said:
             self._said.add(said)
