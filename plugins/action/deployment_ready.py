@@ -13,6 +13,7 @@ from ..module_utils.core import api_keys
 from ..module_utils.core.fault import Fault, Refused
 from ..module_utils.core.health.deployment_health import Judgement, judge, readable_seconds
 from ..module_utils.core.health.failures import OperatorBound, operator_trouble
+from ..module_utils.core.health.measured import beside_plan
 from ..module_utils.core.health.observation import Observation, head_pod
 from ..module_utils.core.names import object_names
 from ..module_utils.core.plan.presentation.text import bill
@@ -70,12 +71,15 @@ class ActionModule(WritingAction):
             "state": judgement.state,
             "model": plan["model"]["served_names"][0],
             "completion": text,
+            "measured": judgement.measured,
             "recipes": {},
             "key_command": (
                 f"kubectl --namespace {namespace} get secret {object_names(name)['api_key_secret']} "
                 f"--output jsonpath='{{.data.{key_name}}}' | base64 --decode"
             ),
         }
+        for fault in beside_plan(judgement.measured, plan)[1]:
+            self._warned[fault.line()] = fault
         result.update(self._reached(plan, key, deadline))
         result["objects"] = self._changes
         result["changed"] = bool(watch.repairs or self._changes)

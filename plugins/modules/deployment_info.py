@@ -124,6 +124,10 @@ deployments:
       description: How far each phase is.
       type: dict
       sample: {nodes: 2/2 nodes with 8 GPUs}
+    measured:
+      description: What vLLM measured at its start, as far as the head's log still says it; see M(multinode.inference.deployment_ready).
+      type: dict
+      sample: {weights_gib: 16.5, cache_gib: 51.28, cache_tokens: 1049600, concurrency: 8.01}
     last_failure:
       description: The last failure of its group that a restart may still mend, with its number; null where there is none.
       type: str

@@ -61,6 +61,13 @@ completion:
   returned: success
   type: str
   sample: " Paris"
+measured:
+  description:
+    - What vLLM measured at its start, C(weights_gib) and C(cache_gib) on the fullest GPU, C(cache_tokens), and C(concurrency) in
+      requests of the longest kind.
+  returned: success
+  type: dict
+  sample: {weights_gib: 16.5, cache_gib: 51.28, cache_tokens: 1049600, concurrency: 8.01}
 recipes:
   description: URLs by their labels.
   returned: success

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..module_utils.core.catalog.shapes import find_shape
 from ..module_utils.core.fault import Fault, fault_of
+from ..module_utils.core.health.measured import beside_plan
 from ..module_utils.core.names import DEPLOYMENT_TAG
 from ..module_utils.core.plan.endpoint import endpoint_without_tls
 from ..module_utils.core.plan.presentation.text import bill, describe
@@ -35,6 +36,7 @@ def deploy(results: Results) -> Details:
         "plan": plan,
         "model": endpoint.get("model"),
         "completion": endpoint.get("completion"),
+        "measured": endpoint.get("measured") or {},
         "key_command": endpoint.get("key_command"),
         "address": endpoint.get("address"),
         "ca_pem": endpoint.get("ca_pem"),
@@ -55,6 +57,8 @@ def deploy(results: Results) -> Details:
         lines += ["", "Its API key:", f"  {endpoint['key_command']}"]
     lines += [f"{entry['name']} {entry['action']}: {entry['reason']}" for entry in details["repairs"]]
     lines += ["", f"{endpoint['model']} answered: {endpoint.get('completion')!r}"]
+    if details["measured"]:
+        lines += ["vLLM measured at its start:", *(f"  {line}" for line in beside_plan(details["measured"], plan)[0])]
     price = plan["expected"]["usd_per_hour"]
     if price is not None:
         count, shape = plan["nodes"]["count"], plan["nodes"]["shape"]
@@ -122,7 +126,18 @@ def plan_only(results: Results) -> Details:
 def status(results: Results) -> Details:
     """A table of the deployments, and what stands without its other half: a node pool, or a RayCluster."""
     deployments = list((results.get("status") or {}).get("deployments") or [])
-    keys = ("name", "namespace", "state", "ready", "shape", "nodes", "usd_per_hour", "age_seconds", "failure")
+    keys = (
+        "name",
+        "namespace",
+        "state",
+        "ready",
+        "shape",
+        "nodes",
+        "usd_per_hour",
+        "age_seconds",
+        "measured",
+        "failure",
+    )
     details = [{**{key: entry[key] for key in keys}, "drift": []} for entry in deployments]
     now = datetime.now(timezone.utc)
     warnings = [fault for entry in deployments if (fault := end_near(entry.get("source_request") or {}, now))]
@@ -138,6 +153,9 @@ def status(results: Results) -> Details:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
     if not deployments:
         lines = ["No deployments."]
+    for entry in deployments:
+        if entry["measured"]:
+            lines.append(f"{entry['name']}, measured at its start: {'; '.join(beside_plan(entry['measured'])[0])}")
     lines += [f"{_orphan_name(orphan)} {_orphan_words(orphan)}: run deploy again, or undeploy." for orphan in orphans]
     lines += [f"Warning: {fault.line()}" for fault in warnings]
     return {"deployments": details, "orphans": orphans, "warnings": [fault.as_dict() for fault in warnings]}, lines

@@ -79,6 +79,7 @@ def _row(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
             "node_pool": {},
             "endpoint": {},
             "phases": {},
+            "measured": {},
             "last_failure": None,
             "failure": fault.as_dict(),
         }
@@ -116,6 +117,7 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "node_pool": recorded_pool(annotations),
         "endpoint": _endpoint(kubernetes, metadata["name"], metadata["namespace"]),
         "phases": {step.phase: step.text for step in judgement.steps},
+        "measured": judgement.measured,
         "last_failure": judgement.last_failure,
         "failure": judgement.failure.as_dict() if judgement.failure else None,
     }

@@ -67,6 +67,7 @@ def deployment(name: str, ready: bool) -> dict[str, Any]:
         "usd_per_hour": 4.0,
         "age_seconds": 7300,
         "failure": None,
+        "measured": {},
         "phases": {"nodes": "2/2 nodes with 1 GPU", "staging": "1/2 nodes staged"},
     }
 
@@ -267,6 +268,17 @@ def test_the_curl_line_is_quoted_and_has_what_the_endpoint_takes() -> None:
     assert words[words.index("--cacert") + 1] == details["ca_file"] == "/tmp/a b/result-ca.pem"
     assert json.loads(words[words.index("--data") + 1])["model"] == "it's; a $(model)"
     assert words[-1] == "https://llama.192-0-2-7.nip.io/v1/completions"
+
+
+def test_what_vllm_measured_is_shown_beside_the_plan_and_by_status() -> None:
+    measured = {"weights_gib": 1.0, "concurrency": 8.0}
+    details, lines = deployed(measured=measured)
+    assert details["measured"] == measured and any(
+        "weights on the fullest GPU: 1.0 GiB (plan: " in line for line in lines
+    )
+    details, lines = status({"status": {"deployments": [{**deployment("a", True), "measured": measured}]}})
+    assert details["deployments"][0]["measured"] == measured
+    assert "a, measured at its start: weights on the fullest GPU: 1.0 GiB; requests" in lines[-1]
 
 
 def test_a_name_that_leads_there_and_a_known_authority_need_no_more() -> None:

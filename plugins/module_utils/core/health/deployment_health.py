@@ -8,11 +8,12 @@ Pure: the caller reads the cluster and passes what it saw. `deploy`'s wait and `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..fault import Fault
 from .failures import failure_of, operator_trouble
+from .measured import measures
 from .observation import (
     Observation,
     condition,
@@ -75,6 +76,8 @@ class Judgement:
     last_failure: str | None = None
     # What is amiss and keeps nothing from serving.
     warnings: tuple[Fault, ...] = ()
+    # What vLLM measured at its start, as far as the head's log still says it (`measured.NAMES`).
+    measured: dict[str, float] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:
@@ -98,7 +101,9 @@ def judge(observation: Observation, nodes: int, gpus: int) -> Judgement:
     )
     failure = failure_of(observation)
     last = None if _head_ready(observation) else last_failure(living(observation.pods))
-    return Judgement(_state(observation, steps, failure), steps, failure, last, tuple(_warnings(observation)))
+    return Judgement(
+        _state(observation, steps, failure), steps, failure, last, tuple(_warnings(observation)), _measured(observation)
+    )
 
 
 def _nodes(observation: Observation, nodes: int, gpus: int) -> Step:
@@ -165,6 +170,11 @@ def _from_head(observation: Observation, phase: str, total: int, unit: str) -> S
 def _head_ready(observation: Observation) -> bool:
     head = head_pod(observation.pods)
     return head is not None and condition(head, "Ready").get("status") == "True"
+
+
+def _measured(observation: Observation) -> dict[str, float]:
+    head = head_pod(observation.pods)
+    return measures(observation.progress.get(_name(head), {}).get("engine", {}).get("measured")) if head else {}
 
 
 def _token(observation: Observation) -> Step:

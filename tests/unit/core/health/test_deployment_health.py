@@ -342,3 +342,12 @@ def test_an_operator_without_a_node_has_a_bound_once_no_node_is_awaited() -> Non
     placed = {**operator, "spec": {"nodeName": "a"}}
     assert bound.failure(Observation(UNSEEN, [], NODES, operator=[placed]), True, 1300.0) is None
     assert bound.failure(stuck, True, 1301.0) is None, "the count begins again"
+
+
+def test_what_the_engine_measured_is_kept_as_far_as_it_is_numbers() -> None:
+    said = {"weights_gib": 16.5, "cache_gib": "much", "cache_tokens": True, "concurrency": float("nan"), "other": 1}
+    observed = Observation(CLUSTER, [pod("h", "head")], NODES, {"h": {"engine": {"measured": said}}})
+    assert judge(observed, 2, 1).measured == {"weights_gib": 16.5}
+    assert (
+        judge(Observation(CLUSTER, [pod("h", "head")], NODES, {"h": {"engine": {"measured": 5}}}), 2, 1).measured == {}
+    )
