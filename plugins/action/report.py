@@ -9,13 +9,13 @@ from typing import Any
 
 from ..module_utils.clock import moment
 from ..module_utils.core import version as release
-from ..module_utils.core.fault import Fault, Refused, fault_of
+from ..module_utils.core.fault import Fault, Refused, fault_of, unexpected
 from ..module_utils.core.plan.presentation.page import page
 from ..module_utils.core.plan.presentation.text import describe_shortly
 from ..module_utils.core.plan.types import Plan
 from ..plugin_utils.action import Action
 from ..plugin_utils.inputs import given_inputs, given_variables
-from ..plugin_utils.output_files import PRIVATE, write_file
+from ..plugin_utils.output_files import PRIVATE, write_bundle, write_file
 from ..plugin_utils.playbook_results import (
     OF_PLAYBOOK,
     left_behind,
@@ -77,6 +77,8 @@ class ActionModule(Action):
         self._write("result_file", json.dumps(result, indent=2) + "\n")
         if details.get("ca_file"):
             write_file("result_file", details["ca_file"], str(details["ca_pem"]), PAGE_MODE)
+        if playbook in ("deploy", "status") and not result["ok"]:
+            self._write_bundle(result, plan, results)
         if playbook == "plan" and plan:
             self._write("html_file", page(plan))
         if failed:
@@ -109,11 +111,27 @@ class ActionModule(Action):
 
     def _write(self, setting: str, text: str) -> None:
         """Write `text` to the file that the setting names, if it names one."""
+        if path := self._path(setting):
+            # The page is for others to read, too.
+            write_file(setting, path, text, PAGE_MODE if setting == "html_file" else PRIVATE)
+
+    def _path(self, setting: str) -> str:
+        """Return the path that the setting names, "" where it names none."""
         path = given_variables(self._loader).get(setting)
-        if not isinstance(path, str) or not path.strip():
+        return path.strip() if isinstance(path, str) else ""
+
+    def _write_bundle(self, result: dict[str, Any], plan: Plan, results: dict[str, Any]) -> None:
+        """Write what support needs, if `failure_bundle` names a file; whatever comes of it, the playbook ends as it would."""
+        if not (path := self._path("failure_bundle")):
             return
-        # The page is for others to read, too.
-        write_file(setting, path.strip(), text, PAGE_MODE if setting == "html_file" else PRIVATE)
+        try:
+            missing = write_bundle(path, result, plan, results, self.reach)
+            left_out = f" without {len(missing)} parts, see missing.json in it" if missing else ""
+            self.show(f"failure_bundle: wrote {path}{left_out}")
+        except Refused as refused:
+            self.show("\n".join(fault.line() for fault in refused.faults), color="red")
+        except Exception as error:
+            self.show(unexpected(error, "failure_bundle").line(), color="red")
 
 
 def _stats(result: dict[str, Any]) -> dict[str, Any]:

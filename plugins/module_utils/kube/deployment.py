@@ -171,7 +171,7 @@ class Observer:
         pods = self._kubernetes.items(
             f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"ray.io/cluster={self._name}"
         )
-        nodes = self._nodes(raycluster)
+        nodes = nodes_of(self._kubernetes, self._name, raycluster)
         operator, said, words = self._operator(raycluster)
         return Observation(
             raycluster=raycluster,
@@ -225,14 +225,6 @@ class Observer:
             return (log or b"").decode(errors="replace")
         return ""
 
-    def _nodes(self, raycluster: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-        """The nodes that the head's node selector picks: those of the pool, or those that were there already."""
-        selector = f"{NODE_LABEL}={self._name}"
-        if raycluster:
-            wanted = raycluster["spec"]["headGroupSpec"]["template"]["spec"].get("nodeSelector") or {}
-            selector = ",".join(f"{key}={value}" for key, value in wanted.items())
-        return self._kubernetes.items("/api/v1/nodes", labelSelector=selector)
-
     def _warnings(self, namespace: str, names: Container[str]) -> list[dict[str, Any]]:
         """The warnings of the namespace's objects of these names."""
         found = self._kubernetes.items(f"/api/v1/namespaces/{part(namespace)}/events", fieldSelector="type=Warning")
@@ -278,6 +270,15 @@ class Observer:
         if log is not None:
             self._progress.setdefault(name, {}).update(progress_lines(log.decode(errors="replace")))
             self._read[name] = (run, now)
+
+
+def nodes_of(kubernetes: Kubernetes, name: str, raycluster: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the nodes that the head's node selector picks: those of the pool, or those that were there already."""
+    selector = f"{NODE_LABEL}={name}"
+    if raycluster:
+        wanted = raycluster["spec"]["headGroupSpec"]["template"]["spec"].get("nodeSelector") or {}
+        selector = ",".join(f"{key}={value}" for key, value in wanted.items())
+    return kubernetes.items("/api/v1/nodes", labelSelector=selector)
 
 
 def read_secret(kubernetes: Kubernetes, namespace: str, name: str) -> dict[str, str] | None:

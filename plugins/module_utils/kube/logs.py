@@ -77,6 +77,14 @@ def read_events(kubernetes: Kubernetes, deployment: str) -> list[dict[str, Any]]
     return [
         event
         for namespace in _namespaces(kubernetes, deployment)
+        for event in events_of(kubernetes, deployment, namespace)
+    ]
+
+
+def events_of(kubernetes: Kubernetes, deployment: str, namespace: str) -> list[dict[str, Any]]:
+    """Return the events of the deployment's objects in this namespace."""
+    return [
+        event
         for event in kubernetes.items(f"/api/v1/namespaces/{part(namespace)}/events")
         if f"{(event.get('involvedObject') or {}).get('name')}-".startswith(f"{deployment}-")
     ]

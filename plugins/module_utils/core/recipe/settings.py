@@ -389,6 +389,11 @@ OUTPUT = (
     ),
     of_no_pod("result_file", "string", "File that the playbook writes its result to, as JSON."),
     of_no_pod(
+        "failure_bundle",
+        "string",
+        "File (.tar.gz) that a failed deploy or status writes for support: objects, events, logs, plan and result, secrets masked.",
+    ),
+    of_no_pod(
         "logs_component",
         "string",
         "What the logs playbook shows.",

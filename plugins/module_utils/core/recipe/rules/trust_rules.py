@@ -9,27 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...fault import Findings
+from ...redaction import SECRET_VALUE, names_a_secret
 from ..vllm_arguments import PLACE, options
 
-# What a variable is by its name. The first are secrets wherever they stand in it, the second as its last word.
-_SECRET = re.compile(
-    r"PASS(WORD|WD|PHRASE)|SECRET|API_?KEY|CREDENTIALS?(_|$)|(^|_)JWT|BEARER"
-    r"|TOKEN\d*$|(^|_)(PASS|PWD|KEY|PAT|AUTH|CREDS?|DSN|COOKIE|SAS|PEM|CERT_KEY|PIN|OTP|SEED_PHRASE|MNEMONIC)\d*$"
-    r"|CONNECTION_?STRING|(^|_)CONN_STR|WEBHOOK(_UR[LI])?$"
-    r"|(^|_)(DATABASE|DB|REDIS|MONGO(DB)?|POSTGRES(QL)?|PG|MYSQL|MARIADB|AMQP|RABBITMQ|BROKER|CELERY_BROKER)_UR[LI]$",
-    re.IGNORECASE,
-)
-# Says where a secret is or how it is used, and is none.
-_ABOUT_A_SECRET = re.compile(r"_(FILE|PATH|DIR|FOLDER|NAME|TYPE|LENGTH|LIMIT|TTL|TIMEOUT|ENABLED)$", re.IGNORECASE)
+# Values that switch something, whatever the variable's name.
 _SWITCH = ("", "0", "1", "true", "false", "yes", "no", "on", "off", "none")
-# What a value is by its form: credentials in a URL, private keys, tokens with the prefix of who issues them (GitHub, GitLab,
-# Hugging Face, OpenAI, NVIDIA, AWS, Google, Slack), JSON Web Tokens, pre-authenticated and signed URLs.
-_SECRET_VALUE = re.compile(
-    r"\b[a-z][a-z0-9+.-]{0,30}://[^\s/:@]*:[^\s/@]+@|-----BEGIN [A-Z ]*PRIVATE KEY|\bgh[pousr]_\w{20}|\bgithub_pat_\w{20}|\bglpat-[\w-]{16}"
-    r"|\bhf_[A-Za-z0-9]{20}|\bsk-[\w-]{20}|\bnvapi-[\w-]{20}|\b(AKIA|ASIA)[0-9A-Z]{16}|\bAIza[\w-]{30}|\bxox[abeoprs]-[\w-]{10}"
-    r"|\beyJ[\w-]{8,1024}\.eyJ[\w-]{8,1024}\.|/p/[\w-]{16,}/n/[^/\s]+/b/|[?&](sig|signature|x-amz-signature)=",
-    re.IGNORECASE,
-)
 _REMEDY = "make a Secret in the deployment's namespace, and name it in recipe_environment_secrets"
 
 _CODE_FROM_CLIENTS = "who can send requests can run code in the pods"
@@ -72,9 +56,9 @@ def check_secrets_in_the_clear(recipe: Mapping[str, Any], findings: Findings) ->
     """A secret is named, never given: what stands in a recipe is read by all who see the recipe or the pods."""
     for number, entry in enumerate(recipe.get("recipe_container_env") or ()):
         place, name, value = f"recipe_container_env[{number}].key", entry.get("key") or "", entry.get("value") or ""
-        by_name = _SECRET.search(name) and not _ABOUT_A_SECRET.search(name) and value.strip().lower() not in _SWITCH
+        by_name = names_a_secret(name) and value.strip().lower() not in _SWITCH
         known = any(fault.where == place for fault in findings.faults)
-        if not known and (by_name or _SECRET_VALUE.search(value)):
+        if not known and (by_name or SECRET_VALUE.search(value)):
             findings.fault(
                 "secret_in_the_clear",
                 place,
@@ -83,7 +67,7 @@ def check_secrets_in_the_clear(recipe: Mapping[str, Any], findings: Findings) ->
                 _REMEDY,
             )
     for option in options(recipe.get("recipe_container_command_args") or ()):
-        if _SECRET_VALUE.search(" ".join(option.words)):
+        if SECRET_VALUE.search(" ".join(option.words)):
             name = option.name if re.fullmatch(r"--?[A-Za-z][\w-]*", option.name) else "an argument"
             found = f"{name} with a secret, which is read by all who see the recipe"
             remedy = "take it out: arguments stand in the process list"
