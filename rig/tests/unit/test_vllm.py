@@ -349,3 +349,31 @@ def test_it_fails_as_the_real_one_did(name: str) -> None:
     assert ended.returncode == FAILURES[name]
     assert ended.stdout == (IMAGE / "failures" / f"{name}.log").read_text()
     assert engines.steer("tiny", "heal", {})["told"] == 1, "a start asks once"
+
+
+QUESTION = REPOSITORY / "roles" / "raycluster" / "files" / "engine_question.py"
+
+
+def asked(folder: Path, words: str) -> dict[str, Any]:
+    """What the stand-in answers to the question that the pods ask vLLM."""
+    (folder / "config.json").write_text(
+        json.dumps(
+            {"architectures": ["A"], "num_attention_heads": 4, "num_hidden_layers": 6, "max_position_embeddings": 64}
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, str(QUESTION), str(folder), *words.split()],
+        env={**os.environ, "PYTHONPATH": str(IMAGE / "lib")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(json.loads(done.stdout))
+
+
+def test_it_can_be_asked_before_it_is_started_as_vllm_can(tmp_path: Path) -> None:
+    said = asked(tmp_path, "--pipeline-parallel-size 4 --distributed-executor-backend ray --max-model-len 32")
+    assert said["ok"] and said["layers_per_stage"] == [1, 2, 2, 1] and said["max_model_len"] == 32
+    assert "must be divisible" in asked(tmp_path, "--tensor-parallel-size 3")["error"]
+    assert "greater than the derived" in asked(tmp_path, "--max-model-len 65")["error"]
+    assert "unrecognized arguments: --foo" in asked(tmp_path, "--foo 1")["error"]

@@ -232,6 +232,11 @@ def serve_parser(version: str = __version__) -> Parser:
         add_help=False,
         allow_abbrev=False,
     )
+    return add_options(parser, version)
+
+
+def add_options(parser: Parser, version: str) -> Parser:
+    """Give a parser what `vllm serve` takes in `version`; the parser."""
     parser.add_argument("model_tag", nargs="?", help="The model tag to serve (optional if specified in config)")
     groups: dict[str, Any] = {}
     for option in OPTIONS:
@@ -263,14 +268,19 @@ def parse(words: Sequence[str], version: str = __version__) -> argparse.Namespac
     parser = serve_parser(version)
     arguments = parser.parse_args(words)
     arguments.model_tag = arguments.model_tag or arguments.model or "Qwen/Qwen3-0.6B"
-    # Options that this version has not are what they are by default.
-    for option in OPTIONS:
-        if not hasattr(arguments, option.name.replace("-", "_")):
-            setattr(arguments, option.name.replace("-", "_"), option.default)
+    with_defaults(arguments)
     if arguments.headless or arguments.nnodes > 1:
         parser.error("the rig's vllm runs on Ray only: --headless and --nnodes are not imitated")
     if arguments.data_parallel_size != 1:
         parser.error("the rig's vllm does not imitate --data-parallel-size")
+    return arguments
+
+
+def with_defaults(arguments: argparse.Namespace) -> argparse.Namespace:
+    """The arguments, with the default of each option that this version does not have."""
+    for option in OPTIONS:
+        if not hasattr(arguments, option.name.replace("-", "_")):
+            setattr(arguments, option.name.replace("-", "_"), option.default)
     return arguments
 
 
