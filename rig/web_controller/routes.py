@@ -122,7 +122,8 @@ def caddy(
     apps: Object = {"http": {"servers": servers}}
     if pairs:
         apps["tls"] = {"certificates": {"load_pem": [{"certificate": one, "key": key} for one, key in pairs]}}
-    return {"admin": {"listen": admin}, "apps": apps}
+    # Of loopback addresses it takes 127.0.0.1 only, unless another is named.
+    return {"admin": {"listen": admin, "origins": [admin]}, "apps": apps}
 
 
 def _handle(site: Site, upstreams: dict[tuple[str, str, Any], list[str]], scale: float) -> list[Object]:

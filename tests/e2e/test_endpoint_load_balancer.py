@@ -218,8 +218,8 @@ def test_other_exposures_and_certificates_are_live_and_leave_nothing_behind(
     assert "endpoint_without_tls" in [warning["code"] for warning in deployment.status()["warnings"]]
     names = rig.kubectl("--namespace", NAME, "get", "secrets", "--output", "name")
     assert f"{NAME}-tls" not in names, "certificates that nothing uses are gone"
-    closed = deployment.playbooks.run("deploy", deployment.recipe)
+    closed = deployment.playbooks.run("deploy", deployment.recipe, {"endpoint_exposure": "none"})
     assert closed.code == 0, closed.output
     assert closed.result is not None and closed.result["recipes"] == {}
-    assert deployment.rest()["load_balancers"] == []
+    wait("the load balancer's end", lambda: deployment.rest()["load_balancers"] == [])
     assert head(rig) == before, "nothing restarted"
