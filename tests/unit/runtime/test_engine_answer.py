@@ -16,7 +16,8 @@ import pytest
 from group_file import Group
 from pod_progress import Failure
 
-from tests.unit.runtime.source_server import INDEX
+from tests.unit.runtime.pods import MakeGroup
+from tests.unit.runtime.source_server import INDEX, Fault, SourceServer
 
 Document = dict[str, Any]
 PARSER = """
@@ -65,7 +66,8 @@ def asks(tmp_path: Path, group_document: Document, monkeypatch: pytest.MonkeyPat
             path = tmp_path / "lib" / "vllm" / (name.replace(".", "/") + ".py")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(textwrap.dedent(code))
-        question(changes.get("arguments"))
+        if not changes.get("only_make"):
+            question(changes.get("arguments"))
 
     def question(arguments: Any = None) -> None:
         (tmp_path / "group.json").write_text(json.dumps(group_document))
@@ -165,3 +167,24 @@ def test_another_division_is_served_where_the_files_allow_it(
     group_document["staging"] |= {"by_stage": False, "shards_per_stage": []}
     asks(layers=layers)
     assert "vLLM divides the layers into [2, 1, 1, 0]" in capfd.readouterr().out
+
+
+def test_a_refusal_ends_the_group_before_its_weights_have_arrived(
+    asks: Any, make_group: MakeGroup, source: SourceServer, tmp_path: Path
+) -> None:
+    asks(
+        "raise ValueError('User-specified max_model_len (9) is greater than the derived max_model_len')", only_make=True
+    )
+    group = make_group([0])
+    group.head.environment["PYTHONPATH"] += f":{tmp_path / 'lib'}"
+    # The stand-in's parser knows no more than this.
+    document = json.loads((group.head.programs / "group.json").read_text())
+    document["engine"]["args"] = ["--tensor-parallel-size", "2"]
+    (group.head.programs / "group.json").write_text(json.dumps(document))
+    source.fault = lambda number, name, start: Fault(rate=3000) if name.endswith(".safetensors") else None
+    group.start()
+    assert group.head.wait(60) == 1
+    message = group.head.message()
+    assert (message["phase"], message["state"]) == ("engine", "failed") and "max_model_len (9)" in message["cause"]
+    assert "recipe_max_model_length" in message["remedy"]
+    assert group.head.progress("staging")["state"] == "running"
