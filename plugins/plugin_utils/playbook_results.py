@@ -377,10 +377,11 @@ def stopped(
 
 
 def logs(results: Results) -> Details:
-    """The lines that were asked for."""
-    result = results.get("logs") or {}
+    """The lines that were asked for; those of a log that was followed are shown already."""
+    followed = results.get("follow") or {}
+    result = followed if followed.get("source") else results.get("logs") or {}
     lines = list(result.get("lines") or [])
-    return {"source": result.get("source"), "lines": lines}, lines
+    return {"source": result.get("source"), "lines": lines}, [] if result is followed else lines
 
 
 def keys(results: Results) -> Details:

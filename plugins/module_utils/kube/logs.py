@@ -59,6 +59,33 @@ def read_log(kubernetes: Kubernetes, pod: Pod, lines: int, previous: bool = Fals
     return (log or b"").decode(errors="replace").splitlines()
 
 
+class FollowedLog:
+    """The log of a pod, read again and again; each line once. `source` is where it was read last."""
+
+    def __init__(self, kubernetes: Kubernetes, deployment: str, component: str, worker: int, lines: int) -> None:
+        """`lines`: how many are read at first; the others are those of `find_pod`."""
+        self.source = ""
+        self._kubernetes = kubernetes
+        self._asked = (deployment, component, worker)
+        self._lines = lines
+        # Of the last line, as the kubelet writes it: with nine decimals.
+        self._time = ""
+
+    def read(self) -> list[str]:
+        """Return the lines since the last read, each behind its time. Raises Refused."""
+        pod = find_pod(self._kubernetes, *self._asked)
+        if self.source != "/".join(pod):
+            self.source, self._time = "/".join(pod), ""
+        path = f"/api/v1/namespaces/{part(pod.namespace)}/pods/{part(pod.name)}/log"
+        where = {"sinceTime": self._time} if self._time else {"tailLines": self._lines}
+        log = self._kubernetes.read(path, container=pod.container, timestamps="true", **where)
+        lines = (log or b"").decode(errors="replace").splitlines()
+        # The kubelet counts in whole seconds.
+        new = [line for line in lines if line.partition(" ")[0] > self._time]
+        self._time = new[-1].partition(" ")[0] if new else self._time
+        return new
+
+
 def pods_of_group(kubernetes: Kubernetes, deployment: str) -> list[Pod]:
     """Return the deployment's pods, the head first."""
     return [

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.kube.deployment import RAYCLUSTERS
 from ansible_collections.multinode.inference.plugins.module_utils.kube.logs import (
+    FollowedLog,
     Pod,
     find_pod,
     pods_of_group,
@@ -72,3 +73,25 @@ def test_all_pods_of_the_group_the_head_first() -> None:
     owner = {"metadata": {"namespace": "models"}}
     cluster: Any = Cluster({RAYCLUSTERS: [owner], "/api/v1/namespaces/models/pods": [pod("p", "models")]})
     assert pods_of_group(cluster, "llama") == [Pod("models", "p", "ray")] * 2
+
+
+def test_a_followed_log_gives_each_line_once_also_of_the_pod_in_its_place() -> None:
+    owner = {"metadata": {"namespace": "models"}}
+    pods = [pod("p", "models")]
+    cluster: Any = Cluster({RAYCLUSTERS: [owner], "/api/v1/namespaces/models/pods": pods})
+    asked: list[dict[str, Any]] = []
+    content = ["2026-01-01T00:00:00.100000000Z a", "2026-01-01T00:00:00.200000000Z b"]
+
+    def read(path: str, **query: Any) -> bytes:
+        asked.append(query)
+        return "\n".join(content).encode()
+
+    cluster.read = read
+    log = FollowedLog(cluster, "llama", "head", 1, 7)
+    assert log.read() == content and log.read() == []
+    content.append("2026-01-01T00:00:00.300000000Z c")
+    assert log.read() == content[2:]
+    pods[0] = pod("q", "models")
+    assert log.read() == content and log.source == "models/q/ray"
+    assert [query.get("tailLines") for query in asked] == [7, None, None, 7]
+    assert asked[1]["sinceTime"] == "2026-01-01T00:00:00.200000000Z"

@@ -14,10 +14,13 @@ from .pod_words import progress_entry
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)\S* ")
 
 
-def readable(lines: Iterable[str], phase: str | None = None) -> list[str]:
-    """Return log lines that begin with their time, progress lines as time, phase, how far and cause; with `phase`, those of it alone."""
+def readable(lines: Iterable[str], phase: str | None = None, said: dict[str, str] | None = None) -> list[str]:
+    """Return log lines that begin with their time, progress lines as time, phase, how far and cause; with `phase`, those of it alone.
+
+    said  what each phase said last, kept by who reads the log in parts
+    """
     shown: list[str] = []
-    last: dict[str, str] = {}
+    last: dict[str, str] = {} if said is None else said
     for line in lines:
         stamp = _STAMP.match(line)
         time, text = (stamp[1], line[stamp.end() :]) if stamp else ("", line)

@@ -402,6 +402,8 @@ OUTPUT = (
     ),
     of_no_pod("logs_worker", "integer", "Which worker, from 1.", default=1, minimum=1),
     of_no_pod("logs_lines", "integer", "How many lines, from the end.", default=200, minimum=1),
+    of_no_pod("logs_follow", "boolean", "Show new lines of head, worker or operator as they come.", default=False),
+    of_no_pod("logs_follow_minutes", "integer", "How long they are followed.", default=10, minimum=1, maximum=1440),
     of_no_pod("logs_previous", "boolean", "Show the container's former run.", default=False),
     of_no_pod("logs_raw", "boolean", "Show progress lines as the pods print them, as JSON.", default=False),
 )

@@ -135,6 +135,7 @@ ELSEWHERE = {
     **dict.fromkeys(("kubeconfig", "kubeconfig_context", "kubernetes_endpoint"), SIGN_IN),
     **dict.fromkeys(("convert_to", "failure_bundle", "html_file", "model_facts_file", "result_file"), WRITTEN),
     **dict.fromkeys(("logs_component", "logs_worker", "logs_lines", "logs_previous", "logs_raw"), OF_LOGS),
+    **dict.fromkeys(("logs_follow", "logs_follow_minutes"), OF_LOGS),
     **dict.fromkeys(("keys_action", "key_name", "key_show", "key_overlap_minutes"), OF_KEYS),
     **dict.fromkeys(("on_shortfall", "shortfall_keep_minutes", "node_repair_limit"), WAITS),
     **dict.fromkeys(("node_join_minutes", "node_gpu_minutes", "wait_timeout_minutes"), WAITS),
