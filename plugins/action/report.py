@@ -77,7 +77,7 @@ class ActionModule(Action):
         self._write("result_file", json.dumps(result, indent=2) + "\n")
         if details.get("ca_file"):
             write_file("result_file", details["ca_file"], str(details["ca_pem"]), PAGE_MODE)
-        if playbook in ("deploy", "status") and not result["ok"]:
+        if failed and playbook in ("deploy", "status"):
             self._write_bundle(result, plan, results)
         if playbook == "plan" and plan:
             self._write("html_file", page(plan))
