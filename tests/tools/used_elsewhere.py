@@ -43,3 +43,16 @@ _.state_bytes_per_request
 
 # vLLM loads it by its name (--middleware).
 _.KeyGuard
+
+# Keys of the plan, of its typed parts.
+_.least_compute_capability
+_.boot_volumes
+_.model_volumes
+_.price_date
+
+# The standard library, tarfile and http.client read these.
+_.default_port
+_.mtime
+
+# vLLM asks CUDA late where torch says that it is initialised late.
+_._lazy_init

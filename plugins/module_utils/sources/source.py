@@ -40,7 +40,13 @@ def listed_file(name: Any, size: Any, md5: Any = None, sha256: Any = None) -> Mo
         size = int(size)
     size = 0 if size is None else size
     texts = all(text is None or isinstance(text, str) for text in (md5, sha256))
-    if not isinstance(name, str) or type(size) is not int or not 0 <= size < 2**63 or not texts:
+    if (
+        not isinstance(name, str)
+        or isinstance(size, bool)
+        or not isinstance(size, int)
+        or not 0 <= size < 2**63
+        or not texts
+    ):
         raise ValueError("an entry that is no file")
     name.encode()  # half a surrogate pair names nothing
     return ModelFile(name, size, md5, sha256)

@@ -12,7 +12,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...module_utils.core.fault import Fault
+from ...module_utils.core.fault import Fault, Refused
 
 try:
     from cryptography import x509
@@ -195,7 +195,15 @@ def _lacking(certificate: Any, names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in held and f"*.{name.partition('.')[2]}" not in held]
 
 
+def _need_library() -> None:
+    if MISSING:
+        raise Refused(
+            [Fault("library", "Python", "no library `cryptography`", "42 or newer", "pip install -r requirements.txt")]
+        )
+
+
 def _name(common_name: str) -> Any:
+    _need_library()
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
@@ -233,6 +241,7 @@ def _alternative(name: str) -> Any:
 
 
 def _load(pem: str) -> Any:
+    _need_library()
     return x509.load_pem_x509_certificate(pem.encode())
 
 

@@ -77,7 +77,7 @@ class Question:
                     start_new_session=True,
                 )
             try:
-                output, _ = self._process.communicate(timeout=ASK_SECONDS)
+                output, _errors = self._process.communicate(timeout=ASK_SECONDS)
             except subprocess.TimeoutExpired:
                 pod_processes.end_session(self._process)
                 return {"ok": None, "error": f"no answer within {ASK_SECONDS:.0f} s"}

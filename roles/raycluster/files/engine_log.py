@@ -103,7 +103,7 @@ class Error:
     ranks: str | None = None
     code: list[str] = field(default_factory=list)
     frame: str = ""
-    at: float = field(default_factory=lambda: time.monotonic())
+    at: float = field(default_factory=time.monotonic)
 
     @property
     def text(self) -> str:

@@ -46,7 +46,7 @@ def check_tensors(staging: Staging) -> None:
 
 def lacking(layers: Sequence[int], staging: Staging) -> str | None:
     """Return the first file that a stage would lack with so many layers on each, in words; None where all are there."""
-    stages = [stage for stage, count in enumerate(layers) for _ in range(count)]
+    stages = [stage for stage, count in enumerate(layers) for _layer in range(count)]
     for name, weight_map in _indexes(staging, staging.root / ".multinode" / "index"):
         for tensor, shard in weight_map.items():
             layer = _layer_of(tensor, len(stages))

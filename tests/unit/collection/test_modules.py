@@ -21,7 +21,7 @@ FRAGMENT_OF_GROUP = {
     "oci": "multinode.inference.oci_authentication",
 }
 # What fills their options in, behind recipe_info.
-ACTION_OF_GROUP = {"kubernetes": "multinode.inference.with_cluster", "oci": "multinode.inference.with_oci"}
+ACTION_OF_GROUP = {"kubernetes": "multinode.inference.kubernetes_info", "oci": "multinode.inference.oke_cluster_info"}
 RUNTIME = yaml.safe_load((REPOSITORY / "meta" / "runtime.yml").read_text())
 
 

@@ -59,7 +59,7 @@ class _Reader:
         except ValueError:
             # The parser's own complaint is enough.
             return None
-        if least <= value <= most and value == value:
+        if least <= value <= most:
             return value
         expected = f"a number of at least {least:g}" if least >= 1 or not least else "a number above 0"
         expected += f", at most {most:g}" if most < float("inf") else ""

@@ -324,7 +324,12 @@ def _nodes(
     most = (facts.own_pool or {}).get("size") or 0
 
     def stand(nodes: Any) -> bool:
-        return type(nodes) is int and nodes > 0 and (facts.cluster is None or nodes <= most)
+        return (
+            isinstance(nodes, int)
+            and not isinstance(nodes, bool)
+            and nodes > 0
+            and (facts.cluster is None or nodes <= most)
+        )
 
     kept = choices.kept("nodes")
     today = fewest.pipeline if fewest else kept if stand(kept) else None

@@ -8,7 +8,7 @@ Plain JSON. A key without a value is None, never absent, but where a class says 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict, Union
 
 from ..catalog.images import KnownImage
 from ..catalog.limits import Limit
@@ -131,7 +131,8 @@ class FileSystemVolume(TypedDict):
     size_gib: int
 
 
-Volume = BlockVolume | FolderVolume | FileSystemVolume
+# pylint of ansible-test takes `|` between TypedDicts for a sum.
+Volume = Union[BlockVolume, FolderVolume, FileSystemVolume]  # noqa: UP007
 
 
 class ModelCache(TypedDict):
