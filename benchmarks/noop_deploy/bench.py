@@ -81,14 +81,14 @@ def _floor(folder: Path, plan: dict[str, Any], settings: dict[str, Any], rig: Ri
 
     programs = (REPOSITORY / "roles" / "raycluster" / "files").glob("*.py")
     objects = render(plan, {path.name: path.read_text(encoding="utf-8") for path in sorted(programs)})
-    # With what deploy alone knows, where the node pool is: else it would be changed back and forth.
+    # With what deploy adds to the plan's objects (node pool, endpoint): else it would be changed back and forth.
     kubectl = [rig.directory / "bin" / "kubectl", "--kubeconfig", settings["kubeconfig"], "--output", "json"]
-    namespace = plan["deployment"]["namespace"]
-    standing = subprocess.run(
-        [*kubectl, "--namespace", namespace, "get", "rayclusters"], capture_output=True, check=True
-    )
-    raycluster = next(item for item in objects if item["kind"] == "RayCluster")
-    raycluster["metadata"]["annotations"] = json.loads(standing.stdout)["items"][0]["metadata"]["annotations"]
+    asked = [*kubectl, "--namespace", plan["deployment"]["namespace"], "get", "rayclusters,services"]
+    answer = subprocess.run(asked, capture_output=True, check=True).stdout
+    standing = {(item["kind"], item["metadata"]["name"]): item["metadata"] for item in json.loads(answer)["items"]}
+    for item in objects:
+        if metadata := standing.get((item["kind"], item["metadata"]["name"])):
+            item["metadata"]["annotations"] = metadata.get("annotations") or {}
     # Read from a file, they are not taken for templates.
     (folder / "objects.yml").write_text(yaml.safe_dump_all(objects), encoding="utf-8")
     apply = {
