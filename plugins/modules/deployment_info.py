@@ -116,6 +116,10 @@ deployments:
       description: The pre-authenticated request that its pods read a bucket through, with C(time_expires). Empty without one.
       type: dict
       sample: {}
+    endpoint:
+      description: How it is reached, with C(exposure), C(tls), C(hosts) and C(until), when its certificate expires.
+      type: dict
+      sample: {exposure: none, tls: null}
     node_pool:
       description: OCID (C(id)) and C(compartment_id) of its node pool. Empty without one of its own.
       type: dict
@@ -179,7 +183,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     """Find the deployments and return the module's result."""
     given = module.params
     kubernetes = connect_as_asked(given)
-    deployments = list_deployments(kubernetes, given["name"])
+    deployments = list_deployments(kubernetes, given["name"], with_endpoint=True)
     left = leftovers(kubernetes, given["name"]) if given["with_leftovers"] else []
     secrets = {name: secret_keys(kubernetes, given["namespace"], name) for name in given["secrets"]}
     deployments.sort(key=lambda entry: entry["name"])

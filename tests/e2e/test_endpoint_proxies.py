@@ -40,6 +40,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, rig: RunningRig, tenanc
         made = Deployment(NAME, tmp_path_factory.mktemp("web"), rig, tenancy)
         made.playbooks.settings["endpoint_exposure"] = "none"
         yield made
+        # A namespace that holds somebody else's Secret is kept.
+        rig.kubectl("--namespace", NAME, "delete", "secret", "mine", "--ignore-not-found")
         made.undeploy()
 
 

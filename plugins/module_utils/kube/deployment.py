@@ -39,10 +39,18 @@ from .operator import SELECTOR as OPERATOR_SELECTOR
 RAYCLUSTERS = "/apis/ray.io/v1/rayclusters"
 
 
-def list_deployments(kubernetes: Kubernetes, name: str | None = None) -> list[dict[str, Any]]:
-    """Return what each deployment's RayCluster says of it, judged now; `name` picks one."""
-    found = kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(name))
-    return [_row(kubernetes, item) for item in found]
+def list_deployments(
+    kubernetes: Kubernetes, name: str | None = None, with_endpoint: bool = False
+) -> list[dict[str, Any]]:
+    """Return what each deployment's RayCluster says of it, judged now; `name` picks one.
+
+    with_endpoint: also what its Service says of the endpoint
+    """
+    rows = [_row(kubernetes, item) for item in kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(name))]
+    if with_endpoint:
+        for row in rows:
+            row["endpoint"] = _endpoint(kubernetes, row["name"], row["namespace"])
+    return rows
 
 
 def _row(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +85,6 @@ def _row(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
             "fields": {},
             "source_request": {},
             "node_pool": {},
-            "endpoint": {},
             "phases": {},
             "measured": {},
             "last_failure": None,
@@ -115,7 +122,6 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "fields": _json(annotations.get(FIELDS_ANNOTATION)),
         "source_request": recorded(annotations),
         "node_pool": recorded_pool(annotations),
-        "endpoint": _endpoint(kubernetes, metadata["name"], metadata["namespace"]),
         "phases": {step.phase: step.text for step in judgement.steps},
         "measured": judgement.measured,
         "last_failure": judgement.last_failure,

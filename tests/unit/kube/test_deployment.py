@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
-from ansible_collections.multinode.inference.plugins.module_utils.core.names import PRICE_ANNOTATION
+from ansible_collections.multinode.inference.plugins.module_utils.core.names import (
+    ENDPOINT_ANNOTATION,
+    PRICE_ANNOTATION,
+)
 from ansible_collections.multinode.inference.plugins.module_utils.kube.deployment import (
     RAYCLUSTERS,
     Observer,
@@ -116,6 +119,23 @@ def test_a_deployment_that_cannot_be_understood_hides_no_other(change: Any) -> N
     assert [(row["name"], row["state"] == "Unknown") for row in rows] == [("odd", True), ("fine", False)]
     assert rows[0].keys() == rows[1].keys() and not rows[0]["ready"]
     assert "cannot be understood" in rows[0]["failure"]["found"]
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"), [('{"tls": "none"}', {"tls": "none"}), ("nonsense", {}), ("[]", {}), (None, {})]
+)
+def test_the_endpoint_is_what_the_service_says_where_it_is_asked_for(
+    text: str | None, endpoint: dict[str, Any]
+) -> None:
+    class WithService(Clusters):
+        def get(self, path: str, **query: Any) -> Any:
+            if path.endswith("/services/fine-api"):
+                return {"metadata": {"annotations": {ENDPOINT_ANNOTATION: text} if text else {}}}
+            return super().get(path, **query)
+
+    cluster: Any = WithService(raycluster("fine"))
+    assert list_deployments(cluster, with_endpoint=True)[0]["endpoint"] == endpoint
+    assert "endpoint" not in list_deployments(cluster)[0]
 
 
 @pytest.mark.parametrize("price", ["abc", "nan", "1e999", ""])
