@@ -84,7 +84,8 @@ class ActionModule(WritingAction):
         result["objects"] = self._changes
         result["changed"] = bool(watch.repairs or self._changes)
         result["timeline"] = self._timeline.entries
-        result["warnings"] = [fault.as_dict() for fault in self._warned.values()]
+        # `warnings` is Ansible's own key of a task's result, which holds texts.
+        result["remarks"] = [fault.as_dict() for fault in self._warned.values()]
         return result
 
     @staticmethod

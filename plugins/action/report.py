@@ -55,7 +55,7 @@ class ActionModule(Action):
                 *(plan.get("warnings") or []),
                 *((results.get("raycluster") or {}).get("drift") or []),
                 *((results.get("endpoint") or {}).get("records_missing") or []),
-                *((results.get("endpoint") or {}).get("warnings") or []),
+                *((results.get("endpoint") or {}).get("remarks") or []),
             ],
         }
         if playbook == "deploy":

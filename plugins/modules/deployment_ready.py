@@ -115,6 +115,12 @@ key_command:
   returned: success
   type: str
   sample: kubectl get secret llama-api-key
+remarks:
+  description: What was seen during the wait that does not forbid serving, each with C(code), C(where), C(found), C(expected) and C(remedy).
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 repairs:
   description:
     - What was done about nodes, in order; also when it failed afterwards.
