@@ -16,6 +16,8 @@ from typing import Any
 from rig.configuration import REPOSITORY
 
 LONGEST_SECONDS = 600
+# Operations of OCI that read, though by POST.
+READS_BY_POST = ("CreateComputeCapacityReport", "CreateKubeconfig")
 
 
 @dataclasses.dataclass(frozen=True)

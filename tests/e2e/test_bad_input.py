@@ -14,11 +14,10 @@ import pytest
 
 from rig import samples
 from rig.fixtures import RunningRig, Tenancy
-from tests.e2e.playbooks import Playbooks, Run
+from tests.e2e.playbooks import READS_BY_POST, Playbooks, Run
 
 PREPARED_BY_TESTS = ("PutObject", "CreatePreauthenticatedRequest")
 # It asks whether hosts are free, and reserves none.
-READS_BY_POST = ("CreateComputeCapacityReport",)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from rig import samples
 from rig.configuration import REPOSITORY
 from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.endpoint_client import EndpointClient
-from tests.e2e.playbooks import Playbooks, Run
+from tests.e2e.playbooks import READS_BY_POST, Playbooks, Run
 from tests.waiting import wait
 
 NAME = "e2e_way"
@@ -150,7 +150,7 @@ def test_a_second_run_changes_nothing(
 
     assert identity(before) == identity(after)
     made = rig.steer("GET", f"/calls?tenancy={tenancy.compartment_id}&since={since}")
-    assert [call for call in made if call["method"] != "GET"] == []
+    assert [call for call in made if call["method"] != "GET" and call["operation"] not in READS_BY_POST] == []
 
 
 def generation(rig: RunningRig) -> str:
