@@ -15,6 +15,17 @@ from hypothesis import strategies as st
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.credentials import header_value
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.deployment_health import judge
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.launch_errors import (
+    node_fault,
+    pool_faults,
+)
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.log_text import readable
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.observation import Observation
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.pod_words import (
+    final_entry,
+    progress_lines,
+)
 from ansible_collections.multinode.inference.plugins.module_utils.core.names import (
     NODE_POOL_ANNOTATION,
     REQUEST_ANNOTATION,
@@ -208,3 +219,47 @@ def test_pages_of_objects_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "MOST_PAGES", 5)
     with pytest.raises(Refused):
         kubernetes(200, body({"metadata": {"continue": "more"}, "items": []})).items("/x")
+
+
+PROGRESS = {
+    "phase": "engine",
+    "state": "failed",
+    "done": 1,
+    "total": 2,
+    "unit": "shards",
+    "rate": 3.5,
+    "eta": 7,
+    "cause": "x",
+}
+PROGRESS |= {"step": "loading weights", "remedy": "y", "failures": 1, "tries": 5, "measured": {"weights_gib": 1.0}}
+PODS = [
+    {
+        "metadata": {"name": name, "labels": {"ray.io/node-type": role}},
+        "status": {"containerStatuses": [{"name": "c", "restartCount": 2, "state": {"running": {}}}]},
+    }
+    for name, role in (("h", "head"), ("w", "worker"))
+]
+
+
+@FEW
+@given(st.lists((odd(PROGRESS).map(json.dumps) | st.text(max_size=40)).map("multinode {}".format), max_size=4))
+def test_a_pods_log(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    readable(lines)
+    final_entry(text)
+    progress = {pod["metadata"]["name"]: progress_lines(text) for pod in PODS}
+    judgement = judge(Observation({"metadata": {"name": "d"}}, PODS, (), progress), 2, 1)
+    assert judgement.state and all(isinstance(step.text, str) for step in judgement.steps)
+
+
+@FEW
+@given(
+    st.text(max_size=40) | st.none(),
+    st.text(max_size=40) | st.none(),
+    st.sampled_from(["FAILED", "ACTIVE", "odd", None]),
+)
+def test_what_oracle_cloud_says_of_a_launch(code: str | None, message: str | None, state: str | None) -> None:
+    node = {"id": "n", "name": "n", "lifecycle_state": state, "node_error": {"code": code, "message": message}}
+    request = {"id": "w", "status": state, "errors": [{"code": code, "message": message}]}
+    found = [node_fault(node), *pool_faults({"id": "p", "name": "p", "nodes": [node]}, request)]
+    assert all(fault is None or fault.line() for fault in found)
