@@ -76,7 +76,10 @@ def recorded_pool(annotations: Mapping[str, str] | None) -> dict[str, str]:
 def takes_name(kind: str, object_name: str, deployment: str, namespace: str) -> bool:
     """Tell whether an object of this kind and name stands where the deployment makes one of its own."""
     names = object_names(deployment)
-    secrets = ("api_key_secret", "ray_token_secret", "kuberay_token_secret", "source_secret")
+    secrets = (
+        *("api_key_secret", "ray_token_secret", "kuberay_token_secret"),
+        *("source_secret", "tls_secret", "tls_authority_secret"),
+    )
     fixed = {
         "RayCluster": {names["raycluster"]},
         "Service": {names["api_service"], names["head_service"]},
@@ -87,11 +90,12 @@ def takes_name(kind: str, object_name: str, deployment: str, namespace: str) -> 
     # Followed by a hash of their content.
     hashed = {
         "ConfigMap": f"{deployment}-runtime-",
+        "Secret": f"{deployment}-tls-",
         "PersistentVolumeClaim": f"{deployment}-",
         "PersistentVolume": f"{namespace}-{deployment}-",
     }
-    if kind in hashed:
-        return bool(re.fullmatch(re.escape(hashed[kind]) + "[0-9a-f]{10,12}", object_name))
+    if kind in hashed and re.fullmatch(re.escape(hashed[kind]) + "[0-9a-f]{10,12}", object_name):
+        return True
     return object_name in fixed.get(kind, ())
 
 

@@ -91,6 +91,10 @@ _LASTING = re.compile(
 _PASSING_PLACES = re.compile(r"/dev/shm|/tmp/|/proc/|psm_|/run/|Errno (?!2\])")
 
 
+def _now() -> float:
+    return time.monotonic()
+
+
 @dataclass
 class Error:
     """An exception, or a line that shows a known cause. address: of the pod of its process, None where it is the head's or not known."""
@@ -103,7 +107,7 @@ class Error:
     ranks: str | None = None
     code: list[str] = field(default_factory=list)
     frame: str = ""
-    at: float = field(default_factory=time.monotonic)
+    at: float = field(default_factory=_now)
 
     @property
     def text(self) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.sources import http
 from ansible_collections.multinode.inference.plugins.module_utils.sources.http import TooLarge, Unreachable, ask
-from ansible_collections.multinode.inference.plugins.plugin_utils.completion import complete
+from ansible_collections.multinode.inference.plugins.plugin_utils.completion import Reach, complete
 from tests.unit.sources.http_server import Reply, serving
 
 KEY = "sk-canary"
@@ -25,14 +25,23 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def reach(address: str, host: str = "") -> Reach:
+    """How the server at `address` is reached, as `host` where one is given."""
+    at, _colon, port = address.rpartition(":")
+    return Reach("http", host or at, at, int(port))
+
+
 def test_a_completion_is_asked_with_the_key() -> None:
     with serving(lambda _request: Reply(body=COMPLETION)) as server:
-        assert complete(f"http://{server.address}", "m", f"{KEY}\n", host="llm.example:8000") == {
+        assert complete(reach(server.address, "llm.example"), "m", f"{KEY}\n") == {
             "text": "Paris",
             "problem": None,
         }
     (asked,) = server.asked
-    assert asked.headers["authorization"] == f"Bearer {KEY}" and asked.headers["host"] == "llm.example:8000"
+    assert (
+        asked.headers["authorization"] == f"Bearer {KEY}"
+        and asked.headers["host"] == f"llm.example:{server.address.rpartition(':')[2]}"
+    )
     assert json.loads(asked.body)["model"] == "m"
 
 
@@ -41,7 +50,7 @@ def test_no_redirect_takes_the_key_along(status: int) -> None:
     with serving(lambda _request: Reply(body=COMPLETION)) as elsewhere:
         where = {"location": f"http://{elsewhere.address}/v1/completions"}
         with serving(lambda _request: Reply(status, headers=where)) as server:
-            answer = complete(f"http://{server.address}", "m", KEY)
+            answer = complete(reach(server.address), "m", KEY)
     assert answer == {"text": None, "problem": f"HTTP {status}"} and elsewhere.asked == []
 
 
@@ -49,7 +58,7 @@ def test_no_password_of_netrc_takes_the_keys_place(home: Path) -> None:
     (home / ".netrc").write_text("machine 127.0.0.1 login me password canary\n")
     (home / ".netrc").chmod(0o600)
     with serving(lambda _request: Reply(body=COMPLETION)) as server:
-        complete(f"http://{server.address}", "m", KEY)
+        complete(reach(server.address), "m", KEY)
         ask(f"http://{server.address}/", 100_000)
     assert [asked.headers.get("authorization") for asked in server.asked] == [f"Bearer {KEY}", None]
 
@@ -59,14 +68,14 @@ def test_what_is_not_encrypted_goes_through_no_proxy(monkeypatch: pytest.MonkeyP
         monkeypatch.delenv(name, raising=False)
     with serving(lambda _request: Reply(body=COMPLETION)) as proxy, serving(lambda _request: Reply(404)) as server:
         monkeypatch.setenv("http_proxy", f"http://{proxy.address}")
-        assert complete(f"http://{server.address}", "m", KEY)["problem"] == "HTTP 404"
+        assert complete(reach(server.address), "m", KEY)["problem"] == "HTTP 404"
     assert proxy.asked == [] and len(server.asked) == 1
 
 
 @pytest.mark.parametrize("key", ["a\nb", "a b", "\u00e4", "", " \n"])
 def test_a_key_that_is_none_is_not_told(key: str) -> None:
     with serving(lambda _request: Reply(body=COMPLETION)) as server:
-        problem = complete(f"http://{server.address}", "m", key)["problem"]
+        problem = complete(reach(server.address), "m", key)["problem"]
     assert problem is not None and problem.startswith("API key: ") and server.asked == []
     assert not key.strip() or key not in problem
 
@@ -87,13 +96,13 @@ def test_a_key_that_is_none_is_not_told(key: str) -> None:
 )
 def test_an_answer_that_is_no_completion(body: bytes) -> None:
     with serving(lambda _request: Reply(body=body)) as server:
-        assert complete(f"http://{server.address}", "m", KEY)["text"] is None
+        assert complete(reach(server.address), "m", KEY)["text"] is None
 
 
 def test_what_a_model_says_moves_no_cursor() -> None:
     body = json.dumps({"choices": [{"text": "\u001b[2Jx"}]}).encode()
     with serving(lambda _request: Reply(body=body)) as server:
-        assert complete(f"http://{server.address}", "m", KEY)["text"] == "?[2Jx"
+        assert complete(reach(server.address), "m", KEY)["text"] == "?[2Jx"
 
 
 def test_an_answer_that_never_ends_does(monkeypatch: pytest.MonkeyPatch) -> None:
