@@ -170,7 +170,7 @@ def test_a_request_that_may_not_be_made_costs_no_node_and_leaves_nothing_that_is
 
     # The right is given; the run is killed between the request and the nodes.
     rig.steer("DELETE", f"/scenarios/{scenario['id']}")
-    playbooks.kill_when("TASK [multinode.inference.node_pool : Ask", "deploy", recipe)
+    playbooks.kill_when("TASK [multinode.inference.node_pool : Request", "deploy", recipe)
     (request,) = requests_of(rig, tenancy)
     status = playbooks.run("status")
     assert status.result is not None

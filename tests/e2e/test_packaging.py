@@ -25,7 +25,7 @@ from tests.tools.setup import REPOSITORY
 
 pytestmark = pytest.mark.packaging
 
-PLAYBOOKS = ("deploy", "logs", "plan", "status", "undeploy")
+PLAYBOOKS = ("deploy", "keys", "logs", "plan", "status", "undeploy")
 # What a run without a recipe says, among other things.
 MISSED = "oke_cluster_id: not given"
 DEPENDENCIES = REPOSITORY / ".deps" / "ansible_collections"
@@ -253,7 +253,7 @@ def test_an_execution_environment_gets_what_the_modules_import(tarball: Path, tm
     found = yaml.safe_load(listed.stdout)
     python = {re.split(r"[<>=#\s]", line)[0].lower() for line in found["python"]}
     # PyYAML is not listed: ansible-builder leaves out what ansible-core brings
-    assert python == {"oci", "kubernetes", "jmespath", "python-dateutil"}
+    assert python == {"oci", "cryptography", "kubernetes", "jmespath", "python-dateutil"}
 
 
 def test_deploys_from_the_tarball(rig: RunningRig, tenancy: Tenancy, tarball: Path, home: Path, tmp_path: Path) -> None:
