@@ -21,7 +21,7 @@ from rig import samples
 from rig.configuration import REPOSITORY
 from rig.fixtures import RunningRig, Tenancy
 
-PROGRAM = REPOSITORY / "roles" / "raycluster" / "files" / "stage.py"
+PROGRAM = REPOSITORY / "roles" / "raycluster" / "files" / "stage_model.py"
 PREFIX = "org/staged/"
 MEMORY_BYTES = 300 << 20
 LARGE_BYTES = 512 << 20
