@@ -61,7 +61,7 @@ class Staging:
             "pipeline": len(SHARDS),
             "model": {"path": str(self.root), "served_names": ["staged"]},
             "image": {},
-            "engine": {"args": [], "optional": [], "port": 8000},
+            "engine": {"args": [], "optional": [], "port": 8000, "tls": False},
             "ports": {},
             "restart": {"limit": 0, "window_minutes": 1},
             "staging": {
