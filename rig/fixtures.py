@@ -88,7 +88,7 @@ def rig() -> RunningRig:
     if result.returncode:
         pytest.fail(f"the rig did not come up:\n{result.stdout}{result.stderr}", pytrace=False)
     if not was_up:
-        (directory / STARTED_BY_TESTS).touch()
+        (directory / STARTED_BY_TESTS).write_text(leader())
     configuration = Rig.load(directory)
     return RunningRig(
         directory=directory,
@@ -104,6 +104,11 @@ def tenancy(rig: RunningRig) -> Tenancy:
     """A tenancy of the test's own."""
     answer = rig.steer("POST", "/tenancies", {})
     return Tenancy(answer["compartment_id"], answer["oke_cluster_id"], answer["settings"], answer)
+
+
+def leader() -> str:
+    """The process that leads this session: pytest-xdist starts its workers as children."""
+    return str(os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid())
 
 
 def together(nodeid: str) -> str:
@@ -135,8 +140,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     directory = rig_directory()
     leads = "PYTEST_XDIST_WORKER" not in os.environ
     for rig in (directory, *(directory.parent.glob(f"{directory.name}-gw*") if leads else ())):
-        if not (rig / STARTED_BY_TESTS).exists():
-            continue
+        started = rig / STARTED_BY_TESTS
+        if not started.exists() or started.read_text() != leader():
+            continue  # none, up before, or that of another session in this checkout
         result = rig_command("down", rig)
         if result.returncode:
             print(f"\nthe rig did not end:\n{result.stdout}{result.stderr}", file=sys.stderr)
