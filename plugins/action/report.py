@@ -135,7 +135,18 @@ class ActionModule(Action):
 
 
 def _stats(result: dict[str, Any]) -> dict[str, Any]:
-    """What a workflow hands on to its next job (set_stats): how the deployment is reached, and what it serves."""
-    names = ("deployment", "namespace", "recipes", "model_names", "context", "tensor_parallel", "pipeline_parallel")
-    more = ("usd_per_hour", "seconds", "curl", "ca_pem")
+    """Return what a workflow hands on to its next job (set_stats): how the deployment is reached, and what it serves."""
+    names = (
+        "ok",
+        "changed",
+        "version",
+        "deployment",
+        "namespace",
+        "recipes",
+        "address",
+        "key_command",
+        "ca_pem",
+        "curl",
+    )
+    more = ("model_names", "context", "tensor_parallel", "pipeline_parallel", "usd_per_hour", "seconds", "warnings")
     return {"multinode_inference": {name: result.get(name) for name in (*names, *more)}}
