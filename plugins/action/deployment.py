@@ -184,7 +184,14 @@ class ActionModule(WritingAction):
         unreached = [fault.as_dict() for fault in self._explained(inputs, faults)]
         parts = ("removed", "kept", "left", "unseen", "volumes", "load_balancers")
         nothing: dict[str, Any] = {part: [] for part in parts}
-        return {"changed": False, **nothing, "unreached": unreached, "node_pool": {}, "own_nodes": False}
+        return {
+            "changed": False,
+            **nothing,
+            "unreached": unreached,
+            "node_pool": {},
+            "own_nodes": False,
+            "stood": False,
+        }
 
     def _away(self, faults: list[Fault]) -> list[Fault]:
         """Return why the API server is away, [] where it is not; a module that failed for it has words of its own."""
@@ -225,6 +232,7 @@ class ActionModule(WritingAction):
             "unreached": [],
             "node_pool": pool,
             "own_nodes": standing is not None and has_own_nodes(standing),
+            "stood": standing is not None,
         }
 
     def _wait_for_pods(self, kubernetes: Kubernetes, name: str, namespace: str, then: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,6 +138,17 @@ def pool_unseen(node_pool_id: str) -> Fault:
         "not found (404), which OCI says of what is forbidden, too",
         "that it is gone",
         "if nobody has deleted it, look in the console of the account that made it",
+    )
+
+
+def record_disbelieved(pool: Mapping[str, Any]) -> Fault:
+    """Return the fault of a recorded pool that is another deployment's, or of another cluster."""
+    return Fault(
+        "node_pool_not_ours",
+        f"node pool {pool['id']}",
+        "recorded on the RayCluster, without the tags of this deployment in this cluster: left alone",
+        f"freeform tags {DEPLOYMENT_TAG} and {CLUSTER_TAG} of the deployment",
+        "a backup that was restored into another cluster has such a record; else see who wrote it",
     )
 
 
