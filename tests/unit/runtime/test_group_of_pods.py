@@ -100,7 +100,7 @@ def test_a_ray_that_does_not_start_is_told(make_group: MakeGroup) -> None:
     (group.folder / "broken").touch()
     group.start()
     assert group.head.wait(10) == 1
-    assert group.head.message()["cause"] == "`ray start` ended with exit code 1; its lines stand in the log"
+    assert group.head.message()["cause"] == "`ray start` ended with exit code 1: see its lines in the log"
     assert group.head.message()["state"] == "ended"
 
 
