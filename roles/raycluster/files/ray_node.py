@@ -32,9 +32,9 @@ PROCESSES = ("gcs_server", "raylet")
 PR_SET_CHILD_SUBREAPER = 36
 # Ray's temporary folder, a volume of the pod.
 SESSIONS = Path("/tmp/ray")
-# How long `ray start` waits for its own raylet (Ray 2.58, GlobalStateAccessor::GetNode). Ray's default of 30 s is too short on a busy node.
-RAYLET_SECONDS = "RAY_raylet_start_wait_time_s"
-PATIENCE_SECONDS = 300
+# How long `ray start` waits for its own raylet, and how many times, each 2 s after the last, it asks for the head's node (Ray 2.58,
+# GlobalStateAccessor::GetNode and _private/ray_constants.py). Ray's own 30 s and 20 times are too few on a busy node.
+PATIENCE = {"RAY_raylet_start_wait_time_s": "300", "RAY_NUM_REDIS_GET_RETRIES": "150"}
 # The last lines of `ray start` are in the pipe for a moment after its end.
 REST_SECONDS = 2.0
 
@@ -85,7 +85,7 @@ class RayNode:
         _drop_old_sessions()
         _adopt_orphans()
         _allow_open_files()
-        environment = {RAYLET_SECONDS: str(PATIENCE_SECONDS), **ray_dashboard.environment(command), **os.environ}
+        environment = {**PATIENCE, **ray_dashboard.environment(command), **os.environ}
         if node_id:
             environment["RAY_OVERRIDE_NODE_ID_FOR_TESTING"] = node_id
         # A shell, since KubeRay means it for one; a session of its own, since the signals of this container are ours to pass on.

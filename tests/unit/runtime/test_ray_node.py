@@ -68,6 +68,8 @@ def test_a_start_that_failed_says_why_and_its_raylet_is_given_time(started: pyte
     failure = until(node.failure, 10, "the failure")
     assert failure.cause == "`ray start` ended with exit code 1: Exception: The current node timed out during startup."
     assert not failure.lasting
-    # Ray's own 30 s are too few on a busy node.
-    assert "RAY_raylet_start_wait_time_s=300" in (tmp_path / "env").read_text().splitlines()
+    # Ray's own bounds are too short on a busy node.
+    assert {"RAY_raylet_start_wait_time_s=300", "RAY_NUM_REDIS_GET_RETRIES=150"} < set(
+        (tmp_path / "env").read_text().splitlines()
+    )
     node.stop()
