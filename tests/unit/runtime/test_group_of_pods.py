@@ -176,9 +176,10 @@ def test_a_refused_par_ends_with_its_cause_and_a_new_one_is_taken(
 
 def test_a_known_cause_comes_with_its_remedy(make_group: MakeGroup) -> None:
     group = make_group([])
+    group.behave(
+        loading=60, exit=1, say=["(EngineCore) ValueError: No available memory for the cache blocks. Try increasing"]
+    )
     group.start()
-    group.served()
-    group.behave(exit=1, say=["(EngineCore) ValueError: No available memory for the cache blocks. Try increasing"])
     group.head.wait(10)
     assert "no GPU memory is left for the KV cache (ValueError: No available memory" in group.head.message()["cause"]
     assert "reduce --max-model-len" in group.head.message()["remedy"]
