@@ -132,6 +132,16 @@ deployments:
       description: What vLLM measured at its start, as far as the head's log still says it; see M(multinode.inference.deployment_ready).
       type: dict
       sample: {weights_gib: 16.5, cache_gib: 51.28, cache_tokens: 1049600, concurrency: 8.01}
+    planned:
+      description: What the plan said of memory and requests, as deploy recorded it; empty where it is not recorded.
+      type: dict
+      sample: {context: 131072, concurrent: 8.0, kv_tokens: 1048576, kv_tokens_high: 1060000}
+    benchmark:
+      description:
+        - What the last benchmark measured, C(at) a time with prompts of C(input_tokens) and answers of C(output_tokens); C(loads) has
+          the figures of M(multinode.inference.benchmark). Empty where there was none.
+      type: dict
+      sample: {}
     last_failure:
       description: The last failure of its group that a restart may still mend, with its number; null where there is none.
       type: str

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..module_utils.core.catalog.shapes import find_shape
 from ..module_utils.core.fault import Fault, fault_of
+from ..module_utils.core.health import benchmark as benchmarks
 from ..module_utils.core.health.measured import beside_plan
 from ..module_utils.core.names import DEPLOYMENT_TAG
 from ..module_utils.core.plan.endpoint import endpoint_without_tls
@@ -136,6 +137,8 @@ def status(results: Results) -> Details:
         "usd_per_hour",
         "age_seconds",
         "measured",
+        "planned",
+        "benchmark",
         "failure",
     )
     details = [{**{key: entry[key] for key in keys}, "drift": []} for entry in deployments]
@@ -156,6 +159,8 @@ def status(results: Results) -> Details:
     for entry in deployments:
         if entry["measured"]:
             lines.append(f"{entry['name']}, measured at its start: {'; '.join(beside_plan(entry['measured'])[0])}")
+        if entry.get("benchmark"):
+            lines.append(f"{entry['name']}, {benchmarks.in_short(entry['benchmark'])}")
     lines += [f"{_orphan_name(orphan)} {_orphan_words(orphan)}: run deploy again, or undeploy." for orphan in orphans]
     lines += [f"Warning: {fault.line()}" for fault in warnings]
     return {"deployments": details, "orphans": orphans, "warnings": [fault.as_dict() for fault in warnings]}, lines
@@ -400,6 +405,11 @@ def keys(results: Results) -> Details:
     return {"keys": found, "in_force": result.get("in_force")}, lines
 
 
+def benchmark(results: Results) -> Details:
+    """What each load came to, beside the plan."""
+    return benchmarks.reported(results.get("benchmark") or {})
+
+
 def timeline(results: Results) -> list[dict[str, Any]]:
     """Return when each phase began and ended; what the wait saw stands after the roles."""
     entries = []
@@ -425,4 +435,5 @@ OF_PLAYBOOK: dict[str, Callable[[Results], Details]] = {
     "undeploy": undeploy,
     "logs": logs,
     "keys": keys,
+    "benchmark": benchmark,
 }

@@ -34,6 +34,9 @@ ENDPOINT_ANNOTATION = "multinode.inference/endpoint"
 GIVEN_ANNOTATION = "multinode.inference/given"
 FIELDS_ANNOTATION = "multinode.inference/fields"
 RENDERED_ANNOTATION = "multinode.inference/rendered"
+# Of the RayCluster: what the plan says of memory and requests, and what the last benchmark measured.
+PLANNED_ANNOTATION = "multinode.inference/planned"
+BENCHMARK_ANNOTATION = "multinode.inference/benchmark"
 
 # OCI freeform tags.
 DEPLOYMENT_TAG = "multinode-inference-deployment"
@@ -86,6 +89,7 @@ def object_names(name: str) -> dict[str, str]:
         "network_policy": name,
         "endpoint_policy": f"{name}-endpoint",
         "disruption_budget": name,
+        "benchmark": f"{name}-benchmark",
     }
 
 

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..core.fault import Fault, Refused
+from ..core.health import benchmark
 from ..core.health.deployment_health import judge
 from ..core.health.observation import Observation, container_statuses, living, node_ready, restarts, taken_up
 from ..core.health.pod_words import progress_lines
@@ -87,6 +88,8 @@ def _row(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
             "node_pool": {},
             "phases": {},
             "measured": {},
+            "planned": {},
+            "benchmark": {},
             "last_failure": None,
             "failure": fault.as_dict(),
         }
@@ -124,6 +127,8 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "node_pool": recorded_pool(annotations),
         "phases": {step.phase: step.text for step in judgement.steps},
         "measured": judgement.measured,
+        "planned": benchmark.planned(annotations),
+        "benchmark": benchmark.recorded(annotations),
         "last_failure": judgement.last_failure,
         "failure": judgement.failure.as_dict() if judgement.failure else None,
     }

@@ -68,6 +68,8 @@ def deployment(name: str, ready: bool) -> dict[str, Any]:
         "age_seconds": 7300,
         "failure": None,
         "measured": {},
+        "planned": {},
+        "benchmark": {},
         "phases": {"nodes": "2/2 nodes with 1 GPU", "staging": "1/2 nodes staged"},
     }
 
