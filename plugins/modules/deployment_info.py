@@ -112,6 +112,10 @@ deployments:
       description: Hash of each field of the plan that it follows.
       type: dict
       sample: {pod.image: 01234567}
+    values:
+      description: Value of each field of the plan that it follows, as far as it is short; no secret.
+      type: dict
+      sample: {pod.image: "docker.io/rayproject/ray-llm:2.58.0-py312-cu130"}
     source_request:
       description: The pre-authenticated request that its pods read a bucket through, with C(time_expires). Empty without one.
       type: dict

@@ -20,10 +20,11 @@ from ..names import (
     RECIPE_ANNOTATION,
     RENDERED_ANNOTATION,
     SHAPE_ANNOTATION,
+    VALUES_ANNOTATION,
     common_labels,
     object_names,
 )
-from ..plan.changes import field_hashes
+from ..plan.changes import field_hashes, field_values
 from ..plan.types import Plan
 from ..recipe.parameter_objects import STATUS_PORT
 from .endpoint import Surroundings, endpoint_objects
@@ -146,6 +147,7 @@ def _record(plan: Plan) -> dict[str, str]:
         GIVEN_ANNOTATION: plan["deployment"]["given"],
         FIELDS_ANNOTATION: json.dumps(field_hashes(plan), sort_keys=True, separators=(",", ":")),
         PLANNED_ANNOTATION: json.dumps({name: plan["memory"][name] for name in PLANNED} if plan["memory"] else {}),
+        VALUES_ANNOTATION: field_values(plan),
     }
 
 

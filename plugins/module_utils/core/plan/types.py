@@ -265,8 +265,16 @@ class Choice(TypedDict):
     why: str
 
 
+class Part(TypedDict):
+    """What differs inside a field, in words: an option of vLLM, a variable, a path."""
+
+    name: str
+    was: str
+    now: str
+
+
 # `class` is no name of an attribute.
-Change = TypedDict("Change", {"field": str, "class": str})
+Change = TypedDict("Change", {"field": str, "class": str, "parts": list[Part]})
 
 
 class Existing(TypedDict):

@@ -12,7 +12,7 @@ from ...fault import Fault
 from ..types import Existing, Plan
 from .markup import document
 from .markup import escaped as _text
-from .text import GIB, gpus, layer_range, memory_parts, readable_count, size
+from .text import GIB, MOST_PARTS, gpus, layer_range, memory_parts, readable_count, size
 
 _WIDTH = 960
 _CLASS = {"weights": "weights", "overhead": "overhead", "KV cache": "cache"}
@@ -200,7 +200,10 @@ def _runs(plan: Plan) -> str:
 
 
 def _changes(existing: Existing) -> str:
-    rows = [(_text(entry["field"]), _text(entry["class"])) for entry in existing["changes"]]
+    parts = [(part, entry["class"]) for entry in existing["changes"] for part in entry["parts"]]
+    rows = [(part["name"], f"{_text(part['was'])} &#8594; {_text(part['now'])} ({_text(of)})") for part, of in parts]
+    if len(rows) > MOST_PARTS:
+        rows = [*rows[:MOST_PARTS], ("and more", f"{len(rows) - MOST_PARTS}")]
     if existing["by_delete"]:
         rows.append(("the RayCluster", "deleted and recreated: this KubeRay has no upgradeStrategy"))
     return _table(rows) if rows else "<p>Nothing: the deployment stands as it is.</p>"
