@@ -239,6 +239,8 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.module imp
 )
 from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pool import (
     completed,
+    created_text,
+    diff_text,
     differences,
     pool_not_found,
     readable,
@@ -303,7 +305,7 @@ class OciNodePool:
 
     def _create(self) -> None:
         self.result["changed"] = self.module.check_mode
-        self.result["diff"] = {"before": {}, "after": readable(self.definition)}
+        self.result["diff"] = {"prepared": created_text(self.definition)}
         if self.module.check_mode:
             self.result["node_pool"] = readable(self.definition)
             return
@@ -323,10 +325,7 @@ class OciNodePool:
                 self._finish(pool["id"], "", pool)
             return
         self.result["changed"] = self.module.check_mode
-        self.result["diff"] = {
-            "before": {change["field"]: change["before"] for change in self.result["changes"]},
-            "after": {change["field"]: change["after"] for change in self.result["changes"]},
-        }
+        self.result["diff"] = {"prepared": diff_text(self.name, changes)}
         for change in changes:
             if change.effect == "new_nodes":
                 self.module.warn(f"node pool {self.name}: {change.field} changes for nodes made from now on only")
@@ -372,7 +371,7 @@ class OciNodePool:
         if written := self.module.params["deployment_name"]:
             refuse_other_owner(pool, written, self.module.params["name_tag_required"])
         self.result["changed"] = self.module.check_mode
-        self.result["diff"] = {"before": readable(pool), "after": {}}
+        self.result["diff"] = {"prepared": f"node pool {self.name} ({pool['id']}): deleted\n"}
         if self.module.check_mode:
             return
         work_request_id = self.pools.delete(pool["id"], self.wait)

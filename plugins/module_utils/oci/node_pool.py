@@ -17,6 +17,8 @@ from typing import Any
 from ..core.fault import Fault, Refused
 from ..core.names import CLUSTER_TAG, DEPLOYMENT_TAG, NAME_TAG
 from ..core.ownership import bears_tags
+from ..core.plan.comparison.words import differences as parts_of
+from ..core.plan.comparison.words import line
 
 # Container Engine API, NodePool.lifecycleState; a pool in any other state exists and counts.
 GONE_STATES = ("DELETING", "DELETED")
@@ -50,6 +52,8 @@ WHOLE_OBJECTS = (
     "node_pool_cycling_details",
     "node_pool_pod_network_option_details",
 )
+
+_EFFECTS = {"new_nodes": " (new nodes only)"}
 
 
 @dataclass(frozen=True)
@@ -282,8 +286,24 @@ def refuse_new_pool(name: str, changes: Iterable[Difference]) -> None:
         raise Refused(faults)
 
 
+def diff_text(name: str, changes: Iterable[Difference]) -> str:
+    """Return what changes in the pool as text: each field by its name, from what to what."""
+    lines = [
+        f"  {line(part)}{_EFFECTS.get(change.effect, '')}"
+        for change in changes
+        for part in parts_of(f"node_pool.{change.field}", change.before, change.after)
+    ]
+    return "\n".join([f"node pool {name}", *lines, ""])
+
+
+def created_text(definition: dict[str, Any]) -> str:
+    """Return what a new pool is made of as text."""
+    lines = [f"  {part['name']}: {part['now']}" for part in parts_of("node_pool", {}, definition)]
+    return "\n".join([f"node pool {definition['name']}: created", *lines, ""])
+
+
 def readable(value: Any, field: str = "") -> Any:
-    """Return a value for a diff: cloud-init documents as their SHA-256, all else as it is."""
+    """Return a value to be shown: cloud-init documents as their SHA-256, all else as it is."""
     if isinstance(value, dict):
         return {key: readable(item, key) for key, item in value.items()}
     if isinstance(value, list):

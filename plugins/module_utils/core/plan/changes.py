@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..names import short_hash, without_none
-from .comparison.parts import NOT_RECORDED, changed_unseen, masked, parts_of
+from .comparison.parts import parts_of
+from .comparison.words import NOT_RECORDED, changed_unseen, masked
 from .types import Change
 
 LIVE, RESTART, NEW_POOL = "live", "restart", "new_pool"

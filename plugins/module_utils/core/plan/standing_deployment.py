@@ -11,8 +11,9 @@ from ..fault import Fault, Findings
 from ..names import DEPLOYMENT_TAG, NAME_ANNOTATION, NAME_TAG
 from ..recipe.inputs import Inputs
 from .changes import RESTART, changed_fields
+from .comparison.words import Part
 from .facts import ADOPT
-from .types import Existing, Part, Plan
+from .types import Existing, Plan
 
 _GONE = ("DELETING", "DELETED")
 # Parts of a kept field that its warning names.

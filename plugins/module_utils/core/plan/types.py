@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypedDict, Union
 from ..catalog.images import KnownImage
 from ..catalog.limits import Limit
 from ..sizing.costs import Cost
+from .comparison.words import Part
 
 
 class Deployment(TypedDict):
@@ -263,14 +264,6 @@ class Choice(TypedDict):
     field: str
     value: Any
     why: str
-
-
-class Part(TypedDict):
-    """What differs inside a field, in words: an option of vLLM, a variable, a path."""
-
-    name: str
-    was: str
-    now: str
 
 
 # `class` is no name of an attribute.

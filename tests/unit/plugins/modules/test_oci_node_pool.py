@@ -48,8 +48,12 @@ def test_life_of_a_pool(engine: ContainerEngine, clock: Clock) -> None:
 
 def test_check_mode_writes_nothing(engine: ContainerEngine, clock: Clock) -> None:
     would = present(check=True, diff=True)
-    assert would["changed"] and would["diff"]["before"] == {}
-    user_data = would["diff"]["after"]["node_metadata"]["user_data"]
+    assert would["changed"] and would["diff"]["prepared"].startswith("node pool ")
+    assert (
+        "number of nodes: 2" in would["diff"]["prepared"]
+        and "cloud-init of the nodes: (not shown)" in would["diff"]["prepared"]
+    )
+    user_data = would["node_pool"]["node_metadata"]["user_data"]
     assert user_data == "sha256:" + hashlib.sha256(b"Y2xvdWQ=").hexdigest()
     assert engine.writes() == 0
     present(wait=True)

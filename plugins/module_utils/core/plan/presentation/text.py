@@ -13,7 +13,7 @@ from typing import Any
 
 from ...fault import Fault
 from ..changes import LIVE, NEW_POOL, RESTART
-from ..comparison.parts import line
+from ..comparison.words import line
 from ..types import Plan
 
 COLUMNS = 100

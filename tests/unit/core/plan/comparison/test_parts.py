@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.multinode.inference.plugins.module_utils.core.plan.comparison.parts import (
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.comparison.parts import parts_of
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.comparison.words import (
     LONGEST,
     NOT_RECORDED,
     line,
-    parts_of,
 )
 
 SECRET = "hunter2hunter2hunter2"
