@@ -23,10 +23,10 @@ from ..plugin_utils.playbook_results import (
     left_behind,
     nodes_cost,
     nodes_left,
-    not_ready,
     stopped,
     timeline,
 )
+from ..plugin_utils.reporting.status import not_ready
 
 SCHEMA = 1
 PAGE_MODE = 0o644

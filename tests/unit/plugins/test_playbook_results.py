@@ -16,12 +16,11 @@ from ansible_collections.multinode.inference.plugins.plugin_utils.playbook_resul
     left_behind,
     nodes_cost,
     nodes_left,
-    not_ready,
-    status,
     stopped,
     timeline,
     undeploy,
 )
+from ansible_collections.multinode.inference.plugins.plugin_utils.reporting.status import not_ready, status
 from tests.unit.core.plans import exposed, plan
 
 
