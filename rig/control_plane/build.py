@@ -133,19 +133,32 @@ PROGRAMS = (
         ),
         version_command=("version", "--short"),
         oldest=(3, 14),
-        newest=(3, 10**6),  # kubernetes.core calls `helm list --all`, which Helm 4 refuses
+        newest=(3, 10**6),  # the kubernetes.core of the lock calls `helm list --all`, which Helm 4 refuses
     ),
+)
+# For the tests of the newest versions; a rig itself has Helm 3.
+HELM_4 = Program(
+    "helm",
+    module="helm.sh/helm/v4",
+    version="v4.3.2",
+    package="helm.sh/helm/v4/cmd/helm",
+    minutes="3 minutes",
+    linker_flags=("-X helm.sh/helm/v4/internal/version.version=v4.3.2",),
+    version_command=("version", "--short"),
+    oldest=(4, 0),
 )
 
 
-def ensure_programs(cache: Path, say: Callable[[str], None] = print) -> dict[str, Path]:
+def ensure_programs(
+    cache: Path, say: Callable[[str], None] = print, programs: tuple[Program, ...] = PROGRAMS
+) -> dict[str, Path]:
     """The path of every program; builds what is not there, saying one line for each. RigError when a build fails."""
-    found = _find_installed(cache, say)
-    missing = [program for program in PROGRAMS if program.name not in found and not _built(cache, program).exists()]
+    found = _find_installed(cache, say, programs)
+    missing = [program for program in programs if program.name not in found and not _built(cache, program).exists()]
     if missing:
         with _lock(cache, say):
             _build_missing(cache, missing, say)
-    for program in PROGRAMS:
+    for program in programs:
         found.setdefault(program.name, _built(cache, program))
     return found
 
@@ -251,12 +264,12 @@ def _lock(cache: Path, say: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def _find_installed(cache: Path, say: Callable[[str], None]) -> dict[str, Path]:
+def _find_installed(cache: Path, say: Callable[[str], None], programs: tuple[Program, ...]) -> dict[str, Path]:
     """Programs of a good version in KUBEBUILDER_ASSETS, else on PATH, save a rig's own links into the cache."""
     assets = os.environ.get("KUBEBUILDER_ASSETS", "")
     found: dict[str, Path] = {}
     versions: dict[str, tuple[int, int]] = {}
-    for program in PROGRAMS:
+    for program in programs:
         path = (assets and shutil.which(program.name, path=assets)) or shutil.which(program.name)
         if not path or program.only_built or Path(path).resolve().is_relative_to(cache):
             continue

@@ -13,22 +13,21 @@ import sys
 import tarfile
 from pathlib import Path
 
-import ansible_runner
 import pytest
 import yaml
 
 from rig import samples
 from rig.fixtures import RunningRig, Tenancy
+from tests.e2e.awx_job import DEPENDENCIES, forced_environment, lay_out
 from tests.tools import build, importer
 from tests.tools.environments import environment, program
 from tests.tools.setup import REPOSITORY
 
 pytestmark = pytest.mark.packaging
 
-PLAYBOOKS = ("benchmark", "deploy", "keys", "logs", "plan", "status", "undeploy")
+PLAYBOOKS = ("deploy", "keys", "logs", "plan", "status", "undeploy")
 # What a run without a recipe says, among other things.
 MISSED = "oke_cluster_id: not given"
-DEPENDENCIES = REPOSITORY / ".deps" / "ansible_collections"
 
 
 @pytest.fixture(scope="module")
@@ -184,50 +183,18 @@ def test_a_clone_beside_an_installed_copy(clone: Path, tarball: Path, home: Path
 
 @pytest.fixture
 def awx_job(clone: Path, tmp_path: Path) -> Path:
-    """The folder of one job as AWX lays it out: the project, and the collections that collections/requirements.yml names.
-
-    AWX puts the latter first in ANSIBLE_COLLECTIONS_PATH, whatever ansible.cfg says.
-    """
-    job = tmp_path / "job"
-    shutil.copytree(clone, job / "project", symlinks=True)
-    wanted = yaml.safe_load((clone / "collections" / "requirements.yml").read_text())["collections"]
-    for collection in wanted:
-        namespace, name = collection["name"].split(".")
-        shutil.copytree(
-            DEPENDENCIES / namespace / name, job / "requirements_collections" / "ansible_collections" / namespace / name
-        )
-    (job / "inventory").mkdir()
-    (job / "inventory" / "hosts").write_text("[all]\nlocalhost\n")
-    return job
-
-
-def awx_environment(job: Path, home: Path) -> dict[str, str]:
-    forced = [job / "requirements_collections", home / ".ansible" / "collections", "/usr/share/ansible/collections"]
-    return {"ANSIBLE_COLLECTIONS_PATH": ":".join(map(str, forced))}
+    """The folder of one job as AWX lays it out."""
+    lay_out(clone, tmp_path / "job")
+    return tmp_path / "job"
 
 
 def test_a_project_of_awx(awx_job: Path, tmp_path: Path) -> None:
     """With a forced collections path, an inventory that names localhost, and a home that holds nothing."""
     empty = tmp_path / "empty"
     empty.mkdir()
-    env = environment_of(empty, **awx_environment(awx_job, empty))
+    env = environment_of(empty, **forced_environment(awx_job, empty))
     project = awx_job / "project"
     assert_runs(["playbooks/deploy.yml"], "-i", str(awx_job / "inventory"), cwd=project, env=env)
-
-
-def test_ansible_runner(awx_job: Path, tmp_path: Path) -> None:
-    """The same through ansible-runner, which AWX runs jobs with: the error is an event that names the task."""
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    ran = ansible_runner.run(
-        private_data_dir=str(awx_job),
-        playbook="playbooks/deploy.yml",
-        envvars=environment_of(empty, **awx_environment(awx_job, empty)),
-        quiet=True,
-    )
-    failures = [event for event in ran.events if event["event"] == "runner_on_failed"]
-    assert ran.status == "failed"
-    assert any(MISSED in event["event_data"]["res"]["msg"] for event in failures), ran.stdout.read()
 
 
 def test_awx_lists_the_playbooks(clone: Path) -> None:
@@ -254,6 +221,18 @@ def test_an_execution_environment_gets_what_the_modules_import(tarball: Path, tm
     python = {re.split(r"[<>=#\s]", line)[0].lower() for line in found["python"]}
     # PyYAML is not listed: ansible-builder leaves out what ansible-core brings
     assert python == {"oci", "cryptography", "kubernetes", "jmespath", "python-dateutil"}
+
+
+def test_ansible_builder_takes_the_definition_of_the_image(clone: Path, tmp_path: Path) -> None:
+    """What `ansible-builder build` hands to podman, but for the base image, which is not asked for."""
+    builder = environment("galaxy-importer", *importer.REQUIREMENTS) / "bin" / "ansible-builder"
+    context = tmp_path / "context"
+    command = [builder, "create", "--file", "execution-environment.yml", "--context", context]
+    made = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stdout + made.stderr
+    for name in ("requirements.txt", "bindep.txt", "collections/requirements.yml"):
+        assert (context / "_build" / Path(name).name).read_text() == (clone / name).read_text()
+    assert "/usr/local/bin linux-${machine}/helm" in (context / "Dockerfile").read_text()
 
 
 def test_deploys_from_the_tarball(rig: RunningRig, tenancy: Tenancy, tarball: Path, home: Path, tmp_path: Path) -> None:
