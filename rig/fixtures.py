@@ -27,7 +27,7 @@ if (worker := os.environ.get("PYTEST_XDIST_WORKER", FIRST_WORKER)) != FIRST_WORK
 
 STARTED_BY_TESTS = "started-by-tests"
 # Files whose tests start real Ray: two such groups at once would starve two cores.
-REAL_RAY = ("test_deploy.py", "test_healing.py", "test_real_vllm.py", "test_supported_cores.py", "test_vllm.py")
+REAL_RAY = ("test_deploy.py", "test_healing.py", "test_real_vllm.py", "test_vllm.py")
 
 
 @dataclasses.dataclass(frozen=True)

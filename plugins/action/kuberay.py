@@ -13,7 +13,7 @@ import yaml
 from ..module_utils.core.catalog.images import operator_values
 from ..module_utils.core.fault import Refused
 from ..module_utils.kube.operator import find_helm, find_operator
-from ..plugin_utils.kubernetes_writes import WritingAction
+from ..plugin_utils.kubernetes_writes import WritingAction, kubernetes_core_version
 
 # Another deploy may be installing the chart at this moment: Helm refuses the second, which soon finds the first's release.
 BUSY = re.compile("another operation|re-use a name|already exists")
@@ -32,7 +32,7 @@ class ActionModule(WritingAction):
         kuberay = find_operator(self.cluster.connect())
         if kuberay["usable"]:
             return {"changed": False, "kuberay": {**kuberay, "helm": None}}
-        kuberay["helm"] = find_helm(settings["helm_binary"])
+        kuberay["helm"] = find_helm(settings["helm_binary"], kubernetes_core_version())
         changed = self._install(settings, kuberay["helm"]["path"], task_vars)
         return {"changed": changed, "kuberay": kuberay}
 

@@ -10,7 +10,7 @@ short_description: Make sure that a KubeRay operator serves the cluster
 version_added: 0.1.0
 description:
   - Leaves an operator alone that can serve a deployment. Where there is none, it applies the chart's definitions and
-    installs the chart with Helm 3, both through M(kubernetes.core.k8s) and M(kubernetes.core.helm).
+    installs the chart with Helm, both through M(kubernetes.core.k8s) and M(kubernetes.core.helm).
   - Waits for another run that is installing the chart, and replaces the release of a run that was killed.
   - The cluster, the chart and the namespace are those of the platform settings, which it takes from the result of
     M(multinode.inference.recipe_info), registered as C(recipe_result).

@@ -10,14 +10,14 @@ short_description: Find the KubeRay operator of a cluster, or the Helm that can 
 version_added: 0.1.0
 description:
   - Says whether a KubeRay operator is installed that can serve a deployment.
-  - Where there is none, it makes sure that Helm 3 can be run, since the operator is installed by it.
+  - Where there is none, it makes sure that Helm 3 or 4 can be run, since the operator is installed by it.
   - Fails where an operator is installed that is too old, or with definitions that are. It is left alone, since others may use
     it, and none is installed beside it.
 author:
   - multinode.inference contributors (@multinode-inference)
 options:
   helm_binary:
-    description: Path of Helm 3. Without it, C(helm) on the search path.
+    description: Path of Helm. Without it, C(helm) on the search path.
     type: path
 extends_documentation_fragment:
   - multinode.inference.kubernetes_connection

@@ -29,7 +29,7 @@ options:
     description: Secret of O(operator_namespace) that an operator that is to be installed pulls its image with.
     type: str
   helm_binary:
-    description: Path of Helm 3. Without it, C(helm) on the search path.
+    description: Path of Helm. Without it, C(helm) on the search path.
     type: path
   node_shape:
     description: With it the nodes of this shape are described, and what other pods take of them.
@@ -153,6 +153,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
         given["namespace"] or given["name"],
         given["operator_namespace"],
         given["helm_binary"],
+        "",
         f"node.kubernetes.io/instance-type={given['node_shape']}" if given["node_shape"] else "",
         given["file_systems"],
         given["pull_secret"] or "",

@@ -4,7 +4,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +24,8 @@ from ..module_utils.core.recipe.inputs import RESULT
 from ..module_utils.core.text import plain
 from .cluster import Cluster
 from .inputs import given_variables
+
+_WATCH_SECONDS = 0.5
 
 
 class Action(ActionBase):
@@ -34,6 +42,7 @@ class Action(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
+        end_with_the_playbook(os.getpid())
         started = moment()
         # What an action has done before it is refused belongs into its result, too.
         self.done: dict[str, Any] = {}
@@ -73,7 +82,10 @@ class Action(ActionBase):
 
     def reach(self, settings: Mapping[str, Any]) -> Cluster:
         """Return the cluster of the settings; what recipe_info found out of it is not asked for again."""
-        return Cluster(settings, self.registered.get("recipe", {}).get("kubeconfig"))
+        cluster = Cluster(settings, self.registered.get("recipe", {}).get("kubeconfig"))
+        if environment := cluster.environment():
+            self._task.environment = [*(self._task.environment or []), environment]
+        return cluster
 
     def _keep_off_the_disk(self) -> None:
         """Let a module come over Python's standard input: in a file, its arguments would outlive a run that is killed."""
@@ -111,6 +123,27 @@ class ModuleAction(Action):
     @abstractmethod
     def connection(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of those options for the settings. Raises Refused."""
+
+
+@functools.cache
+def end_with_the_playbook(own: int) -> None:
+    """Let this process (of id `own`) and its children end when the playbook is killed; called again it does nothing.
+
+    ansible-core runs each task in a process that leads a session of its own (since 2.19), so a signal that ends the playbook, such as
+    the SIGKILL by which ansible-runner cancels a job, does not reach it: a wait would go on for an hour, and replace nodes.
+    """
+    playbook = multiprocessing.parent_process()
+    if playbook is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == playbook.pid:
+            time.sleep(_WATCH_SECONDS)
+        if os.getpgid(0) == own:
+            os.killpg(0, signal.SIGKILL)
+        os.kill(own, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-the-playbook").start()
 
 
 def failure(faults: list[Fault]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from ..module_utils.oci.cluster_access import Address, ClusterTokens, find_addre
 
 # client-go's; its users take either version, this one is final.
 API_VERSION = "client.authentication.k8s.io/v1"
+# A folder whose sitecustomize.py Python runs before a module, which has no option for this.
+LENIENT_TLS = Path(__file__).with_name("lenient_tls")
 EXEC_CREDENTIAL = Path(__file__).with_name("exec_credential.py")
 # Ansible masks each text of a kubeconfig wherever it shows in a task's result, so no text of ours is one that shows.
 _NAME = "oke-cluster-by-token"
@@ -35,6 +37,7 @@ class Cluster:
     kubeconfig  a path, or for the OCI sign-in a mapping of the cluster's address and authority; None: where Kubernetes'
                 own tools look for one
     tokens      makes tokens for the OCI sign-in; None where the kubeconfig names its user
+    strict      whether certificates are checked as strictly as Python does by default
     """
 
     def __init__(self, settings: Mapping[str, Any], known: Any = None) -> None:
@@ -42,6 +45,7 @@ class Cluster:
         self.context: str | None = settings.get("kubeconfig_context") or None
         self.kubeconfig: Any = settings.get("kubeconfig") or None
         self.tokens: ClusterTokens | None = None
+        self.strict = settings.get("kubernetes_strict_tls") is not False
         self._settings = settings
         self._address: Address | None = None
         variable = next((name for name in _GIVEN_BY if os.environ.get(name)), None)
@@ -74,12 +78,18 @@ class Cluster:
 
     def connect(self) -> Kubernetes:
         """Return a client, whose tokens are renewed as long as it is used."""
-        return connect(self.kubeconfig, self.context, token=self.tokens)
+        return connect(self.kubeconfig, self.context, token=self.tokens, strict=self.strict)
 
     def arguments(self) -> dict[str, Any]:
         """Return the options by which one task of kubernetes.core.k8s reaches the cluster, with a token for it."""
         api_key = self.tokens() if self.tokens else None
         return {"kubeconfig": self.kubeconfig, "context": self.context, "api_key": api_key}
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that a module needs to reach the cluster."""
+        if self.strict:
+            return {}
+        return {"PYTHONPATH": os.pathsep.join(filter(None, (str(LENIENT_TLS), os.environ.get("PYTHONPATH"))))}
 
     def check(self) -> None:
         """Make sure that the API server answers and takes a token, where the OCI sign-in is to reach it. Raises Refused.

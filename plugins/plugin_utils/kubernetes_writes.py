@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..module_utils.core.fault import Fault, Refused
-from ..module_utils.core.manifests.differences import object_lines
 from ..module_utils.core.manifests.objects import namespace
 from ..module_utils.core.names import COLLECTION
 from ..module_utils.core.plan.types import Plan
@@ -25,6 +27,17 @@ _BUSY = ("Too Many Requests", "Service Unavailable")
 BUSY_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0, 15.0, 15.0, 15.0, 15.0)
 # How long an object may take to go.
 REMOVAL_SECONDS = 300
+
+
+def kubernetes_core_version() -> str:
+    """Return the version of kubernetes.core that tasks run, "" where it does not say (a checkout of it)."""
+    for folder in importlib.import_module("ansible_collections.kubernetes.core").__path__:
+        try:
+            manifest = json.loads((Path(folder) / "MANIFEST.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        return str(manifest["collection_info"]["version"])
+    return ""
 
 
 class WritingAction(Action):
@@ -121,7 +134,7 @@ def would_be_made(objects: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _changes(result: dict[str, Any]) -> list[dict[str, Any]]:
-    changes: list[dict[str, Any]] = []
+    changes = []
     for entry in result["results"]:
         if not entry.get("changed"):
             continue
@@ -131,7 +144,7 @@ def _changes(result: dict[str, Any]) -> list[dict[str, Any]]:
             "object": f"{kind}/{item.get('metadata', {}).get('name', '')}",
             "change": entry.get("method") or "apply",
         }
-        if entry.get("diff"):
-            change["differences"] = object_lines(kind, *(entry["diff"].get(when) or {} for when in ("before", "after")))
+        if kind != "Secret" and entry.get("diff"):
+            change["diff"] = entry["diff"]
         changes.append(change)
     return changes

@@ -23,6 +23,7 @@ from ..module_utils.oci.cluster import Wanted, describe
 from ..module_utils.oci.file_storage import read_exports
 from ..module_utils.sources.facts import model_facts
 from ..module_utils.sources.opening import open_source
+from .kubernetes_writes import kubernetes_core_version
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def _surroundings(inputs: Inputs, kubernetes: Kubernetes) -> dict[str, Any]:
         settings["namespace"] or inputs.name,
         settings["kuberay_namespace"],
         settings["helm_binary"],
+        kubernetes_core_version(),
         f"node.kubernetes.io/instance-type={shape}" if shape else "",
         bool(recipe["input_file_system"]),
         settings["kuberay_image_pull_secret"] or "",

@@ -44,10 +44,8 @@ class Playbooks:
         settings: dict[str, Any],
         tree: Path = REPOSITORY,
         prefix: tuple[str, ...] = (),
-        seconds: float = LONGEST_SECONDS,
     ) -> None:
-        """`tree`: the checkout whose playbooks run; `prefix`: words before the command; `seconds`: the longest that one may run."""
-        self.seconds = seconds
+        """`tree`: the checkout whose playbooks run; `prefix`: words before the command."""
         self.folder = folder
         self.tree = tree
         self.prefix = prefix
@@ -84,7 +82,7 @@ class Playbooks:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=self.seconds,
+            timeout=LONGEST_SECONDS,
             check=False,
         )
         written = json.loads(result.read_text(encoding="utf-8")) if result.exists() else None
@@ -104,7 +102,7 @@ class Playbooks:
         )
         assert process.stdout is not None
         seen = ""
-        deadline = time.monotonic() + self.seconds
+        deadline = time.monotonic() + LONGEST_SECONDS
         try:
             for line in process.stdout:
                 seen += line

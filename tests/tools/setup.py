@@ -109,33 +109,41 @@ def _on_path(program: str) -> bool:
 
 
 def ensure_kubernetes_core() -> None:
-    """`.deps` holds kubernetes.core, taken from the wheel once and kept in the cache (the wheel unpacked would be 1.3 GB)."""
+    """`.deps` holds kubernetes.core."""
     if _version_of(COLLECTION) == KUBERNETES_CORE_VERSION:
         return
-    kept = cache_directory() / "collections" / f"kubernetes.core-{KUBERNETES_CORE_VERSION}"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with open(kept.parent / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if _version_of(kept) != KUBERNETES_CORE_VERSION:
-            _extract_collection(kept)
+    kept = kubernetes_core(KUBERNETES_CORE_VERSION, ANSIBLE_PACKAGE, ENVIRONMENT / "bin" / "python")
     shutil.rmtree(COLLECTION, ignore_errors=True)
     shutil.copytree(kept, COLLECTION)
     say(f"kubernetes.core {KUBERNETES_CORE_VERSION} is in .deps")
 
 
-def _extract_collection(target: Path) -> None:
-    say(f"taking kubernetes.core {KUBERNETES_CORE_VERSION} out of the package {ANSIBLE_PACKAGE} (52 MB)")
+def kubernetes_core(version: str, package: str, python: str | Path) -> Path:
+    """The folder in the cache of a kubernetes.core, taken from the wheel once (the wheel unpacked would be 1.3 GB).
+
+    `package` is the version of the community package that holds it, `python` one that this package supports.
+    """
+    kept = cache_directory() / "collections" / f"kubernetes.core-{version}"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with open(kept.parent / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _version_of(kept) != version:
+            _extract_collection(kept, version, package, python)
+    return kept
+
+
+def _extract_collection(target: Path, version: str, package: str, python: str | Path) -> None:
+    say(f"taking kubernetes.core {version} out of the package {package} (52 MB)")
     inside = "ansible_collections/kubernetes/core/"
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        python = ENVIRONMENT / "bin" / "python"
         options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--dest", folder]
-        run(python, "-m", "pip", "download", *options, ANSIBLE_PACKAGE, what=f"download of {ANSIBLE_PACKAGE}")
+        run(python, "-m", "pip", "download", *options, package, what=f"download of {package}")
         (wheel,) = Path(folder).glob("ansible-*.whl")
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(folder, [name for name in archive.namelist() if name.startswith(inside)])
         found = _version_of(Path(folder) / inside)
-        if found != KUBERNETES_CORE_VERSION:
-            raise SetupError(f"{ANSIBLE_PACKAGE} holds kubernetes.core {found}, expected {KUBERNETES_CORE_VERSION}")
+        if found != version:
+            raise SetupError(f"{package} holds kubernetes.core {found}, expected {version}")
         shutil.rmtree(target, ignore_errors=True)
         (Path(folder) / inside).rename(target)
 

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import ssl
-import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -20,7 +19,7 @@ from ..core.fault import Fault, Refused
 from ..core.names import COLLECTION
 from ..core.text import plain, read_json
 from ..core.version import VERSION
-from ..deadline import within
+from .tls import tls_fault
 
 try:
     import urllib3
@@ -45,11 +44,6 @@ _PASSING = frozenset({"kubernetes", "unreachable"})
 BUSY_ATTEMPTS = 10
 # However long it asks for: as many seconds, so that ten of them are within what a wait outlives.
 LONGEST_PAUSE = 15
-# For one answer, pauses included: a server that sends a byte now and then would meet no other limit.
-LONGEST_SECONDS = BUSY_ATTEMPTS * LONGEST_PAUSE + 2 * READ_SECONDS
-# For all pages of a list.
-LONGEST_LIST = 600.0
-MOST_BYTES = 128 * 1024 * 1024
 # A list is read in pages of so many, and so many of them: 100,000 objects of one kind.
 PAGE, MOST_PAGES = 500, 200
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -143,48 +137,35 @@ class Kubernetes:
         return self._pages(path, query, _METADATA_ALONE)
 
     def _ask(self, method: str, path: str, accept: str = "", **content: Any) -> bytes | None:
-        request = functools.partial(self._request, method, path, accept, **content)
         try:
-            status, body = within(LONGEST_SECONDS, request)
+            answer = self._client.rest_client.pool_manager.request(
+                method,
+                self.host + path,
+                **content,
+                headers={
+                    **self._headers(),
+                    **({"Accept": accept} if accept else {}),
+                    **({"Content-Type": "application/json"} if "body" in content else {}),
+                },
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+                # A connection that was closed while it lay idle is tried again; an API server that is away is not waited for.
+                retries=_Patient(
+                    total=BUSY_ATTEMPTS,
+                    connect=1,
+                    read=1,
+                    redirect=0,
+                    other=0,
+                    allowed_methods=None,  # a review changes nothing either
+                    raise_on_status=False,
+                ),
+            )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Refused([self._unreachable(error)]) from None
-        if status == 404:
+        if answer.status == 404:
             return None
-        if len(body) > MOST_BYTES:
-            raise Refused([_malformed(path, f"an answer of more than {MOST_BYTES} bytes")])
-        if status >= 300:
-            raise Refused([_api_fault(status, body, f"{method} {path}", self.signed_in_by)])
-        return body
-
-    def _request(self, method: str, path: str, accept: str, **content: Any) -> tuple[int, bytes]:
-        """Return status and body of one answer, of the body a byte more than MOST_BYTES at most."""
-        answer = self._client.rest_client.pool_manager.request(
-            method,
-            self.host + path,
-            **content,
-            headers={
-                **self._headers(),
-                **({"Accept": accept} if accept else {}),
-                **({"Content-Type": "application/json"} if "body" in content else {}),
-            },
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-            # A connection that was closed while it lay idle is tried again; an API server that is away is not waited for.
-            retries=_Patient(
-                total=BUSY_ATTEMPTS,
-                connect=1,
-                read=1,
-                redirect=0,
-                other=0,
-                allowed_methods=None,  # a review changes nothing either
-                raise_on_status=False,
-            ),
-            preload_content=False,
-        )
-        try:
-            return answer.status, bytes(answer.read(MOST_BYTES + 1))
-        finally:
-            # A connection that was read to its end is kept for the next request.
-            answer.close()
+        if answer.status >= 300:
+            raise Refused([_api_fault(answer.status, answer.data, f"{method} {path}", self.signed_in_by)])
+        return bytes(answer.data)
 
     def get(self, path: str, **query: Any) -> Any:
         """Like `read`, and the body is JSON."""
@@ -198,10 +179,7 @@ class Kubernetes:
     def _pages(self, path: str, query: Mapping[str, Any], accept: str = "") -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         fields = {**{key: str(value) for key, value in query.items()}, "limit": str(PAGE)}
-        began = time.monotonic()
         for _page in range(MOST_PAGES):
-            if time.monotonic() - began > LONGEST_LIST:
-                raise Refused([_malformed(path, f"a list that takes longer than {LONGEST_LIST:.0f} s")])
             body = self._ask("GET", path, fields=fields, accept=accept)
             if body is None:
                 break
@@ -218,6 +196,8 @@ class Kubernetes:
         return found
 
     def _unreachable(self, error: BaseException) -> Fault:
+        if fault := tls_fault(self.host, error):
+            return fault
         cause = getattr(error, "reason", None) or error
         return Fault(
             "unreachable",
@@ -293,6 +273,7 @@ def connect(
     ca_cert: str | None = None,
     validate_certs: bool | None = None,
     token: Callable[[], str] | None = None,
+    strict: bool = True,
 ) -> Kubernetes:
     """Return a client for a cluster. Raises Refused; whether the cluster answers shows with the first read.
 
@@ -301,6 +282,7 @@ def connect(
 
     kubeconfig  a path, or a mapping that names the cluster's address and authority only
     token       called for a token whenever one is needed, in place of `api_key`
+    strict      whether the certificate is checked as strictly as this Python does by default
     """
     if IMPORT_ERROR:
         raise _refused("library", "Python", "no library `kubernetes`", "31 or newer", "pip install -r requirements.txt")
@@ -323,14 +305,14 @@ def connect(
         settings.verify_ssl = validate_certs
     client = kubernetes_client.ApiClient(settings)
     try:
-        authorities = _read_certificates(client)
+        authorities = _read_certificates(client, strict)
     except OSError as error:  # ssl's errors are OSErrors too
         where = ca_cert or "kubeconfig"
         raise _refused("certificates", where, f"they cannot be read: {error}", "certificates in PEM", "") from None
     return Kubernetes(client, token, authorities)
 
 
-def _read_certificates(client: Any) -> frozenset[bytes]:
+def _read_certificates(client: Any, strict: bool) -> frozenset[bytes]:
     """Let the client hold its certificates in memory; return the authorities that are named.
 
     The library writes those of a kubeconfig, a user's key among them, to files for its connections, and removes them when
@@ -340,6 +322,8 @@ def _read_certificates(client: Any) -> frozenset[bytes]:
     if not settings.host.startswith("https"):
         return frozenset()
     context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=None if settings.verify_ssl else ssl.CERT_NONE)
+    if not strict:
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     named: list[bytes] = []
     if settings.ssl_ca_cert:
         context.load_verify_locations(settings.ssl_ca_cert)
@@ -437,5 +421,5 @@ def connect_as_asked(arguments: Mapping[str, Any]) -> Kubernetes:
         raise _refused(
             "kubeconfig", "kubeconfig", "a mapping with users", "a path, or no users", "give api_key beside it"
         )
-    options = {name: arguments.get(name) for name in ("host", "api_key", "ca_cert", "validate_certs")}
+    options: dict[str, Any] = {name: arguments.get(name) for name in ("host", "api_key", "ca_cert", "validate_certs")}
     return connect(kubeconfig, arguments.get("context") or None, **options)

@@ -19,6 +19,8 @@ SELECTOR = "app.kubernetes.io/name=kuberay-operator"
 _HEAD_CLUSTER_IP = "ENABLE_RAY_HEAD_CLUSTER_IP_SERVICE"
 DEPLOYMENTS = "/apis/apps/v1/deployments"
 _IMAGE = re.compile(r"kuberay[^:@]*operator", re.IGNORECASE)
+# The oldest kubernetes.core that can run each Helm: from 6.5 on it leaves out options that Helm 4 no longer has (its changelog).
+_HELM = {3: (6, 0, 0), 4: (6, 5, 0)}
 _CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayclusters.ray.io"
 
 
@@ -126,32 +128,39 @@ def read_version(text: str) -> tuple[int, int, int] | None:
     return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
-def find_helm(binary: str | None) -> dict[str, str]:
-    """Return {path, version} of Helm 3. Raises Refused where there is none."""
+def find_helm(binary: str | None, kubernetes_core: str = "") -> dict[str, str]:
+    """Return {path, version} of Helm 3 or 4. Raises Refused where there is none that can be used.
+
+    kubernetes_core  version of the collection that runs Helm; "" where it is not known: then any Helm counts
+    """
     ways_out = (
-        "install Helm 3 on the controller or give `helm_binary`; or install the KubeRay operator yourself "
+        "install Helm on the controller or give `helm_binary`; or install the KubeRay operator yourself "
         "(then Helm is not needed)"
     )
+    expected = "Helm 3 or 4"
     path = shutil.which(binary or "helm")
     if path is None:
-        raise Refused([Fault("no_helm", "helm_binary", f"{binary or 'helm'} is not there", "Helm 3", ways_out)])
+        raise Refused([Fault("no_helm", "helm_binary", f"{binary or 'helm'} is not there", expected, ways_out)])
     try:
         run = subprocess.run(
             [path, "version", "--template", "{{.Version}}"], capture_output=True, text=True, timeout=30, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise Refused([Fault("no_helm", "helm_binary", f"{path} does not run: {error}", "Helm 3", ways_out)]) from None
+        raise Refused([Fault("no_helm", "helm_binary", f"{path} does not run: {error}", expected, ways_out)]) from None
     version = run.stdout.strip()
-    numbers = read_version(version)
-    if numbers is None or numbers[0] != 3:
+    numbers, runner = read_version(version), read_version(kubernetes_core)
+    if numbers is None or numbers[0] not in _HELM:
+        raise Refused([Fault("helm_version", "helm_binary", f"{path} is Helm {version}", expected, ways_out)])
+    if runner and runner < _HELM[numbers[0]]:
+        needed = ".".join(map(str, _HELM[numbers[0]]))
         raise Refused(
             [
                 Fault(
                     "helm_version",
                     "helm_binary",
-                    f"{path} is Helm {version}",
-                    "Helm 3: kubernetes.core calls `helm list --all`, which Helm 4 no longer has",
-                    ways_out,
+                    f"{path} is Helm {version}, and kubernetes.core is {kubernetes_core}",
+                    f"kubernetes.core {needed} or newer with Helm {numbers[0]}, or Helm 3",
+                    f"ansible-galaxy collection install --upgrade 'kubernetes.core:>={needed},<7.0.0'; or {ways_out}",
                 )
             ]
         )

@@ -49,6 +49,7 @@ def read_surroundings(
     namespace: str,
     operator_namespace: str,
     helm_binary: str | None = None,
+    kubernetes_core: str = "",
     node_selector: str = "",
     file_systems: bool = False,
     pull_secret: str = "",
@@ -57,6 +58,7 @@ def read_surroundings(
     """Return what `kubernetes_info` does, read at once.
 
     name           DNS name of the deployment: its own pods do not count as taking room
+    kubernetes_core  version of the collection that runs Helm, "" where it is not known
     pull_secret    Secret that an operator that is still to be installed pulls its image with
     endpoint       optional kinds of objects that its endpoint takes
     node_selector  with it the nodes that it selects are described, with what other pods take of them
@@ -73,7 +75,7 @@ def read_surroundings(
         # Pods that ended hold nothing.
         living = "status.phase!=Succeeded,status.phase!=Failed"
         pods = read("/api/v1/pods", fieldSelector=living) if node_selector else None
-        operator = threads.submit(_operator, kubernetes, helm_binary)
+        operator = threads.submit(_operator, kubernetes, helm_binary, kubernetes_core)
         strange = threads.submit(strange_objects, kubernetes, name, namespace)
         missing = _missing_rights(kubernetes, threads, rights(namespace, "", file_systems, endpoint))
         found, against = operator.result()
@@ -106,13 +108,15 @@ def read_surroundings(
         }
 
 
-def _operator(kubernetes: Kubernetes, helm_binary: str | None) -> tuple[dict[str, Any] | None, list[Fault]]:
+def _operator(
+    kubernetes: Kubernetes, helm_binary: str | None, kubernetes_core: str
+) -> tuple[dict[str, Any] | None, list[Fault]]:
     """Return the operator (None where it may not be looked for), and what forbids to use or to install it."""
     found = None
     try:
         found = unless_forbidden(lambda: find_operator(kubernetes))
         if found is not None and not found["usable"]:
-            find_helm(helm_binary)
+            find_helm(helm_binary, kubernetes_core)
     except Refused as refused:
         return found, refused.faults
     return found, []

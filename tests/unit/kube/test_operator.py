@@ -121,15 +121,27 @@ def helm(folder: Path, version: str) -> str:
     return str(program)
 
 
-def test_helm_3_is_taken(tmp_path: Path) -> None:
-    path = helm(tmp_path, "v3.22.0")
-    assert find_helm(path) == {"path": path, "version": "v3.22.0"}
+@pytest.mark.parametrize(
+    ("version", "kubernetes_core"), [("v3.22.0", "6.0.0"), ("v4.3.2", "6.5.0"), ("v4.3.2", "6.10.1"), ("v4.3.2", "")]
+)
+def test_helm_is_taken(tmp_path: Path, version: str, kubernetes_core: str) -> None:
+    path = helm(tmp_path, version)
+    assert find_helm(path, kubernetes_core) == {"path": path, "version": version}
+
+
+def test_helm_4_needs_a_kubernetes_core_that_knows_it(tmp_path: Path) -> None:
+    with pytest.raises(Refused) as refused:
+        find_helm(helm(tmp_path, "v4.3.2"), "6.4.1")
+    (fault,) = refused.value.faults
+    assert fault.code == "helm_version" and "kubernetes.core is 6.4.1" in fault.found
+    assert "6.5.0" in fault.expected and "kubernetes.core:>=6.5.0" in fault.remedy
 
 
 @pytest.mark.parametrize(
     ("version", "code", "words"),
     [
-        ("v4.0.1", "helm_version", "helm list --all"),
+        ("v2.17.0", "helm_version", "is Helm v2.17.0"),
+        ("v5.0.0", "helm_version", "Helm 3 or 4"),
         ("", "helm_version", "is Helm ,"),
         (None, "no_helm", "is not there"),
     ],
@@ -140,7 +152,7 @@ def test_another_helm_is_refused_with_the_ways_out(tmp_path: Path, version: str 
         find_helm(path)
     (fault,) = refused.value.faults
     assert fault.code == code and words in fault.line()
-    assert "install Helm 3 on the controller" in fault.remedy and "operator yourself" in fault.remedy
+    assert "install Helm on the controller" in fault.remedy and "operator yourself" in fault.remedy
 
 
 @pytest.mark.parametrize(("text", "version"), [("v1.7.0", (1, 7, 0)), ("1.10.2-rc1", (1, 10, 2)), ("latest", None)])

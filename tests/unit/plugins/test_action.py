@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +16,8 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.outcome import run
 from ansible_collections.multinode.inference.plugins.plugin_utils.action import Action
+from tests.tools.setup import REPOSITORY
+from tests.waiting import wait
 
 
 class Given(Action):
@@ -75,3 +81,71 @@ def test_a_module_ends_without_the_words_of_an_error() -> None:
         with pytest.raises(SystemExit):
             run(module, body)
     assert "canary" not in str(ended) and [len(result["faults"]) for result in ended] == [1, 0, 1]
+
+
+@pytest.mark.parametrize(("settings", "expected"), [({}, None), ({"kubernetes_strict_tls": False}, "0")])
+def test_modules_check_certificates_as_strictly_as_the_setting_says(
+    settings: dict[str, Any], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what Python runs before a module; the library of the modules of kubernetes.core takes that for its default."""
+    monkeypatch.setenv("PYTHONPATH", "/some/where")
+    action = Given()
+    action._task.environment = [{"A": "b"}]
+    action.registered = {}
+    action.reach({"kubeconfig": "/a/config", **settings})
+    variables = {name: value for entry in action._task.environment for name, value in entry.items()}
+    assert variables["A"] == "b"
+    if expected is None:
+        assert "PYTHONPATH" not in variables
+        return
+    assert variables["PYTHONPATH"].endswith(f"{os.pathsep}/some/where")
+    program = "import ssl; print(int(ssl.VERIFY_X509_STRICT))"
+    ran = subprocess.run([sys.executable, "-c", program], env=os.environ | variables, capture_output=True, text=True)
+    assert ran.stdout.strip() == expected, ran.stderr
+
+
+# A playbook whose task runs in a session of its own, as ansible-core has it, and starts a program.
+PLAYBOOK = """
+import multiprocessing, os, subprocess, time
+from tests.tools.collection_finder import install
+install()
+from ansible_collections.multinode.inference.plugins.plugin_utils.action import end_with_the_playbook
+
+def task(leads):
+    if leads:
+        os.setsid()
+    end_with_the_playbook(os.getpid())
+    program = subprocess.Popen(["sleep", "60"])
+    print(os.getpid(), program.pid, flush=True)
+    time.sleep(60)
+
+worker = multiprocessing.get_context("fork").Process(target=task, args=({leads},))
+worker.start()
+worker.join()
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("leads", [True, False])
+def test_a_task_ends_with_the_playbook_that_is_killed(leads: bool) -> None:
+    command = [sys.executable, "-c", PLAYBOOK.format(leads=leads)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as playbook:
+        assert playbook.stdout is not None
+        task, program = map(int, playbook.stdout.readline().split())
+        playbook.kill()
+        playbook.wait()
+        wait("the end of the task", lambda: not is_running(task))
+        if leads:
+            wait("the end of its program", lambda: not is_running(program))
+        else:
+            # It shares the group of whoever started the playbook.
+            os.kill(program, signal.SIGKILL)
+
+
+def is_running(process: int) -> bool:
+    """Whether it is there, and no zombie that waits for its parent."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +12,11 @@ import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.plugin_utils import kubernetes_writes
-from ansible_collections.multinode.inference.plugins.plugin_utils.kubernetes_writes import BUSY_PAUSES, WritingAction
+from ansible_collections.multinode.inference.plugins.plugin_utils.kubernetes_writes import (
+    BUSY_PAUSES,
+    WritingAction,
+    kubernetes_core_version,
+)
 
 OBJECTS = [{"kind": kind, "metadata": {"name": "a"}} for kind in ("ConfigMap", "Service")]
 DONE = {"changed": True, "method": "apply"}
@@ -68,3 +74,12 @@ def test_what_is_refused_is_told_at_once_or_left_to_the_caller(pauses: list[floa
     kept = Writer({"Service": ["Forbidden"]}).write(OBJECTS, {}, state="absent", continue_on_error=True)
     assert [bool(entry.get("error")) for entry in kept["results"]] == [False, True]
     assert pauses == []
+
+
+def test_the_version_of_kubernetes_core_is_that_of_its_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib, "import_module", lambda _name: SimpleNamespace(__path__=[str(tmp_path)]))
+    assert kubernetes_core_version() == ""
+    (tmp_path / "MANIFEST.json").write_text('{"collection_info": {"version": "6.6.0"}}')
+    assert kubernetes_core_version() == "6.6.0"

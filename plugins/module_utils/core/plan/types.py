@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, TypedDict, Union
 from ..catalog.images import KnownImage
 from ..catalog.limits import Limit
 from ..sizing.costs import Cost
-from .comparison.words import Part
 
 
 class Deployment(TypedDict):
@@ -267,7 +266,7 @@ class Choice(TypedDict):
 
 
 # `class` is no name of an attribute.
-Change = TypedDict("Change", {"field": str, "class": str, "parts": list[Part]})
+Change = TypedDict("Change", {"field": str, "class": str})
 
 
 class Existing(TypedDict):

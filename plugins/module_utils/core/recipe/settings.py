@@ -10,7 +10,6 @@ from __future__ import annotations
 from ..catalog.images import RAY_LLM_USER
 from . import formats
 from .endpoint_settings import ENDPOINT, KEYS
-from .measuring_settings import BENCHMARK
 from .parameter import Parameter, of_no_pod
 
 AUTHENTICATION_TYPES = ("api_key", "security_token", "instance_principal", "resource_principal", "workload_identity")
@@ -197,6 +196,13 @@ KUBERNETES = (
         default="auto",
         choices=("auto", "public", "private"),
     ),
+    of_no_pod(
+        "kubernetes_strict_tls",
+        "boolean",
+        "Whether the API server's certificate is checked as strictly as Python 3.13 does. false: an authority without key "
+        "identifiers counts too; signature, dates and name are checked all the same.",
+        default=True,
+    ),
     Parameter(
         "namespace",
         "string",
@@ -321,7 +327,9 @@ KUBERAY = (
     of_no_pod(
         "kuberay_namespace", "string", "Namespace of the operator.", default="kuberay-system", format=formats.NAMESPACE
     ),
-    of_no_pod("helm_binary", "string", "Path of Helm 3; without it, helm on PATH."),
+    of_no_pod(
+        "helm_binary", "string", "Path of Helm 3, or of Helm 4 with kubernetes.core 6.5; without it, helm on PATH."
+    ),
 )
 
 MONITORING = (
@@ -382,7 +390,7 @@ OUTPUT = (
         "string",
         "File that the recipe is written to in today's spelling, its secrets too; only its owner may read it.",
     ),
-    of_no_pod("html_file", "string", "File that the plan, or a benchmark, is written to as a page of HTML."),
+    of_no_pod("html_file", "string", "File that the plan is written to as a page of HTML."),
     of_no_pod(
         "model_facts_file",
         "string",
@@ -409,19 +417,7 @@ OUTPUT = (
     of_no_pod("logs_raw", "boolean", "Show progress lines as the pods print them, as JSON.", default=False),
 )
 
-SETTINGS = (
-    *CLOUD,
-    *NODES,
-    *KUBERNETES,
-    *SOURCES,
-    *KUBERAY,
-    *ENDPOINT,
-    *KEYS,
-    *MONITORING,
-    *BENCHMARK,
-    *ENGINE,
-    *OUTPUT,
-)
+SETTINGS = (*CLOUD, *NODES, *KUBERNETES, *SOURCES, *KUBERAY, *ENDPOINT, *KEYS, *MONITORING, *ENGINE, *OUTPUT)
 # If one of these changes, the pods are rendered as they are today. A setting is one of them unless its row says
 # that it reaches no pod: ignoring a change is worse than a restart.
 OF_PODS = tuple(setting for setting in SETTINGS if setting.reaches_pods)

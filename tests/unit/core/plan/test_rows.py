@@ -132,7 +132,7 @@ ELSEWHERE = {
     **dict.fromkeys(
         ("region", "auth_type", "config_file_location", "config_profile_name", "oci_service_endpoint"), SIGN_IN
     ),
-    **dict.fromkeys(("kubeconfig", "kubeconfig_context", "kubernetes_endpoint"), SIGN_IN),
+    **dict.fromkeys(("kubeconfig", "kubeconfig_context", "kubernetes_endpoint", "kubernetes_strict_tls"), SIGN_IN),
     **dict.fromkeys(("convert_to", "failure_bundle", "html_file", "model_facts_file", "result_file"), WRITTEN),
     **dict.fromkeys(("logs_component", "logs_worker", "logs_lines", "logs_previous", "logs_raw"), OF_LOGS),
     **dict.fromkeys(("logs_follow", "logs_follow_minutes"), OF_LOGS),
