@@ -13,6 +13,7 @@ from ..module_utils.core import api_keys
 from ..module_utils.core.fault import Fault, Refused
 from ..module_utils.core.health.deployment_health import readable_seconds
 from ..module_utils.core.health.failures import gave_up
+from ..module_utils.core.manifests.differences import diff_text, runtime_lines
 from ..module_utils.core.manifests.objects import render, secret
 from ..module_utils.core.manifests.older_kuberay import token_secret_kind, without_upgrade_strategy
 from ..module_utils.core.manifests.running import keep_pods, runtime_of
@@ -71,7 +72,8 @@ class ActionModule(WritingAction):
             raycluster["metadata"]["annotations"].update(access.annotation())
         if self._task.check_mode and (not there or not kubernetes.get(_RAYCLUSTER_CRD)):
             # The API server can dry-run only into a namespace, and of a kind, that it knows.
-            return {**would_be_made([*first, *made, *wanted, *objects]), "drift": []}
+            made_all = would_be_made([*first, *made, *wanted, *objects])
+            return {**made_all, "diff": {"prepared": diff_text(made_all["objects"])}, "drift": []}
         # A Secret that a pod mounts has to be there before the pod.
         changes = self.apply(first, task_vars) if made else []
         for item in made:
@@ -103,12 +105,32 @@ class ActionModule(WritingAction):
                 self.remove([access.reference()], task_vars)
         for fault in kept:
             self.show(f"  {fault.line()}")
+        if self._task.diff and standing:
+            self._compare_programs(kubernetes, plan, objects, standing, changes)
         return {
             "changed": bool(changes),
             "objects": changes,
-            "diff": [entry["diff"] for entry in changes if entry.get("diff")],
+            "diff": {"prepared": diff_text(changes)},
             "drift": [fault.as_dict() for fault in kept],
         }
+
+    @staticmethod
+    def _compare_programs(
+        kubernetes: Kubernetes,
+        plan: Plan,
+        objects: list[dict[str, Any]],
+        standing: dict[str, Any],
+        changes: list[dict[str, Any]],
+    ) -> None:
+        """Say what a new ConfigMap of programs changes against the one that the standing pods mount: each has a name of its own."""
+        made = next(item for item in objects if item["kind"] == "ConfigMap")
+        entry = next((one for one in changes if one["object"] == name_of(made)), None)
+        former = runtime_of(standing)
+        if entry is None or not former or former == made["metadata"]["name"]:
+            return
+        namespace = part(plan["deployment"]["namespace"])
+        found = kubernetes.get(f"/api/v1/namespaces/{namespace}/configmaps/{part(former)}") or {}
+        entry["differences"] = runtime_lines(found.get("data") or {}, made["data"]) or ["created"]
 
     @staticmethod
     def _raycluster(kubernetes: Kubernetes, name: str, namespace: str) -> dict[str, Any] | None:
@@ -184,7 +206,14 @@ class ActionModule(WritingAction):
         unreached = [fault.as_dict() for fault in self._explained(inputs, faults)]
         parts = ("removed", "kept", "left", "unseen", "volumes", "load_balancers")
         nothing: dict[str, Any] = {part: [] for part in parts}
-        return {"changed": False, **nothing, "unreached": unreached, "node_pool": {}, "own_nodes": False}
+        return {
+            "changed": False,
+            **nothing,
+            "unreached": unreached,
+            "node_pool": {},
+            "own_nodes": False,
+            "stood": False,
+        }
 
     def _away(self, faults: list[Fault]) -> list[Fault]:
         """Return why the API server is away, [] where it is not; a module that failed for it has words of its own."""
@@ -225,6 +254,7 @@ class ActionModule(WritingAction):
             "unreached": [],
             "node_pool": pool,
             "own_nodes": standing is not None and has_own_nodes(standing),
+            "stood": standing is not None,
         }
 
     def _wait_for_pods(self, kubernetes: Kubernetes, name: str, namespace: str, then: str) -> None:

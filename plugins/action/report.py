@@ -10,6 +10,8 @@ from typing import Any
 from ..module_utils.clock import moment
 from ..module_utils.core import version as release
 from ..module_utils.core.fault import Fault, Refused, fault_of, unexpected
+from ..module_utils.core.health.benchmark import beside_plan
+from ..module_utils.core.health.benchmark_page import benchmark_page
 from ..module_utils.core.plan.presentation.page import page
 from ..module_utils.core.plan.presentation.text import describe_shortly
 from ..module_utils.core.plan.types import Plan
@@ -21,10 +23,10 @@ from ..plugin_utils.playbook_results import (
     left_behind,
     nodes_cost,
     nodes_left,
-    not_ready,
     stopped,
     timeline,
 )
+from ..plugin_utils.reporting.status import not_ready
 
 SCHEMA = 1
 PAGE_MODE = 0o644
@@ -56,6 +58,7 @@ class ActionModule(Action):
                 *((results.get("raycluster") or {}).get("drift") or []),
                 *((results.get("endpoint") or {}).get("records_missing") or []),
                 *((results.get("endpoint") or {}).get("remarks") or []),
+                *((results.get("benchmark") or {}).get("remarks") or []),
             ],
         }
         if playbook == "deploy":
@@ -81,6 +84,10 @@ class ActionModule(Action):
             self._write_bundle(result, plan, results)
         if playbook == "plan" and plan:
             self._write("html_file", page(plan))
+        if playbook == "benchmark" and details.get("measured"):
+            words = f"{details['input_tokens']} tokens asked, {details['output_tokens']} answered, {details['at']}"
+            said = beside_plan(details)
+            self._write("html_file", benchmark_page(str(recipe.get("name")), words, details["measured"], said))
         if failed:
             task = str((task_vars.get("ansible_failed_task") or {}).get("name") or "").rpartition(" : ")[2]
             said = stopped(playbook, task, result["faults"], costing, results)

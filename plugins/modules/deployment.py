@@ -112,6 +112,11 @@ node_pool:
   returned: when O(state=absent)
   type: dict
   sample: {}
+stood:
+  description: Whether a RayCluster of the deployment was there.
+  returned: when O(state=absent)
+  type: bool
+  sample: true
 own_nodes:
   description: Whether a RayCluster was there that runs on a node pool of its own.
   returned: when O(state=absent)

@@ -112,6 +112,10 @@ deployments:
       description: Hash of each field of the plan that it follows.
       type: dict
       sample: {pod.image: 01234567}
+    values:
+      description: Value of each field of the plan that it follows, as far as it is short; no secret.
+      type: dict
+      sample: {pod.image: "docker.io/rayproject/ray-llm:2.58.0-py312-cu130"}
     source_request:
       description: The pre-authenticated request that its pods read a bucket through, with C(time_expires). Empty without one.
       type: dict
@@ -132,6 +136,16 @@ deployments:
       description: What vLLM measured at its start, as far as the head's log still says it; see M(multinode.inference.deployment_ready).
       type: dict
       sample: {weights_gib: 16.5, cache_gib: 51.28, cache_tokens: 1049600, concurrency: 8.01}
+    planned:
+      description: What the plan said of memory and requests, as deploy recorded it; empty where it is not recorded.
+      type: dict
+      sample: {context: 131072, concurrent: 8.0, kv_tokens: 1048576, kv_tokens_high: 1060000}
+    benchmark:
+      description:
+        - What the last benchmark measured, C(at) a time with prompts of C(input_tokens) and answers of C(output_tokens); C(loads) has
+          the figures of M(multinode.inference.benchmark). Empty where there was none.
+      type: dict
+      sample: {}
     last_failure:
       description: The last failure of its group that a restart may still mend, with its number; null where there is none.
       type: str

@@ -54,6 +54,12 @@ options:
       - OCID of the pool as the deployment's RayCluster has it, for O(state=absent). It is found in whatever compartment it lies,
         and deleted where it bears the tags.
     type: str
+  search_tenancy:
+    description:
+      - Whether O(state=absent) looks into all compartments of the tenancy that the sign-in may see, where it finds no pool in
+        O(compartment_id) and by O(node_pool_id). What it could not look into is said in RV(unseen).
+    type: bool
+    default: false
   expected:
     description:
       - Whether the deployment is known to have had a pool. With it, O(state=absent) says in RV(left) that none was found.
@@ -226,17 +232,17 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster import compartment_of_cluster
+from ansible_collections.multinode.inference.plugins.module_utils.oci.compartments import find_elsewhere
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
     sign_in_argument_spec,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pool import (
-    GONE_STATES,
     completed,
+    created_text,
+    diff_text,
     differences,
-    own_pool,
     pool_not_found,
-    pool_unseen,
     readable,
     refuse_new_pool,
     refuse_other_owner,
@@ -299,7 +305,7 @@ class OciNodePool:
 
     def _create(self) -> None:
         self.result["changed"] = self.module.check_mode
-        self.result["diff"] = {"before": {}, "after": readable(self.definition)}
+        self.result["diff"] = {"prepared": created_text(self.definition)}
         if self.module.check_mode:
             self.result["node_pool"] = readable(self.definition)
             return
@@ -319,10 +325,7 @@ class OciNodePool:
                 self._finish(pool["id"], "", pool)
             return
         self.result["changed"] = self.module.check_mode
-        self.result["diff"] = {
-            "before": {change["field"]: change["before"] for change in self.result["changes"]},
-            "after": {change["field"]: change["after"] for change in self.result["changes"]},
-        }
+        self.result["diff"] = {"prepared": diff_text(self.name, changes)}
         for change in changes:
             if change.effect == "new_nodes":
                 self.module.warn(f"node pool {self.name}: {change.field} changes for nodes made from now on only")
@@ -346,44 +349,35 @@ class OciNodePool:
 
     def absent(self) -> None:
         """Delete the pool, or see that it is gone."""
+        params = self.module.params
         # A run killed just now may have asked for a pool that is not listed yet.
         pool = self.pools.find(self.name, self.deployment) or self.pools.find_unlisted(self.name, self.deployment)
         if pool is None:
-            pool = self._recorded()
+            pool, going, unseen = find_elsewhere(
+                self.pools, self.name, self.deployment, params["node_pool_id"], params["search_tenancy"]
+            )
+            self.result["unseen"] = [fault.as_dict() for fault in unseen]
         if pool is None:
+            if params["expected"] and not (params["node_pool_id"] or going):
+                self.result["left"] = [pool_not_found(self.name, self.pools.compartment_id).as_dict()]
             if self.wait and not self.module.check_mode:
-                self._await_deletions_under_way(self.wait)
+                # Of deletions that an earlier run asked for.
+                for one in going:
+                    self.pools.wait_until_deleted(one["id"], "", self.wait)
             return
-        self.result["compartment_id"] = pool.get("compartment_id", self.pools.compartment_id)
+        compartment_id = pool.get("compartment_id", self.pools.compartment_id)
+        self.result["compartment_id"] = compartment_id
+        self.pools = NodePools(self.pools.connection, self.cluster_id, compartment_id)
         if written := self.module.params["deployment_name"]:
             refuse_other_owner(pool, written, self.module.params["name_tag_required"])
         self.result["changed"] = self.module.check_mode
-        self.result["diff"] = {"before": readable(pool), "after": {}}
+        self.result["diff"] = {"prepared": f"node pool {self.name} ({pool['id']}): deleted\n"}
         if self.module.check_mode:
             return
         work_request_id = self.pools.delete(pool["id"], self.wait)
         self.result.update(changed=True, work_request_id=work_request_id)
         if self.wait:
             self.pools.wait_until_deleted(pool["id"], work_request_id, self.wait)
-
-    def _recorded(self) -> dict[str, Any] | None:
-        """Return the pool of the OCID that the RayCluster has, wherever it lies; a record that leads nowhere is said."""
-        node_pool_id = self.module.params["node_pool_id"]
-        if not node_pool_id:
-            if self.module.params["expected"] and not self.pools.list_deleting(self.deployment):
-                self.result["left"] = [pool_not_found(self.name, self.pools.compartment_id).as_dict()]
-            return None
-        pool = self.pools.read(node_pool_id)
-        if pool is None:
-            self.result["unseen"] = [pool_unseen(node_pool_id).as_dict()]
-            return None
-        own_pool([pool], pool["name"], self.deployment, self.cluster_id)
-        return None if pool["lifecycle_state"] in GONE_STATES else pool
-
-    def _await_deletions_under_way(self, wait: Wait) -> None:
-        """Wait for a deletion that an earlier run asked for."""
-        for pool in self.pools.list_deleting(self.deployment):
-            self.pools.wait_until_deleted(pool["id"], "", wait)
 
 
 def body(module: AnsibleModule) -> dict[str, Any]:
@@ -412,6 +406,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "name_tag_required": {"type": "bool", "default": False},
         "node_pool_id": {"type": "str"},
         "expected": {"type": "bool", "default": False},
+        "search_tenancy": {"type": "bool", "default": False},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "wait": {"type": "bool", "default": False},
         "wait_timeout": {"type": "int", "default": 3600},

@@ -10,7 +10,7 @@ short_description: Report how a playbook ended
 version_added: 0.1.0
 description:
   - Prints the end of a playbook for a person, and writes its result to the file that the setting C(result_file) names.
-  - Writes the plan as a page of HTML to the file that the setting C(html_file) names.
+  - Writes the plan, or a benchmark, as a page of HTML to the file that the setting C(html_file) names.
   - Reads what the tasks before it registered under names that end in C(_result), and templates none of it.
   - Fails where the playbook failed, after the result was written.
 author:
@@ -19,7 +19,7 @@ options:
   playbook:
     description: The playbook that ends.
     type: str
-    choices: [deploy, plan, status, logs, keys, undeploy]
+    choices: [deploy, plan, status, logs, keys, benchmark, undeploy]
     required: true
   part:
     description:

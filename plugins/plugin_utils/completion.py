@@ -7,6 +7,7 @@ The key goes to the one address that was found, and nowhere else: no redirect is
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import socket
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from ..module_utils.core.credentials import bearer
 from ..module_utils.core.fault import Refused
 from ..module_utils.core.text import plain, read_json
+from ..module_utils.deadline import LONGEST_SECONDS, within
 
 PROMPT = "The capital of France is"
 # A first completion may still compile kernels.
@@ -69,17 +71,22 @@ def complete(reach: Reach, model: str, api_key: str, tokens: int = 8) -> dict[st
     """Return {text, problem} of one completion: exactly one of them is None. The problem never quotes the key."""
     body = json.dumps({"model": model, "prompt": PROMPT, "max_tokens": tokens, "temperature": 0})
     connection = _ByAddress(reach, SECONDS)
+
+    def ask(headers: dict[str, str]) -> tuple[int, bytes]:
+        connection.request("POST", "/v1/completions", body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read(MOST_BYTES) if answer.status == 200 else b""
+
     try:
         headers = {
             "Content-Type": "application/json",
             "Authorization": bearer(api_key, "API key"),
             "User-Agent": "multinode.inference",
         }
-        connection.request("POST", "/v1/completions", body, headers)
-        answer = connection.getresponse()
-        if answer.status != 200:
-            return {"text": None, "problem": f"HTTP {answer.status}"}
-        text = read_json(answer.read(MOST_BYTES))["choices"][0]["text"]
+        status, content = within(LONGEST_SECONDS, functools.partial(ask, headers))
+        if status != 200:
+            return {"text": None, "problem": f"HTTP {status}"}
+        text = read_json(content)["choices"][0]["text"]
     except Refused as refused:
         return {"text": None, "problem": refused.faults[0].line()}
     except ssl.SSLCertVerificationError as error:

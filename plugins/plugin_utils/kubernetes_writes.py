@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..module_utils.core.fault import Fault, Refused
+from ..module_utils.core.manifests.differences import object_lines
 from ..module_utils.core.manifests.objects import namespace
 from ..module_utils.core.names import COLLECTION
 from ..module_utils.core.plan.types import Plan
@@ -134,7 +135,7 @@ def would_be_made(objects: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _changes(result: dict[str, Any]) -> list[dict[str, Any]]:
-    changes = []
+    changes: list[dict[str, Any]] = []
     for entry in result["results"]:
         if not entry.get("changed"):
             continue
@@ -144,7 +145,7 @@ def _changes(result: dict[str, Any]) -> list[dict[str, Any]]:
             "object": f"{kind}/{item.get('metadata', {}).get('name', '')}",
             "change": entry.get("method") or "apply",
         }
-        if kind != "Secret" and entry.get("diff"):
-            change["diff"] = entry["diff"]
+        if entry.get("diff"):
+            change["differences"] = object_lines(kind, *(entry["diff"].get(when) or {} for when in ("before", "after")))
         changes.append(change)
     return changes

@@ -195,14 +195,14 @@ class ContainerEngine:
         return await once(call, carry_out)
 
     async def list_node_pools(self, call: Call) -> Answer:
-        call.compartment()
+        here = call.compartment(root=True) == call.tenancy.compartment_id
         cluster, name = call.query("clusterId"), call.query("name")
         states = call.request.query.getall("lifecycleState", [])
         if cluster and cluster != call.tenancy.cluster_id:
             raise errors.not_found()
         found, headers = page(
             call,
-            sorted((pool for pool in call.tenancy.pools.values() if pool.visible), key=lambda pool: pool.id),
+            sorted((pool for pool in call.tenancy.pools.values() if pool.visible and here), key=lambda pool: pool.id),
             lambda pool: (not name or pool.details["name"] == name) and (not states or pool.state in states),
         )
         return Answer([_pool(call.tenancy, pool) for pool in found], headers=headers)
@@ -260,14 +260,15 @@ class ContainerEngine:
     # --- work requests --------------------------------------------------------------------------------------------
 
     async def list_work_requests(self, call: Call) -> Answer:
-        call.compartment()
+        here = call.compartment(root=True) == call.tenancy.compartment_id
         resource, cluster = call.query("resourceId"), call.query("clusterId")
         states = call.request.query.getall("status", [])
         found, headers = page(
             call,
             sorted(call.tenancy.work_requests.values(), key=lambda one: one.accepted, reverse=True),
             lambda one: (
-                (not resource or one.resource_id == resource)
+                here
+                and (not resource or one.resource_id == resource)
                 and (not cluster or one.cluster_id == cluster)
                 and (not states or one.status in states)
             ),

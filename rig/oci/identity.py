@@ -2,10 +2,12 @@
 """Identity, version 20160918, as far as a deployment asks it.
 
 Facts imitated: availability domains are listed for the tenancy or a compartment of it; fault domains are FAULT-DOMAIN-1
-to 3.
+to 3; with compartmentIdInSubtree, which takes the tenancy's OCID only, all compartments below it are listed.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from rig.oci import errors
 from rig.oci.identifiers import REGION, REGION_KEY
@@ -20,6 +22,7 @@ def register(operations: Operations) -> None:
     for name, path, handler in (
         ("ListAvailabilityDomains", "/availabilityDomains", list_availability_domains),
         ("ListFaultDomains", "/faultDomains", list_fault_domains),
+        ("ListCompartments", "/compartments", list_compartments),
         ("GetCompartment", "/compartments/{compartment_id}", get_compartment),
         ("GetTenancy", "/tenancies/{tenancy_id}", get_tenancy),
         ("ListRegionSubscriptions", "/tenancies/{tenancy_id}/regionSubscriptions", list_region_subscriptions),
@@ -55,25 +58,35 @@ async def list_fault_domains(call: Call) -> Answer:
     )
 
 
+async def list_compartments(call: Call) -> Answer:
+    call.compartment(root=True)
+    subtree = (call.query("compartmentIdInSubtree") or "false").lower() == "true"
+    if subtree and call.query("compartmentId") != call.tenancy.tenancy_id:
+        raise errors.invalid_parameter("compartmentIdInSubtree takes the tenancy's OCID")
+    below = call.query("compartmentId") == call.tenancy.tenancy_id
+    return Answer([_compartment(call, root=False)] if below else [])
+
+
 async def get_compartment(call: Call) -> Answer:
-    tenancy = call.tenancy
     ocid = call.parameters["compartment_id"]
-    if ocid not in (tenancy.compartment_id, tenancy.tenancy_id):
+    if ocid not in (call.tenancy.compartment_id, call.tenancy.tenancy_id):
         raise errors.not_found()
-    root = ocid == tenancy.tenancy_id
-    return Answer(
-        {
-            "id": ocid,
-            "compartmentId": None if root else tenancy.tenancy_id,
-            "name": f"tenancy-{tenancy.name}" if root else tenancy.name,
-            "description": "a compartment of the rig",
-            "timeCreated": timestamp(tenancy.created),
-            "lifecycleState": "ACTIVE",
-            "isAccessible": True,
-            "freeformTags": {},
-            "definedTags": {},
-        }
-    )
+    return Answer(_compartment(call, root=ocid == call.tenancy.tenancy_id))
+
+
+def _compartment(call: Call, *, root: bool) -> dict[str, Any]:
+    tenancy = call.tenancy
+    return {
+        "id": tenancy.tenancy_id if root else tenancy.compartment_id,
+        "compartmentId": None if root else tenancy.tenancy_id,
+        "name": f"tenancy-{tenancy.name}" if root else tenancy.name,
+        "description": "a compartment of the rig",
+        "timeCreated": timestamp(tenancy.created),
+        "lifecycleState": "ACTIVE",
+        "isAccessible": True,
+        "freeformTags": {},
+        "definedTags": {},
+    }
 
 
 async def get_tenancy(call: Call) -> Answer:

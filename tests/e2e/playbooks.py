@@ -44,8 +44,10 @@ class Playbooks:
         settings: dict[str, Any],
         tree: Path = REPOSITORY,
         prefix: tuple[str, ...] = (),
+        seconds: float = LONGEST_SECONDS,
     ) -> None:
-        """`tree`: the checkout whose playbooks run; `prefix`: words before the command."""
+        """`tree`: the checkout whose playbooks run; `prefix`: words before the command; `seconds`: the longest that one may run."""
+        self.seconds = seconds
         self.folder = folder
         self.tree = tree
         self.prefix = prefix
@@ -82,7 +84,7 @@ class Playbooks:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=LONGEST_SECONDS,
+            timeout=self.seconds,
             check=False,
         )
         written = json.loads(result.read_text(encoding="utf-8")) if result.exists() else None
@@ -102,7 +104,7 @@ class Playbooks:
         )
         assert process.stdout is not None
         seen = ""
-        deadline = time.monotonic() + LONGEST_SECONDS
+        deadline = time.monotonic() + self.seconds
         try:
             for line in process.stdout:
                 seen += line

@@ -176,7 +176,10 @@ def test_a_newer_collection_restarts_nothing_unasked(
     before = generation(rig)
     run = newer.run("deploy", recipe)
     assert run.code == 0, run.output
-    assert "live, the group keeps serving: endpoint.annotations" in run.output
+    assert (
+        "live, the group keeps serving\n" in run.output
+        and "endpoint.annotations.e2e: (not given) -> newer" in run.output
+    )
     assert run.result is not None
     assert ("newer_choice", "programs") in [(entry["code"], entry["where"]) for entry in run.result["warnings"]]
     assert generation(rig) == before
@@ -190,7 +193,14 @@ def test_a_look_ahead_says_what_a_change_means(rig: RunningRig, playbooks: Playb
     before = generation(rig)
     run = playbooks.run("deploy", {**recipe, "recipe_max_model_length": 512}, options=("--check", "--diff"))
     assert run.code == 0, run.output
-    assert re.search(r"restart, the pods are recreated: about [\d.]+ minutes until it serves: engine.args", run.output)
+    assert re.search(
+        r"restart, the pods are recreated: about [\d.]+ minutes until it serves\n +--max-model-len: .+ -> 512\n",
+        run.output,
+    )
+    # The diff of the objects: one line, without what the API server adds, or the text of a program.
+    assert re.search(rf"\nConfigMap/{DNS_NAME}-runtime-\w+\n  group.json: --max-model-len: .+ -> 512\n", run.output)
+    for noise in ("managedFields", "resourceVersion", "from __future__", "multinode.inference/fields"):
+        assert noise not in run.output, noise
     assert generation(rig) == before
 
 

@@ -40,6 +40,8 @@ def test_killed_after_the_pool_was_asked_for(deployment: Deployment) -> None:
     again = deployment.undeploy()
     assert again.recap["changed"] == 0
     assert again.result is not None and again.result["removed"] == []
+    # Also in the compartments that nobody named.
+    assert "checked  Oracle Cloud has no node pool" in again.output and again.result["unseen"] == []
     assert deployment.status()["ok"]
 
 

@@ -30,11 +30,14 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.sc
     recipe_schema,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.settings import (  # noqa: E402
+    BENCHMARK,
     CLOUD,
     ENDPOINT,
     ENGINE,
+    KEYS,
     KUBERAY,
     KUBERNETES,
+    MONITORING,
     NODES,
     OUTPUT,
     SOURCES,
@@ -139,7 +142,10 @@ def settings() -> str:
         ("Model files", SOURCES),
         ("KubeRay", KUBERAY),
         ("Endpoint", ENDPOINT),
+        ("API keys", KEYS),
         ("Engine", ENGINE),
+        ("Monitoring and waiting", MONITORING),
+        ("Benchmark", BENCHMARK),
         ("Output", OUTPUT),
     ]
     return _SETTINGS_HEAD + "\n".join(f"## {title}\n\n{_settings_table(table)}" for title, table in parts)

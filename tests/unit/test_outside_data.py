@@ -192,7 +192,7 @@ def test_no_redirect_leaves_encryption() -> None:
 
 
 def kubernetes(status: int, content: bytes) -> Kubernetes:
-    answer = SimpleNamespace(status=status, data=content)
+    answer = SimpleNamespace(status=status, read=lambda _most: content, close=lambda: None)
     pool = SimpleNamespace(request=lambda *_arguments, **_options: answer)
     library = SimpleNamespace(
         configuration=SimpleNamespace(host="https://k", auth_settings=dict),

@@ -30,10 +30,15 @@ REQUEST_ANNOTATION = "multinode.inference/source-request"
 NODE_POOL_ANNOTATION = "multinode.inference/node-pool"
 # Of the Service: how the deployment is reached, for status and for the next run.
 ENDPOINT_ANNOTATION = "multinode.inference/endpoint"
-# Of the RayCluster: what was given (its hash), each field of the plan (its hash), and the pods as they were rendered.
+# Of the RayCluster: what was given (its hash), each field of the plan (its hash, and its value where that is short), and the pods
+# as they were rendered.
 GIVEN_ANNOTATION = "multinode.inference/given"
 FIELDS_ANNOTATION = "multinode.inference/fields"
+VALUES_ANNOTATION = "multinode.inference/values"
 RENDERED_ANNOTATION = "multinode.inference/rendered"
+# Of the RayCluster: what the plan says of memory and requests, and what the last benchmark measured.
+PLANNED_ANNOTATION = "multinode.inference/planned"
+BENCHMARK_ANNOTATION = "multinode.inference/benchmark"
 
 # OCI freeform tags.
 DEPLOYMENT_TAG = "multinode-inference-deployment"
@@ -86,6 +91,7 @@ def object_names(name: str) -> dict[str, str]:
         "network_policy": name,
         "endpoint_policy": f"{name}-endpoint",
         "disruption_budget": name,
+        "benchmark": f"{name}-benchmark",
     }
 
 

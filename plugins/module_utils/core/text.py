@@ -11,13 +11,23 @@ from typing import Any
 
 # Deeper than any file or answer that is read here; each level costs a frame in what walks through it.
 DEEPEST = 64
-# C0 and C1 controls but tab and line feed, and what turns the direction of the text around (Unicode Bidi_Control).
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# C0 and C1 controls but tab and line feed, what turns the direction of the text around (Unicode Bidi_Control), and halves of
+# surrogate pairs, which no encoding takes.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def plain(text: str) -> str:
     """Return the text with everything that a terminal would act on, or not show, as a question mark."""
     return _UNSEEN.sub("?", text)
+
+
+def escaped(text: str) -> str:
+    """Return the text on one line, with what a terminal would act on, or not show, as an escape of JSON (\\u001b)."""
+    return _UNSEEN.sub(_escape, text.replace("\n", "\\n").replace("\t", "\\t"))
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 def read_json(text: str | bytes) -> Any:

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import ssl
+import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from ..core.fault import Fault, Refused
 from ..core.names import COLLECTION
 from ..core.text import plain, read_json
 from ..core.version import VERSION
+from ..deadline import within
 from .tls import tls_fault
 
 try:
@@ -44,6 +46,11 @@ _PASSING = frozenset({"kubernetes", "unreachable"})
 BUSY_ATTEMPTS = 10
 # However long it asks for: as many seconds, so that ten of them are within what a wait outlives.
 LONGEST_PAUSE = 15
+# For one answer, pauses included: a server that sends a byte now and then would meet no other limit.
+LONGEST_SECONDS = BUSY_ATTEMPTS * LONGEST_PAUSE + 2 * READ_SECONDS
+# For all pages of a list.
+LONGEST_LIST = 600.0
+MOST_BYTES = 128 * 1024 * 1024
 # A list is read in pages of so many, and so many of them: 100,000 objects of one kind.
 PAGE, MOST_PAGES = 500, 200
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -137,35 +144,48 @@ class Kubernetes:
         return self._pages(path, query, _METADATA_ALONE)
 
     def _ask(self, method: str, path: str, accept: str = "", **content: Any) -> bytes | None:
+        request = functools.partial(self._request, method, path, accept, **content)
         try:
-            answer = self._client.rest_client.pool_manager.request(
-                method,
-                self.host + path,
-                **content,
-                headers={
-                    **self._headers(),
-                    **({"Accept": accept} if accept else {}),
-                    **({"Content-Type": "application/json"} if "body" in content else {}),
-                },
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-                # A connection that was closed while it lay idle is tried again; an API server that is away is not waited for.
-                retries=_Patient(
-                    total=BUSY_ATTEMPTS,
-                    connect=1,
-                    read=1,
-                    redirect=0,
-                    other=0,
-                    allowed_methods=None,  # a review changes nothing either
-                    raise_on_status=False,
-                ),
-            )
+            status, body = within(LONGEST_SECONDS, request)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Refused([self._unreachable(error)]) from None
-        if answer.status == 404:
+        if status == 404:
             return None
-        if answer.status >= 300:
-            raise Refused([_api_fault(answer.status, answer.data, f"{method} {path}", self.signed_in_by)])
-        return bytes(answer.data)
+        if len(body) > MOST_BYTES:
+            raise Refused([_malformed(path, f"an answer of more than {MOST_BYTES} bytes")])
+        if status >= 300:
+            raise Refused([_api_fault(status, body, f"{method} {path}", self.signed_in_by)])
+        return body
+
+    def _request(self, method: str, path: str, accept: str, **content: Any) -> tuple[int, bytes]:
+        """Return status and body of one answer, of the body a byte more than MOST_BYTES at most."""
+        answer = self._client.rest_client.pool_manager.request(
+            method,
+            self.host + path,
+            **content,
+            headers={
+                **self._headers(),
+                **({"Accept": accept} if accept else {}),
+                **({"Content-Type": "application/json"} if "body" in content else {}),
+            },
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+            # A connection that was closed while it lay idle is tried again; an API server that is away is not waited for.
+            retries=_Patient(
+                total=BUSY_ATTEMPTS,
+                connect=1,
+                read=1,
+                redirect=0,
+                other=0,
+                allowed_methods=None,  # a review changes nothing either
+                raise_on_status=False,
+            ),
+            preload_content=False,
+        )
+        try:
+            return answer.status, bytes(answer.read(MOST_BYTES + 1))
+        finally:
+            # A connection that was read to its end is kept for the next request.
+            answer.close()
 
     def get(self, path: str, **query: Any) -> Any:
         """Like `read`, and the body is JSON."""
@@ -179,7 +199,10 @@ class Kubernetes:
     def _pages(self, path: str, query: Mapping[str, Any], accept: str = "") -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         fields = {**{key: str(value) for key, value in query.items()}, "limit": str(PAGE)}
+        began = time.monotonic()
         for _page in range(MOST_PAGES):
+            if time.monotonic() - began > LONGEST_LIST:
+                raise Refused([_malformed(path, f"a list that takes longer than {LONGEST_LIST:.0f} s")])
             body = self._ask("GET", path, fields=fields, accept=accept)
             if body is None:
                 break

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import math
 from collections.abc import Container, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 from ..core.fault import Fault, Refused
+from ..core.health import benchmark
 from ..core.health.deployment_health import judge
 from ..core.health.observation import Observation, container_statuses, living, node_ready, restarts, taken_up
 from ..core.health.pod_words import progress_lines
@@ -27,11 +27,13 @@ from ..core.names import (
     PRICE_ANNOTATION,
     RECIPE_ANNOTATION,
     SHAPE_ANNOTATION,
+    VALUES_ANNOTATION,
     label_selector,
     object_names,
 )
 from ..core.ownership import recorded_pool
 from ..core.source_request import recorded
+from ..core.text import read_json
 from .client import Kubernetes, may_pass, part, unless_forbidden
 from .operator import DEPLOYMENTS
 from .operator import SELECTOR as OPERATOR_SELECTOR
@@ -83,10 +85,13 @@ def _row(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
             "choices": {},
             "given": "",
             "fields": {},
+            "values": {},
             "source_request": {},
             "node_pool": {},
             "phases": {},
             "measured": {},
+            "planned": {},
+            "benchmark": {},
             "last_failure": None,
             "failure": fault.as_dict(),
         }
@@ -120,10 +125,13 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "choices": _json(annotations.get(CHOICES_ANNOTATION)),
         "given": annotations.get(GIVEN_ANNOTATION, ""),
         "fields": _json(annotations.get(FIELDS_ANNOTATION)),
+        "values": _json(annotations.get(VALUES_ANNOTATION)),
         "source_request": recorded(annotations),
         "node_pool": recorded_pool(annotations),
         "phases": {step.phase: step.text for step in judgement.steps},
         "measured": judgement.measured,
+        "planned": benchmark.planned(annotations),
+        "benchmark": benchmark.recorded(annotations),
         "last_failure": judgement.last_failure,
         "failure": judgement.failure.as_dict() if judgement.failure else None,
     }
@@ -153,7 +161,7 @@ def _endpoint(kubernetes: Kubernetes, name: str, namespace: str) -> dict[str, An
 
 def _json(text: str | None) -> dict[str, Any]:
     try:
-        value = json.loads(text or "{}")
+        value = read_json(text or "{}")
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

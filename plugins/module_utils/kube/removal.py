@@ -28,7 +28,9 @@ _KINDS = (
     ("v1", "ConfigMap", "/api/v1", "configmaps"),
     ("v1", "Secret", "/api/v1", "secrets"),
 )
-_OPTIONAL = {plural for _version, _kind, plural in ENDPOINT_KINDS}
+# Beside what deploy makes: a benchmark that is running.
+_REMOVED = (("batch/v1", "Job", "/apis/batch/v1", "jobs"), *_KINDS)
+_OPTIONAL = {"jobs", *(plural for _version, _kind, plural in ENDPOINT_KINDS)}
 _VOLUMES = "/api/v1/persistentvolumes"
 _COSTING = ("PodDisruptionBudget", "RayCluster", "PersistentVolumeClaim", "Service")
 
@@ -95,7 +97,7 @@ def _place(item: dict[str, Any]) -> tuple[str, str]:
 def objects_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[str, Any]]:
     """Return the objects of a deployment (without the namespace), each as apiVersion, kind and metadata."""
     found = []
-    for api_version, kind, prefix, plural in _KINDS:
+    for api_version, kind, prefix, plural in _REMOVED:
         path = f"{prefix}/namespaces/{part(namespace)}/{plural}"
         read = functools.partial(kubernetes.items, path, labelSelector=label_selector(name))
         # Who may not read an optional kind has made none.

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..core.fault import Fault, Refused
 from ..core.names import CLUSTER_TAG, DEPLOYMENT_TAG, NAME_TAG
 from ..core.ownership import bears_tags
+from ..core.plan.comparison.words import differences as parts_of
+from ..core.plan.comparison.words import line
 
 # Container Engine API, NodePool.lifecycleState; a pool in any other state exists and counts.
 GONE_STATES = ("DELETING", "DELETED")
@@ -50,6 +52,8 @@ WHOLE_OBJECTS = (
     "node_pool_cycling_details",
     "node_pool_pod_network_option_details",
 )
+
+_EFFECTS = {"new_nodes": " (new nodes only)"}
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,17 @@ def pool_unseen(node_pool_id: str) -> Fault:
         "not found (404), which OCI says of what is forbidden, too",
         "that it is gone",
         "if nobody has deleted it, look in the console of the account that made it",
+    )
+
+
+def record_disbelieved(pool: Mapping[str, Any]) -> Fault:
+    """Return the fault of a recorded pool that is another deployment's, or of another cluster."""
+    return Fault(
+        "node_pool_not_ours",
+        f"node pool {pool['id']}",
+        "recorded on the RayCluster, without the tags of this deployment in this cluster: left alone",
+        f"freeform tags {DEPLOYMENT_TAG} and {CLUSTER_TAG} of the deployment",
+        "a backup that was restored into another cluster has such a record; else see who wrote it",
     )
 
 
@@ -271,8 +286,24 @@ def refuse_new_pool(name: str, changes: Iterable[Difference]) -> None:
         raise Refused(faults)
 
 
+def diff_text(name: str, changes: Iterable[Difference]) -> str:
+    """Return what changes in the pool as text: each field by its name, from what to what."""
+    lines = [
+        f"  {line(part)}{_EFFECTS.get(change.effect, '')}"
+        for change in changes
+        for part in parts_of(f"node_pool.{change.field}", change.before, change.after)
+    ]
+    return "\n".join([f"node pool {name}", *lines, ""])
+
+
+def created_text(definition: dict[str, Any]) -> str:
+    """Return what a new pool is made of as text."""
+    lines = [f"  {part['name']}: {part['now']}" for part in parts_of("node_pool", {}, definition)]
+    return "\n".join([f"node pool {definition['name']}: created", *lines, ""])
+
+
 def readable(value: Any, field: str = "") -> Any:
-    """Return a value for a diff: cloud-init documents as their SHA-256, all else as it is."""
+    """Return a value to be shown: cloud-init documents as their SHA-256, all else as it is."""
     if isinstance(value, dict):
         return {key: readable(item, key) for key, item in value.items()}
     if isinstance(value, list):

@@ -9,12 +9,14 @@ not answer is tried for seconds only, and a resource that is busy (409 Incorrect
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Callable
 from typing import Any
 
 from ..core.health.launch_errors import is_out_of_capacity
+from ..deadline import LONGEST_SECONDS, within
 from .errors import is_connection_error, is_service_error
 
 
@@ -50,7 +52,7 @@ class Retry:
         attempt, paused = 0, 0.0
         while True:
             try:
-                return function(*args, **kwargs)
+                return within(LONGEST_SECONDS, functools.partial(function, *args, **kwargs))
             except Exception as error:
                 attempt += 1
                 pause = min(self.cap, self.base * 2 ** (attempt - 1)) * random.uniform(0.75, 1.25)

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ..core.fault import Fault, Refused
+from ..deadline import LONGEST_SECONDS, within
 from ..oci.client import Connection
 from ..oci.errors import is_service_error
 from .par import LISTED_FIELDS, refuse_archived
@@ -108,7 +109,8 @@ class BucketSource:
                         ]
                     ) from error
                 raise
-            body: bytes = response.data.raw.read(limit + 1)
+            # The answer begins with the call, and ends with the last byte of the object.
+            body: bytes = within(LONGEST_SECONDS, lambda: response.data.raw.read(limit + 1))
         if len(body) > limit:
             raise Refused([Fault("file_too_large", self.place + name, f"more than {limit} bytes", "a small file")])
         return body

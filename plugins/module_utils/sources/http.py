@@ -11,7 +11,6 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-import threading
 import time
 import urllib.error
 import zlib
@@ -22,10 +21,10 @@ from typing import Any
 from ansible.module_utils.urls import ConnectionError as AnsibleConnectionError
 from ansible.module_utils.urls import open_url
 
+from ..deadline import LONGEST_SECONDS, within
+
 ATTEMPTS = 4
 FIRST_PAUSE = 0.5  # seconds, doubled after each attempt
-# The whole of an answer; the largest, an index of 64 MiB, takes that at 5 Mbit/s.
-LONGEST_SECONDS = 120.0
 RETRIED_STATUSES = (408, 429, 500, 502, 503, 504)
 USER_AGENT = "multinode.inference"
 
@@ -75,23 +74,10 @@ def ask(
     url: str, limit: int, headers: Mapping[str, str] | None = None, timeout: float = 30, data: bytes | None = None
 ) -> Answer:
     """Ask once: GET, or POST of `data`. Raises Unreachable and TooLarge; nothing that either says is of URL or headers."""
-    outcome: list[Answer | Exception] = []
-
-    def attempt() -> None:
-        try:
-            outcome.append(_attempt(url, limit, headers or {}, timeout, data))
-        except (TooLarge, Unreachable) as error:
-            outcome.append(error)
-
-    # A time-out is of each piece that is read: a service that sends a byte now and then never meets one.
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(LONGEST_SECONDS)
-    if not outcome:
-        raise Unreachable(f"the answer took longer than {LONGEST_SECONDS:.0f} s")
-    if isinstance(outcome[0], Exception):
-        raise outcome[0]
-    return outcome[0]
+    try:
+        return within(LONGEST_SECONDS, lambda: _attempt(url, limit, headers or {}, timeout, data))
+    except TimeoutError as error:
+        raise Unreachable(str(error)) from None
 
 
 def _attempt(url: str, limit: int, headers: Mapping[str, str], timeout: float, data: bytes | None) -> Answer:

@@ -63,6 +63,19 @@ CAUSES = (
         "the chat template is not where the option says", "give the path of a file in the model's folder, or the template itself",
     ),
     _cause(
+        r"\bVLLM_\w+ '.*' (?:must be|appears to be)|Invalid value '.*' (?:for|in) (?:env\w* \w+|VLLM_)",
+        "an environment variable has a value that vLLM refuses",
+        "correct or remove it in recipe_container_env; a Service named vllm sets VLLM_PORT and others",
+    ),
+    _cause(
+        r"LoRA\w* rank|No adapter found|adapter_config\.json|Loading lora .*failed|LoRA\w*NotFound",
+        "a LoRA adapter cannot be loaded", "check --lora-modules and --max-lora-rank in recipe_container_command_args",
+    ),
+    _cause(
+        r"num_speculative_tokens|speculative[_ -]config\b",
+        "the settings of speculative decoding are refused", "correct --speculative-config in recipe_container_command_args",
+    ),
+    _cause(
         r"max_model_len .*greater than|longer than the (?:model's )?maximum|max_model_len .*exceeds|maximum allowed sequence length",
         "the context asked for is longer than the model's", "reduce recipe_max_model_length",
     ),
@@ -124,7 +137,8 @@ CAUSES = (
     _cause(
         r"Can't load (?:the )?(?:image |feature )?(?:tokenizer|processor)|Couldn't instantiate the backend tokenizer"
         r"|Unable to load vocabulary"
-        r"|tokenizer.*(?:not found|does not exist|cannot be loaded)|Failed to load the tokenizer",
+        r"|tokenizer(?!.*\b(?:library|install)\b).*(?:not found|does not exist|cannot be loaded)|Failed to load the tokenizer"
+        r"|Make sure that a \w+ tokenizer is present",
         "the tokenizer's files are not in the model's folder", "add them to the model's folder at the source, then deploy again",
     ),
     _cause(
@@ -133,7 +147,7 @@ CAUSES = (
     ),
     _passing(
         r"couldn't connect to 'https://huggingface|offline mode is enabled|OfflineModeIsEnabled|LocalEntryNotFoundError"
-        r"|Cannot reach https://huggingface|Max retries exceeded .*huggingface",
+        r"|Cannot reach https://huggingface|Max retries exceeded .*huggingface|(?:429|5\d\d) (?:Client|Server) Error.*huggingface",
         "the engine asks Hugging Face for a file that the model's folder does not have",
         "add the file to the model's folder at the source, then deploy again",
     ),
@@ -146,10 +160,16 @@ CAUSES = (
     _cause(
         r"There is no module or parameter named|Attempted to load (?:nested )?weight|size mismatch for|shape mismatch .*weight"
         r"|KeyError: '(?:[\w]+\.)*(?:layers|blocks|h|experts)\.\d+\.[\w.]*(?:weight|bias|scale|qzeros|g_idx|scale_inv|packed)\w*'"
+        r"|Tried to load weights of size|Trying to set a tensor of shape|The size of tensor a \(\d+\) must match|vocab\w* size mismatch"
         r"|start \(\d+\) \+ length \(\d+\) exceeds dimension size|loaded_weight\.(?:shape|size)"
         r"|param(?:_data)?\.(?:shape|size\(\)) == |weight_shape",
         "the model's tensors are not those that the class and the quantization in config.json ask for",
         f"check quantization_config and architectures in config.json, or {_OTHER_IMAGE}",
+    ),
+    _cause(
+        r"\brope_(?:scaling|parameters|theta|type)\b|'\w+Config' object has no attribute",
+        "config.json lacks, or has otherwise, what the image's vLLM reads in it",
+        f"correct config.json at the source, or {_OTHER_IMAGE}",
     ),
     # Quantization and the GPU's capability
     _cause(
@@ -174,7 +194,9 @@ CAUSES = (
     _cause(
         r"quantization (?:method|scheme).*(?:not supported|unsupported)|(?:Min\.?|Minimum) capability"
         r"|requires (?:GPU )?compute capability|requires GPUs? with (?:sm|compute)"
-        r"|requires an? (?:NVIDIA )?(?:Hopper|Blackwell|Ada|Ampere)|is only supported on (?:GPUs with|Hopper|Blackwell)",
+        r"|requires an? (?:NVIDIA )?(?:Hopper|Blackwell|Ada|Ampere)|is only supported on (?:GPUs with|Hopper|Blackwell)"
+        r"|No [\w ]*(?<!attention )(?<!prefill )backend supports|Failed to find a kernel that can implement"
+        r"|kernels? (?:are|is) not supported on this",
         "the model's quantization is not for this GPU", "use a shape with newer GPUs, or the model in another format",
     ),
     _cause(
@@ -196,7 +218,8 @@ CAUSES = (
         "the image's Python has no Ray or no vLLM", "use an image that holds both",
     ),
     _cause(
-        r"lib[\w.+-]+\.so[.\d]*: cannot open shared object file|undefined symbol|symbol lookup error|GLIBC(?:XX)?_[\d.]+' not found",
+        r"lib(?!cuda\.so|nvidia-)[\w.+-]+\.so[.\d]*: cannot open shared object file|undefined symbol|symbol lookup error"
+        r"|GLIBC(?:XX)?_[\d.]+' not found",
         "the image's vLLM is for another CUDA, or the image lacks a library", "use an image whose vLLM, PyTorch and CUDA belong together",
     ),
     _cause(
@@ -208,7 +231,8 @@ CAUSES = (
     ),
     _cause(
         r"Load format .* (?:is )?not supported|Unknown load_format|Please install \S+ (?:via|with)|is required to use"
-        r"|Please `?pip install",
+        r"|Please `?pip install|requires the [\w-]+ library|is required to read|Install it with|is not available or outdated"
+        r"|Please install or update",
         "the image lacks a Python package that an option needs", "use an image that holds it, or remove the option",
     ),
     _cause(
@@ -222,7 +246,7 @@ CAUSES = (
     ),
     _cause(
         r"no kernel image is available|Value 'sm_\w+' is not defined|No compiled \w+ for"
-        r"|not compatible with the current PyTorch installation|sm_\d+ is not compatible",
+        r"|not compatible with the current PyTorch installation|sm_\d+ is not compatible|_ARCH_MISMATCH",
         "the image's kernels do not support this GPU's compute capability", "use an image that supports the GPU",
     ),
     _cause(
@@ -268,8 +292,18 @@ CAUSES = (
     _passing(
         r"No CUDA GPUs are available|Found no NVIDIA driver|no CUDA-capable device is detected"
         r"|Failed to infer device type|Driver/library version mismatch"
-        r"|NVML.*(?:Not Found|Unknown Error|Can't initialize)|invalid device ordinal",
+        r"|NVML.*(?:Not Found|Unknown Error|Not Loaded|Can't initialize)|invalid device ordinal"
+        r"|lib(?:cuda\.so|nvidia-)\S* cannot open shared object",
         "the pod does not see its GPUs", "see the node's NVIDIA device plugin and driver; where it comes again, replace the node",
+    ),
+    _passing(
+        r"Duplicate GPU detected",
+        "two ranks have the same GPU", "see the node's NVIDIA device plugin: a GPU must not be shared by time slices",
+    ),
+    _passing(
+        r"ibv_\w+ failed|IBV_WC_|vendor.err|NET/IB ?: .*(?:error|failed)|Got completion .*(?:error|status)",
+        "the RDMA network between the nodes failed",
+        "see the nodes' RDMA devices, the cluster network and NCCL_IB_HCA; NCCL_IB_DISABLE=1 uses TCP",
     ),
     # The node's system
     _cause(
@@ -313,6 +347,14 @@ CAUSES = (
         r"Permission denied|Errno 13\b|Read-only file system|Errno 30\b|Operation not permitted",
         "the engine may not read or write a file", "see the rights of the model's folder and of the caches in recipe_container_env",
     ),
+    _passing(
+        r"Name or service not known|Temporary failure in name resolution|NameResolutionError|getaddrinfo failed|No address associated",
+        "a name could not be resolved", "see CoreDNS and the pods' DNS settings, and whether the engine has to ask that host at all",
+    ),
+    _passing(
+        r"VLLM_ENGINE_READY_TIMEOUT_S|Did not receive response from front-end",
+        "the engine was not up within vLLM's own time-out", "increase VLLM_ENGINE_READY_TIMEOUT_S in recipe_container_env",
+    ),
     # Ray's placement
     _passing(
         r"Current node has no \w+ available|does not allocate any GPUs on the driver node|enough GPUs available in a current node",
@@ -329,11 +371,6 @@ CAUSES = (
     ),
     # What follows from another rank's end comes last, with what compilers wrap
     _passing(
-        r"ibv_\w+ failed|IBV_WC_|vendor.err|NET/IB ?: .*(?:error|failed)|Got completion .*(?:error|status)",
-        "the RDMA network between the nodes failed",
-        "see the nodes' RDMA devices, the cluster network and NCCL_IB_HCA; NCCL_IB_DISABLE=1 uses TCP",
-    ),
-    _passing(
         r"custom_all_reduce",
         "the GPUs of a node could not share memory with each other", "give --disable-custom-all-reduce in recipe_container_command_args",
     ),
@@ -342,7 +379,7 @@ CAUSES = (
         "a CUDA call of NCCL failed", "see the lines with NCCL WARN in the pods' logs; NCCL_DEBUG=INFO shows more",
     ),
     _consequence(
-        r"Watchdog caught collective operation timeout|NCCL.*(?:timeout|timed out)|collective .*timed out",
+        r"Watchdog caught collective operation timeout|watchdog got stuck|NCCL.*(?:timeout|timed out)|collective .*timed out",
         "GPUs waited for each other until the NCCL time-out", "see the network between the nodes, and whether a stage ended before",
     ),
     _consequence(
@@ -372,13 +409,13 @@ CAUSES = (
         r"died unexpectedly, shutting down (?:executor|client)|ActorDied|ActorUnavailable|RayActorError|WorkerCrashed"
         r"|marked dead because|NodeDied"
         r"|actor (?:died|is dead)"
-        r"|worker died or was killed|owner .*has died|OwnerDied",
+        r"|placement group corresponding to this Actor has been removed|worker died or was killed|owner .*has died|OwnerDied",
         "a rank of the engine died",
         "see the log of its pod, and `kubectl describe pod` where its memory may have run out; the group restarts",
     ),
     _consequence(
         r"Could not (?:connect to|find any running) (?:Ray|GCS)|Failed to connect to GCS|GCS .*(?:unreachable|timed out)"
-        r"|RaySystemError",
+        r"|RaySystemError|RuntimeEnvSetupError|runtime_env_agent",
         "the engine lost Ray", "see the log of the head; the group restarts",
     ),
     _consequence(
@@ -386,7 +423,8 @@ CAUSES = (
         "a process of the engine crashed", "see the lines before it in the pod's log",
     ),
     _consequence(
-        r"InductorError|BackendCompilerFailed|torch\._dynamo\.exc|PTXASError|CompilationError",
+        r"InductorError|BackendCompilerFailed|torch\._dynamo\.exc|PTXASError|CompilationError|^Unsupported: |LoweringException"
+        r"|Ninja build failed|Error building extension|nvcc fatal",
         "compiling the model failed", "give --enforce-eager in recipe_container_command_args, or use another image",
     ),
     _consequence(

@@ -84,9 +84,16 @@ _REFUSALS = re.compile(
     r"(?:\w*(?:Value|Type|Key|Attribute|Assertion|Index|Lookup|Name|Syntax|Validation|Config\w*|Indentation|Unicode\w*|Recursion|ZeroDivision)"
     r"Error|NotImplementedError|OSError|EnvironmentError)$"
 )
+_OF_SYSTEMS = ("OSError", "EnvironmentError")
 _LASTING = re.compile(
     r"(?:ModuleNotFound|Import|NotImplemented|Safetensor|JSONDecode|UnicodeDecode|Validation|Syntax|NotADirectory|HFValidation|EntryNotFound"
     r"|RepositoryNotFound|GatedRepo|ArgumentType)Error$"
+)
+# A refusal of a rank's, by its words: what was asked for cannot be, whenever it is asked.
+_REFUSED = re.compile(
+    r"\b(?:not|un|only|does not|do not|are|is) ?support|\bmust (?:be|have|match|not)\b|incompatible|not compatible|not implemented"
+    r"|\brequires?\b|\bunknown\b|\binvalid (?:value|option|config|choice)|not found in the (?:model|checkpoint)|tensor \S+ not found",
+    re.IGNORECASE,
 )
 _PASSING_PLACES = re.compile(r"/dev/shm|/tmp/|/proc/|psm_|/run/|Errno (?!2\])")
 
@@ -225,9 +232,8 @@ class Log:
         found = _RANKS.search(text) or _RANKS.search(" ".join(error.lines))
         ranks = tuple(int(rank) for rank in (found[1] if found else error.ranks or "").split(",") if rank.strip())
         kind = error.kind or text.partition(":")[0]
-        lasting = known.lasting if known else self._by_nature(kind, text)
-        # While it serves, what the API server says may be about a request.
-        lasting = lasting and (since is None or error.origin != "server")
+        # An engine that served has started with these settings and files: what ends it then comes of a request, or of the node.
+        lasting = since is None and (known.lasting if known else self._by_nature(kind, text))
         return Root(text, known, lasting, kind, address, stage, ranks)
 
     def _by_nature(self, kind: str, text: str) -> bool:
@@ -235,7 +241,9 @@ class Log:
             return True
         if kind.endswith("FileNotFoundError") and not _PASSING_PLACES.search(text):
             return True
-        return not self.ranks_started and bool(_REFUSALS.search(kind)) and not _PASSING_PLACES.search(text)
+        if not _REFUSALS.search(kind) or _PASSING_PLACES.search(text):
+            return False
+        return not self.ranks_started or (kind not in _OF_SYSTEMS and bool(_REFUSED.search(text)))
 
     def _first(self, since: float | None) -> Error | None:
         """Return the first error that says why, by how much its place in the log tells."""

@@ -19,6 +19,7 @@ from typing import IO
 
 import pod_processes
 import ray_dashboard
+from engine_log import Log
 from group_file import STATE_FOLDER
 from pod_progress import Failure, emit, log
 
@@ -31,6 +32,9 @@ PROCESSES = ("gcs_server", "raylet")
 PR_SET_CHILD_SUBREAPER = 36
 # Ray's temporary folder, a volume of the pod.
 SESSIONS = Path("/tmp/ray")
+# How long `ray start` waits for its own raylet, and how many times, each 2 s after the last, it asks for the head's node (Ray 2.58,
+# GlobalStateAccessor::GetNode and _private/ray_constants.py). Ray's own 30 s and 20 times are too few on a busy node.
+PATIENCE = {"RAY_raylet_start_wait_time_s": "300", "RAY_NUM_REDIS_GET_RETRIES": "150"}
 # The last lines of `ray start` are in the pipe for a moment after its end.
 REST_SECONDS = 2.0
 
@@ -54,6 +58,7 @@ class RayNode:
         self._raylet_seen = False
         self._output: threading.Thread | None = None
         self._held: list[str] = []
+        self._log = Log()
 
     @property
     def joinable(self) -> bool:
@@ -80,7 +85,7 @@ class RayNode:
         _drop_old_sessions()
         _adopt_orphans()
         _allow_open_files()
-        environment = {**ray_dashboard.environment(command), **os.environ}
+        environment = {**PATIENCE, **ray_dashboard.environment(command), **os.environ}
         if node_id:
             environment["RAY_OVERRIDE_NODE_ID_FOR_TESTING"] = node_id
         # A shell, since KubeRay means it for one; a session of its own, since the signals of this container are ours to pass on.
@@ -111,7 +116,10 @@ class RayNode:
                 )
             if code:
                 self._tell_all()
-                return Failure("ray", f"`ray start` ended {_how(code)}; its lines stand in the log")
+                root = self._log.root()
+                return Failure(
+                    "ray", f"`ray start` ended {_how(code)}: {root.text if root else 'see its lines in the log'}"
+                )
             self._processes = {
                 pid: name for pid, (name, parent) in pod_processes.named(PROCESSES).items() if parent == os.getpid()
             }
@@ -130,6 +138,7 @@ class RayNode:
             if report.takes(text):
                 self._held.append(text)
             else:
+                self._log.read(text)
                 emit(text)
 
     def _tell_all(self) -> None:

@@ -20,8 +20,9 @@ def load(path: Path) -> Any:
     return yaml.safe_load(path.read_text()) if path.is_file() else None
 
 
-def test_roles_are_the_stages_of_the_way() -> None:
-    assert {role.name for role in ROLES} == {"recipe", "preflight", "node_pool", "kuberay", "raycluster", "endpoint"}
+def test_roles_are_the_stages_of_the_way_and_the_benchmark() -> None:
+    stages = {"recipe", "preflight", "node_pool", "kuberay", "raycluster", "endpoint"}
+    assert {role.name for role in ROLES} == {*stages, "benchmark"}
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)

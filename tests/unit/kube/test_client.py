@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
+from ansible_collections.multinode.inference.plugins.module_utils.kube import client
 from ansible_collections.multinode.inference.plugins.module_utils.kube.client import (
     BUSY_ATTEMPTS,
     LONGEST_PAUSE,
@@ -190,6 +191,38 @@ def test_no_server_sends_a_client_to_sleep_for_hours(
     with serving(lambda _request: replies.pop(0)) as server:
         assert connect(kubeconfig(tmp_path, f"http://{server.address}")).items("/api/v1/nodes") == []
     assert slept == [min(float(wanted), LONGEST_PAUSE)]
+
+
+def test_an_answer_that_never_ends_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "LONGEST_SECONDS", 0.3)
+    with serving(lambda _request: Reply(body=b"x" * 100, seconds=0.05)) as server:
+        cluster = connect(kubeconfig(tmp_path, f"http://{server.address}"))
+        for read in (cluster.get, cluster.items, cluster.metadata, cluster.read):
+            with pytest.raises(Refused) as refused:
+                read("/api/v1/nodes")
+            (fault,) = refused.value.faults
+            assert fault.code == "unreachable" and "longer than" in fault.found
+
+
+def test_a_list_of_slow_pages_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "LONGEST_LIST", 0.2)
+    page = Reply(body=b'{"items": [], "metadata": {"continue": "more"}}', seconds=0.002)
+    with serving(lambda _request: page) as server, pytest.raises(Refused) as refused:
+        connect(kubeconfig(tmp_path, f"http://{server.address}")).items("/api/v1/nodes")
+    assert "longer than" in refused.value.faults[0].found and len(server.asked) < 20
+
+
+def test_an_answer_is_read_to_a_size_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "MOST_BYTES", 1000)
+    for body, accepted in ((b'"' + b"x" * 997 + b'"', True), (b'"' + b"x" * 999 + b'"', False)):
+        with serving(lambda _request, body=body: Reply(body=body)) as server:  # type: ignore[misc]
+            cluster = connect(kubeconfig(tmp_path, f"http://{server.address}"))
+            if accepted:
+                assert cluster.read("/x") == body
+                continue
+            with pytest.raises(Refused) as refused:
+                cluster.read("/x")
+            assert "more than 1000 bytes" in refused.value.faults[0].found
 
 
 def test_a_secret_is_created_and_never_written_over(tmp_path: Path) -> None:

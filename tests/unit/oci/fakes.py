@@ -19,6 +19,8 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.models imp
 
 CLUSTER = "ocid1.cluster.oc1.iad.aaaacluster"
 COMPARTMENT = "ocid1.compartment.oc1..aaaacompartment"
+TENANCY = "ocid1.tenancy.oc1..aaaatenancy"
+ELSEWHERE = "ocid1.compartment.oc1..else"
 MODELS = oci.container_engine.models
 
 
@@ -58,6 +60,7 @@ class ContainerEngine:
 
     work_seconds     how long a work request runs
     visible_seconds  how long a new pool is neither listed nor readable
+    closed           compartments whose node pools the caller may not list
     faults           operation -> exceptions to raise instead of (or, with `lose_answer`, after) carrying it out
     """
 
@@ -72,6 +75,8 @@ class ContainerEngine:
         self.faults: dict[str, list[Exception]] = {}
         self.lose_answer: set[str] = set()
         self.fail_work: dict[str, list[str]] = {}
+        self.closed: set[str] = set()
+        self.identity = Identity(COMPARTMENT, ELSEWHERE)
         self._numbers = itertools.count(1)
 
     # Help for tests
@@ -101,6 +106,8 @@ class ContainerEngine:
 
     def list_node_pools(self, compartment_id: str, cluster_id: str, page: str = "0") -> Response:
         self._call("list_node_pools", (compartment_id, cluster_id))
+        if compartment_id in self.closed:
+            raise service_error(404, "NotAuthorizedOrNotFound")
         visible = [
             pool
             for pool in self.pools.values()
@@ -230,10 +237,25 @@ class ContainerEngine:
         return as_model(MODELS, name, {key: value for key, value in pool.items() if key in fields}, "fake")
 
 
+class Identity:
+    """The client of the identity service: the compartments of a tenancy. `error` is raised instead."""
+
+    def __init__(self, *compartments: str) -> None:
+        self.compartments = compartments
+        self.error: Exception | None = None
+
+    def list_compartments(self, compartment_id: str, **how: Any) -> Response:
+        assert compartment_id == TENANCY and how["compartment_id_in_subtree"]
+        if self.error:
+            raise self.error
+        return Response([oci.identity.models.Compartment(id=ocid) for ocid in self.compartments])
+
+
 class Connection:
     """Stands for the signed-in account."""
 
     region = "us-ashburn-1"
+    tenancy = TENANCY
 
     def __init__(self, **clients: Any) -> None:
         self.clients = clients

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import oci
 import pytest
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
+from ansible_collections.multinode.inference.plugins.module_utils.oci import retry
+from ansible_collections.multinode.inference.plugins.module_utils.oci.errors import explained, is_ambiguous
 from ansible_collections.multinode.inference.plugins.module_utils.oci.retry import Retry
 from tests.unit.oci.fakes import service_error
 
@@ -84,3 +88,20 @@ def _key() -> Any:
     from cryptography.hazmat.primitives.asymmetric import rsa
 
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def test_a_call_whose_answer_never_ends_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte of it comes in time; whether the call was carried out is not known."""
+    monkeypatch.setattr(retry, "LONGEST_SECONDS", 0.05)
+    asked: list[int] = []
+
+    def call() -> None:
+        asked.append(1)
+        time.sleep(1)
+
+    with pytest.raises(TimeoutError) as raised:
+        Retry(sleep=lambda _seconds: None).make_retrying_call(call)
+    assert len(asked) == 3 and is_ambiguous(raised.value)
+    with pytest.raises(Refused) as refused, explained("reading", "x"):
+        raise raised.value
+    assert refused.value.faults[0].code == "cloud_unreachable"

@@ -16,12 +16,11 @@ from ansible_collections.multinode.inference.plugins.plugin_utils.playbook_resul
     left_behind,
     nodes_cost,
     nodes_left,
-    not_ready,
-    status,
     stopped,
     timeline,
     undeploy,
 )
+from ansible_collections.multinode.inference.plugins.plugin_utils.reporting.status import not_ready, status
 from tests.unit.core.plans import exposed, plan
 
 
@@ -68,6 +67,8 @@ def deployment(name: str, ready: bool) -> dict[str, Any]:
         "age_seconds": 7300,
         "failure": None,
         "measured": {},
+        "planned": {},
+        "benchmark": {},
         "phases": {"nodes": "2/2 nodes with 1 GPU", "staging": "1/2 nodes staged"},
     }
 

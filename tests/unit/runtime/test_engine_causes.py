@@ -143,3 +143,54 @@ def test_a_line_shows_its_cause_and_what_to_do(line: str, words: str, lasting: b
 )
 def test_a_line_of_every_day_shows_none(line: str) -> None:
     assert engine_causes.known(line) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "lasting"),
+    [
+        ("ValueError: VLLM_PORT 'tcp://10.96.4.4:8000' appears to be a URI. This may be caused by a Kubernetes service discovery issue",
+         "a Service named vllm sets VLLM_PORT", LASTING),
+        ("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", "--max-lora-rank", LASTING),
+        ("LoRAAdapterNotFoundError: Loading lora /models/a failed: No adapter found for /models/a", "a LoRA adapter", LASTING),
+        ("ValueError: num_speculative_tokens must be provided with speculative model unless the draft model has one",
+         "correct --speculative-config", LASTING),
+        ("ImportError: LlamaTokenizer requires the SentencePiece library but it was not found in your environment.",
+         "lacks a Python package", LASTING),
+        ("ValueError: `tiktoken` is required to read a `tiktoken` file. Install it with `pip install tiktoken`.",
+         "lacks a Python package", LASTING),
+        ("RuntimeError: DeepGEMM backend is not available or outdated. Please install or update the `deep_gemm`",
+         "lacks a Python package", LASTING),
+        ("ValueError: Found 0 files matching the pattern: `tekken`. Make sure that a Mistral tokenizer is present in ['config.json'].",
+         "the tokenizer's files", LASTING),
+        ("HfHubHTTPError: 429 Client Error: Too Many Requests for url: https://huggingface.co/api/models/x", "asks Hugging Face", PASSING),
+        ("AssertionError: Tried to load weights of size torch.Size([2048])to a parameter of size torch.Size([1024])",
+         "tensors are not those", LASTING),
+        ("ValueError: Trying to set a tensor of shape torch.Size([64]) in 'weight' (which has shape torch.Size([32]))",
+         "tensors are not those", LASTING),
+        ("KeyError: 'rope_type'", "config.json lacks", LASTING),
+        ("AttributeError: 'Qwen3NextConfig' object has no attribute 'layers_block_type'", "config.json lacks", LASTING),
+        ("ValueError: No MXFP4 MoE backend supports the deployment configuration.", "quantization is not for this GPU", LASTING),
+        ("ValueError: Failed to find a kernel that can implement the WNA16 linear layer. Reasons:", "not for this GPU", LASTING),
+        ("RuntimeError: FP8 Marlin kernels are not supported on this GPU", "GPU", LASTING),
+        ("RuntimeError: CUDA error: CUBLAS_STATUS_ARCH_MISMATCH when calling cublasGemmEx", "compute capability", LASTING),
+        # Not the image's: the container runtime mounts it with the GPUs.
+        ("ImportError: libcuda.so.1: cannot open shared object file: No such file or directory", "does not see its GPUs", PASSING),
+        ("NVMLError_DriverNotLoaded: Driver Not Loaded", "does not see its GPUs", PASSING),
+        ("ncclInvalidUsage: Last error: Duplicate GPU detected : rank 1 and rank 0 both on CUDA device 18000", "the same GPU", PASSING),
+        # The lack is of memory that a device can lock, not of the pod's.
+        ("node:88:91 [0] NCCL WARN Call to ibv_reg_mr failed with error Cannot allocate memory", "RDMA network", PASSING),
+        ("ConnectError: [Errno -2] Name or service not known", "name could not be resolved", PASSING),
+        ("TimeoutError: Timed out waiting for engine core processes to start. Waited 600s (configured by VLLM_ENGINE_READY_TIMEOUT_S).",
+         "increase VLLM_ENGINE_READY_TIMEOUT_S", PASSING),
+        ("ProcessGroupNCCL's watchdog got stuck for 480 seconds without making progress", "NCCL time-out", PASSING),
+        ("PlacementGroupRemoved: The placement group corresponding to this Actor has been removed", " rank of the engine died", PASSING),
+        ("RuntimeEnvSetupError: Failed to set up runtime environment.", "lost Ray", PASSING),
+        ("Unsupported: Attempted to call function marked as skipped", "compiling the model failed", PASSING),
+        ("RuntimeError: Ninja build failed. Ninja output:", "compiling the model failed", PASSING),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_of_a_family(error: str, words: str, lasting: bool) -> None:
+    cause = engine_causes.shown_by(error)
+    assert cause is not None
+    assert words in cause.text
+    assert cause.lasting is lasting

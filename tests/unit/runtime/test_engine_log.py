@@ -347,11 +347,29 @@ def test_an_exit_code_of_argparse_is_lasting_whatever_was_said() -> None:
     assert not end([f"{RANK} started"], 2).lasting
 
 
-def test_what_is_said_of_a_request_while_it_serves_is_never_lasting() -> None:
-    failure = end(
-        ["(APIServer pid=1) ERROR 11-30 13:33:18 [serving.py:9] KeyError: 'x.layers.0.mlp.weight'"], serves=True
-    )
-    assert not failure.lasting
+def test_nothing_is_lasting_once_it_served() -> None:
+    said = ["(APIServer pid=1) ERROR 11-30 13:33:18 [serving.py:9] KeyError: 'x.layers.0.mlp.weight'"]
+    assert not end(said, serves=True).lasting
+    # A request may bring it about, and must not end the service.
+    rank = [f"{RANK} Traceback (most recent call last):", *frames(RANK, "f()")]
+    assert not end([*rank, f"{RANK} NotImplementedError: this mask is not supported"], serves=True).lasting
+    assert not end([*rank, f"{RANK} ValueError: No valid attention backend found"], serves=True).lasting
+
+
+@pytest.mark.parametrize(
+    ("exception", "lasting"),
+    [
+        ("ValueError: Unsupported FP8 scale format: float4 for layer model.layers.0", LASTING),
+        ("AssertionError: Only 8-bit and 4-bit are supported for this quantization, got 3", LASTING),
+        ("ValueError: block_size must be a multiple of 16", LASTING),
+        ("ValueError: an odd value", PASSING),
+        ("OSError: the file system does not support it", PASSING),
+        ("RuntimeError: this operation is not supported", PASSING),
+    ],
+)
+def test_a_rank_that_refuses_what_was_asked_for_is_not_started_again(exception: str, lasting: bool) -> None:
+    failure = end([f"{RANK} Traceback (most recent call last):", *frames(RANK, "f()"), f"{RANK} {exception}"])
+    assert exception in failure.cause and failure.lasting is lasting
 
 
 def test_only_so_much_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def test_a_ray_that_does_not_start_is_told(make_group: MakeGroup) -> None:
     (group.folder / "broken").touch()
     group.start()
     assert group.head.wait(10) == 1
-    assert group.head.message()["cause"] == "`ray start` ended with exit code 1; its lines stand in the log"
+    assert group.head.message()["cause"] == "`ray start` ended with exit code 1: see its lines in the log"
     assert group.head.message()["state"] == "ended"
 
 
@@ -176,9 +176,10 @@ def test_a_refused_par_ends_with_its_cause_and_a_new_one_is_taken(
 
 def test_a_known_cause_comes_with_its_remedy(make_group: MakeGroup) -> None:
     group = make_group([])
+    group.behave(
+        loading=60, exit=1, say=["(EngineCore) ValueError: No available memory for the cache blocks. Try increasing"]
+    )
     group.start()
-    group.served()
-    group.behave(exit=1, say=["(EngineCore) ValueError: No available memory for the cache blocks. Try increasing"])
     group.head.wait(10)
     assert "no GPU memory is left for the KV cache (ValueError: No available memory" in group.head.message()["cause"]
     assert "reduce --max-model-len" in group.head.message()["remedy"]

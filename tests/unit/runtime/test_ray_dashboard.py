@@ -68,7 +68,7 @@ def test_a_dashboard_that_ended_and_all_of_a_start_that_failed_is_told(
 ) -> None:
     node = starts_ray([FIRST, ENDED, *REPORT], 1, tmp_path, monkeypatch)
     failure = until(node.failure, 10, "the failure")
-    assert failure.cause == "`ray start` ended with exit code 1; its lines stand in the log"
+    assert failure.cause == "`ray start` ended with exit code 1: Failed to start the dashboard , return code 1"
     assert capfd.readouterr().out.splitlines() == [line.rstrip() for line in (FIRST, ENDED, *REPORT)]
     node.stop()
 

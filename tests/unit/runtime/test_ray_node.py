@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import ray_node
 
+from tests.unit.runtime.pods import until
+
 
 @pytest.fixture
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
@@ -50,3 +52,24 @@ def test_a_home_that_cannot_be_written_is_replaced(
     home = Path(os.environ["HOME"])
     assert home == tmp_path / "state" / "home" and home.is_dir()
     assert f"/proc/none cannot be written: HOME is {home}" in capfd.readouterr().out
+
+
+def test_a_start_that_failed_says_why_and_its_raylet_is_given_time(started: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "lines").write_text(
+        "2026-11-30 18:43:45,596\tINFO node.py:438 -- Failed to get node info b'RPC error: Deadline Exceeded'\n"
+        "Traceback (most recent call last):\n"
+        '  File "/opt/ray/_private/node.py", line 440, in __init__\n'
+        "    raise Exception(\n"
+        "Exception: The current node timed out during startup.\n"
+    )
+    started.setenv("KUBERAY_GEN_RAY_START_CMD", f"sh -c 'env > {tmp_path}/env; cat {tmp_path}/lines; exit 1'")
+    node = ray_node.RayNode()
+    node.start()
+    failure = until(node.failure, 10, "the failure")
+    assert failure.cause == "`ray start` ended with exit code 1: Exception: The current node timed out during startup."
+    assert not failure.lasting
+    # Ray's own bounds are too short on a busy node.
+    assert {"RAY_raylet_start_wait_time_s=300", "RAY_NUM_REDIS_GET_RETRIES=150"} < set(
+        (tmp_path / "env").read_text().splitlines()
+    )
+    node.stop()

@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.sources import http
 from ansible_collections.multinode.inference.plugins.module_utils.sources.http import TooLarge, Unreachable, ask
+from ansible_collections.multinode.inference.plugins.plugin_utils import completion
 from ansible_collections.multinode.inference.plugins.plugin_utils.completion import Reach, complete
 from tests.unit.sources.http_server import Reply, serving
 
@@ -106,10 +107,12 @@ def test_what_a_model_says_moves_no_cursor() -> None:
 
 
 def test_an_answer_that_never_ends_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "LONGEST_SECONDS", 0.5)
-    with serving(lambda _request: Reply(body=b"x" * 100, seconds=0.05)) as server:
+    with monkeypatch.context() as soon, serving(lambda _request: Reply(body=b"x" * 100, seconds=0.05)) as server:
+        soon.setattr(http, "LONGEST_SECONDS", 0.5)
+        soon.setattr(completion, "LONGEST_SECONDS", 0.5)
         with pytest.raises(Unreachable, match="longer than"):
             ask(f"http://{server.address}/", 1000)
+        assert "longer than" in str(complete(reach(server.address), "m", KEY)["problem"])
     with serving(lambda _request: Reply(body=b"x" * 1000)) as server, pytest.raises(TooLarge):
         ask(f"http://{server.address}/", 999)
 

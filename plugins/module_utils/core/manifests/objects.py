@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ..names import (
     CHOICES_ANNOTATION,
@@ -15,20 +15,30 @@ from ..names import (
     GIVEN_ANNOTATION,
     HASH_ANNOTATION,
     NAME_ANNOTATION,
+    PLANNED_ANNOTATION,
     PRICE_ANNOTATION,
     RECIPE_ANNOTATION,
     RENDERED_ANNOTATION,
     SHAPE_ANNOTATION,
+    VALUES_ANNOTATION,
     common_labels,
     object_names,
 )
-from ..plan.changes import field_hashes
+from ..plan.changes import field_hashes, field_values
 from ..plan.types import Plan
 from ..recipe.parameter_objects import STATUS_PORT
 from .endpoint import Surroundings, endpoint_objects
 from .raycluster import SOURCE_FOLDER, raycluster
 from .running import GROUP_DOCUMENT, rendered_hash
 from .storage import file_system_objects
+
+# What of the plan's memory is recorded: what a benchmark and `status` are compared with.
+PLANNED: tuple[Literal["context", "concurrent", "kv_tokens", "kv_tokens_high"], ...] = (
+    "context",
+    "concurrent",
+    "kv_tokens",
+    "kv_tokens_high",
+)
 
 
 def render(plan: Plan, programs: Mapping[str, str], around: Surroundings | None = None) -> list[dict[str, Any]]:
@@ -136,12 +146,14 @@ def _record(plan: Plan) -> dict[str, str]:
         ),
         GIVEN_ANNOTATION: plan["deployment"]["given"],
         FIELDS_ANNOTATION: json.dumps(field_hashes(plan), sort_keys=True, separators=(",", ":")),
+        PLANNED_ANNOTATION: json.dumps({name: plan["memory"][name] for name in PLANNED} if plan["memory"] else {}),
+        VALUES_ANNOTATION: field_values(plan),
     }
 
 
 # Everywhere but to link-local addresses: the metadata services of instance and OKE node are there (169.254.169.254). Pods are
 # named beside, since not every network plugin takes a block of addresses to mean them.
-_EGRESS: list[dict[str, Any]] = [
+EGRESS: list[dict[str, Any]] = [
     {"to": [{"namespaceSelector": {}}]},
     {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}]},
 ]
@@ -185,7 +197,7 @@ def _network_policies(plan: Plan) -> list[dict[str, Any]]:
             "spec": {"podSelector": selector, "policyTypes": list(rules), **{key.lower(): rules[key] for key in rules}},
         }
         for policy, selector, rules in (
-            ("network_policy", group, {"Ingress": inside, "Egress": _EGRESS}),
+            ("network_policy", group, {"Ingress": inside, "Egress": EGRESS}),
             ("endpoint_policy", head, {"Ingress": [outside]}),
         )
     ]

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..fault import Fault
-from ..names import FIELDS_ANNOTATION, RENDERED_ANNOTATION, short_hash
+from ..names import FIELDS_ANNOTATION, RENDERED_ANNOTATION, VALUES_ANNOTATION, short_hash
 from ..plan.changes import RESTART, class_of
 from ..plan.facts import ADOPT
+from ..text import read_json
 
 # What the programs read beside their own text: it follows from the plan.
 GROUP_DOCUMENT = "group.json"
@@ -62,7 +63,8 @@ def keep_pods(
     programs["data"] = dict(runtime["data"])
     programs["metadata"]["name"] = runtime["metadata"]["name"]
     today[RENDERED_ANNOTATION] = recorded.get(RENDERED_ANNOTATION, "")
-    today[FIELDS_ANNOTATION] = _fields_kept(today[FIELDS_ANNOTATION], recorded.get(FIELDS_ANNOTATION, "{}"))
+    for record in (FIELDS_ANNOTATION, VALUES_ANNOTATION):
+        today[record] = _fields_kept(today[record], recorded.get(record, "{}"))
     return [
         Fault("newer_choice", what, "those that the deployment was made with, kept", "others for a new one", ADOPT)
         for what in kept
@@ -72,7 +74,12 @@ def keep_pods(
 def _fields_kept(today: str, recorded: str) -> str:
     """Return the record of the plan's fields: of those that restart the group as it was, of the others as it is now."""
     fields = {name: value for name, value in json.loads(today).items() if class_of(name) != RESTART}
-    fields |= {name: value for name, value in json.loads(recorded).items() if class_of(name) == RESTART}
+    try:
+        former = read_json(recorded)
+    except ValueError:
+        former = {}
+    if isinstance(former, Mapping):
+        fields |= {name: value for name, value in former.items() if class_of(name) == RESTART}
     return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 

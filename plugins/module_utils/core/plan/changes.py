@@ -9,10 +9,13 @@ new_pool  existing nodes keep what they have: it takes new ones
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..names import short_hash, without_none
+from .comparison.parts import parts_of
+from .comparison.words import NOT_RECORDED, changed_unseen, masked
 from .types import Change
 
 LIVE, RESTART, NEW_POOL = "live", "restart", "new_pool"
@@ -67,6 +70,10 @@ SAID = (
 _UNHASHED = (*SAID, "node_pool", "change_class")
 # The wait may put the pool in another place after the objects were applied; the pool itself knows where it is.
 _OF_THE_PLACE = ("node_pool.node_config_details.placement_configs", "node_pool.freeform_tags")
+# Not worth a place in the record: what they were says nothing to a reader.
+_LONG = ("staging.files", "staging.shards_per_stage", "node_pool.node_metadata")
+# Characters of all recorded values together.
+_MOST_RECORDED = 32 * 1024
 # Of these a part has a class of its own.
 _DEEPER = ("node_pool.node_config_details",)
 
@@ -120,11 +127,41 @@ def field_hashes(plan: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def changed_fields(plan: Mapping[str, Any], former: Mapping[str, str]) -> list[Change]:
-    """Return {field, class} of each field that is not as it was; `former` is `field_hashes` of then."""
-    today = field_hashes(plan)
-    return [
-        {"field": field, "class": class_of(field)}
-        for field in sorted(today.keys() | former.keys())
-        if today.get(field) != former.get(field) and field.partition(".")[0] in CLASSES
-    ]
+def field_values(plan: Mapping[str, Any]) -> str:
+    """Return the values of the fields of `field_hashes`, without secrets, for a later run to say what they were: a JSON object.
+
+    Long ones are left out: annotations have 256 KiB in all (Kubernetes, apimachinery, TotalAnnotationSizeLimitB).
+    """
+    recorded = field_hashes(plan)
+    texts = {
+        field: json.dumps(masked(field, without_none(value)), sort_keys=True, separators=(",", ":"))
+        for field, value in fields(plan)
+        if field in recorded and field not in _LONG
+    }
+    left = _MOST_RECORDED
+    kept = []
+    for field in sorted(texts, key=lambda name: (len(texts[name]), name)):
+        left -= len(texts[field])
+        if left < 0:
+            break
+        kept.append(f"{json.dumps(field)}:{texts[field]}")
+    return f"{{{','.join(sorted(kept))}}}"
+
+
+def changed_fields(
+    plan: Mapping[str, Any], former: Mapping[str, str], values: Mapping[str, Any] | None = None
+) -> list[Change]:
+    """Return each field that is not as it was, with its class and what differs inside.
+
+    former: `field_hashes` of then; values: `field_values` of then, as far as they were recorded
+    """
+    today, held = field_hashes(plan), dict(fields(plan))
+    changed: list[Change] = []
+    for field in sorted(today.keys() | former.keys()):
+        if today.get(field) == former.get(field) or field.partition(".")[0] not in CLASSES:
+            continue
+        # A field that has no hash had no value then.
+        was = None if field not in former else (values or {}).get(field, NOT_RECORDED)
+        parts = parts_of(field, was, held.get(field)) or changed_unseen(field)
+        changed.append({"field": field, "class": class_of(field), "parts": parts})
+    return changed

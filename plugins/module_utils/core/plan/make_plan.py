@@ -38,7 +38,7 @@ from .capacity import Need, listed_shape, settle
 from .changes import change_classes, plan_hash
 from .endpoint import endpoint_of, tls_arguments
 from .engine import engine_of, served_names, staging_of
-from .facts import ADOPT, Choices, Facts, commit_choice
+from .facts import Choices, Facts, commit_choice
 from .node_pool import node_pool_of, other_placements
 from .placement import Placement, choose_placement
 from .pod import pod_of
@@ -171,11 +171,9 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
     plan["deployment"]["hash"] = plan_hash(plan)
     # TLS in the pod is the one part of an endpoint that is made of pods.
     plan["deployment"]["given"] = short_hash([inputs.given, tls, endpoint["tls_secret"]]) if tls else inputs.given
-    plan["existing"] = existing = effect_on(
-        plan, facts.deployment, settings["adopt_defaults"], facts.surroundings.get("raycluster_fields")
+    plan["existing"] = effect_on(
+        plan, facts.deployment, settings["adopt_defaults"], findings, facts.surroundings.get("raycluster_fields")
     )
-    for field in existing["kept"] if existing else []:
-        findings.warn("newer_choice", field, "kept as it is", "another value for a new deployment", ADOPT)
     plan["warnings"] = [fault.as_dict() for fault in findings.warnings]
     plan["change_class"] = change_classes(plan)
     return plan

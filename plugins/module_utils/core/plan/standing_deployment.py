@@ -7,13 +7,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ..fault import Fault
+from ..fault import Fault, Findings
 from ..names import DEPLOYMENT_TAG, NAME_ANNOTATION, NAME_TAG
 from ..recipe.inputs import Inputs
 from .changes import RESTART, changed_fields
+from .comparison.words import Part
+from .facts import ADOPT
 from .types import Existing, Plan
 
 _GONE = ("DELETING", "DELETED")
+# Parts of a kept field that its warning names.
+_NAMED = 3
 
 
 def belongs_to_another(
@@ -89,17 +93,18 @@ def effect_on(
     plan: Plan,
     deployment: Mapping[str, Any],
     adopt_defaults: bool,
+    findings: Findings,
     raycluster_fields: Collection[str] | None = None,
 ) -> Existing | None:
     """Return what applying the plan means for the deployment that stands; None where there is none.
 
     raycluster_fields: of `kubernetes_info`; None where it is not known.
 
-    changes    {field, class}: the fields of the plan that differ from those it was made with, and what that means
+    changes    the fields of the plan that differ from those it was made with, what that means, and what differs inside
     keep_pods  nothing was given that changes the pods: what another version of the collection would make of the same
                recipe, or new files at the model's source, waits for adopt_defaults. A failed group serves no request,
                and either may be what repairs it.
-    kept       the fields that are left as they are therefore
+    kept       the fields that are left as they are therefore; each is a warning
     by_delete  the pods are recreated by deleting the RayCluster and creating another: the installed KubeRay has no
                upgradeStrategy, and would leave them as they are (manifests/older_kuberay.py)
     failed     the group has given up: its pods are recreated, whatever else changes
@@ -107,12 +112,15 @@ def effect_on(
     former = deployment.get("fields")
     if not former:
         return None
-    changed = changed_fields(plan, former)
+    changed = changed_fields(plan, former, deployment.get("values"))
     asked = adopt_defaults or deployment.get("given") != plan["deployment"]["given"]
     failed = deployment.get("state") == "Failed"
     keep = not asked and not failed
     kept = [entry["field"] for entry in changed if keep and entry["class"] == RESTART]
     changes = [entry for entry in changed if entry["field"] not in kept]
+    for entry in changed:
+        if entry["field"] in kept:
+            findings.warn("newer_choice", entry["field"], *_kept_words(entry["parts"]), ADOPT)
     return {
         "keep_pods": keep,
         "changes": changes,
@@ -122,3 +130,11 @@ def effect_on(
         and any(entry["class"] == RESTART for entry in changes),
         "failed": failed,
     }
+
+
+def _kept_words(parts: list[Part]) -> tuple[str, str]:
+    """Return what of a field is kept, and what a new deployment would have in its place."""
+    more = f", and {len(parts) - _NAMED} more" if len(parts) > _NAMED else ""
+    kept = ", ".join(f"{part['name']} {part['was']}" for part in parts[:_NAMED])
+    new = ", ".join(f"{part['name']} {part['now']}" for part in parts[:_NAMED])
+    return f"{kept}{more}: kept", f"{new}{more} for a new deployment"

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypedDict, Union
 from ..catalog.images import KnownImage
 from ..catalog.limits import Limit
 from ..sizing.costs import Cost
+from .comparison.words import Part
 
 
 class Deployment(TypedDict):
@@ -266,7 +267,7 @@ class Choice(TypedDict):
 
 
 # `class` is no name of an attribute.
-Change = TypedDict("Change", {"field": str, "class": str})
+Change = TypedDict("Change", {"field": str, "class": str, "parts": list[Part]})
 
 
 class Existing(TypedDict):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from ..catalog.images import RAY_LLM_USER
 from . import formats
 from .endpoint_settings import ENDPOINT, KEYS
+from .measuring_settings import BENCHMARK
 from .parameter import Parameter, of_no_pod
 
 AUTHENTICATION_TYPES = ("api_key", "security_token", "instance_principal", "resource_principal", "workload_identity")
@@ -390,7 +391,7 @@ OUTPUT = (
         "string",
         "File that the recipe is written to in today's spelling, its secrets too; only its owner may read it.",
     ),
-    of_no_pod("html_file", "string", "File that the plan is written to as a page of HTML."),
+    of_no_pod("html_file", "string", "File that the plan, or a benchmark, is written to as a page of HTML."),
     of_no_pod(
         "model_facts_file",
         "string",
@@ -417,7 +418,19 @@ OUTPUT = (
     of_no_pod("logs_raw", "boolean", "Show progress lines as the pods print them, as JSON.", default=False),
 )
 
-SETTINGS = (*CLOUD, *NODES, *KUBERNETES, *SOURCES, *KUBERAY, *ENDPOINT, *KEYS, *MONITORING, *ENGINE, *OUTPUT)
+SETTINGS = (
+    *CLOUD,
+    *NODES,
+    *KUBERNETES,
+    *SOURCES,
+    *KUBERAY,
+    *ENDPOINT,
+    *KEYS,
+    *MONITORING,
+    *BENCHMARK,
+    *ENGINE,
+    *OUTPUT,
+)
 # If one of these changes, the pods are rendered as they are today. A setting is one of them unless its row says
 # that it reaches no pod: ignoring a change is worse than a restart.
 OF_PODS = tuple(setting for setting in SETTINGS if setting.reaches_pods)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Findings
 from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.objects import render
 from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.running import (
     keep_pods,
@@ -19,6 +20,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.names imp
     FIELDS_ANNOTATION,
     GIVEN_ANNOTATION,
     RENDERED_ANNOTATION,
+    VALUES_ANNOTATION,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.core.plan import engine
 from ansible_collections.multinode.inference.plugins.module_utils.core.plan.changes import (
@@ -28,6 +30,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.plan.chan
     change_classes,
     class_of,
     field_hashes,
+    field_values,
     fields,
     plan_hash,
 )
@@ -67,7 +70,13 @@ def stands(made: dict[str, Any]) -> dict[str, Any]:
         "choices": json.loads(annotations[CHOICES_ANNOTATION]),
         "given": annotations[GIVEN_ANNOTATION],
         "fields": json.loads(annotations[FIELDS_ANNOTATION]),
+        "values": json.loads(annotations[VALUES_ANNOTATION]),
     }
+
+
+def changed(existing: dict[str, Any]) -> list[tuple[str, str]]:
+    """The fields that change, each with its class."""
+    return [(entry["field"], entry["class"]) for entry in existing["changes"]]
 
 
 def again(found: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
@@ -135,7 +144,7 @@ def test_minutes_and_prices_of_another_version_change_no_object(monkeypatch: pyt
 )
 def test_what_restarts_the_group_is_said_and_reaches_the_pods(changes: dict[str, Any], field: str) -> None:
     made = again(**changes)
-    assert {"field": field, "class": RESTART} in made["existing"]["changes"]
+    assert (field, RESTART) in changed(made["existing"])
     assert made["existing"]["keep_pods"] is False and made["existing"]["kept"] == []
     before, after = rendered(plan()), applied(made, NEWER)
     assert after["RayCluster"]["spec"] != before["RayCluster"]["spec"]
@@ -207,22 +216,69 @@ def test_a_key_that_the_record_does_not_have_means_none(path: tuple[str | int, .
 def test_a_value_for_a_key_that_the_record_does_not_have_is_a_change() -> None:
     record = {**stands(plan()), "fields": field_hashes(without(plan(), "pod", "pull_secret"))}
     given = plan(facts(deployment=record), recipe_container_secret_name="registry")
-    assert {"field": "pod.pull_secret", "class": RESTART} in given["existing"]["changes"]
+    assert ("pod.pull_secret", RESTART) in changed(given["existing"])
     record = stands(given)
-    assert {"field": "pod.pull_secret", "class": RESTART} in plan(facts(deployment=record))["existing"]["changes"]
+    assert ("pod.pull_secret", RESTART) in changed(plan(facts(deployment=record))["existing"])
 
 
 def test_a_person_reads_what_a_change_means() -> None:
     made = again(recipe_container_port=9000, endpoint_exposure="load_balancer", recipe_node_boot_volume_size_in_gbs=900)
     lines = describe_shortly(made)
     first = next(number for number, line in enumerate(lines) if line.startswith("Changes"))
-    assert lines[first : first + 5] == [
-        "Changes      live, the group keeps serving: endpoint.dashboard, endpoint.exposure, endpoint.tls",
-        "             restart, the pods are recreated: about 3.9 minutes until it serves: engine.args,",
-        "             pod.ports",
-        "             new_pool, existing nodes keep what they have: node_pool.node_source_details,",
-        "             nodes.boot_volume_gb",
+    assert lines[first : first + 9] == [
+        "Changes      live, the group keeps serving",
+        "               endpoint.dashboard: false -> true",
+        "               endpoint.exposure: none -> load_balancer",
+        "               endpoint.tls: (not given) -> self_signed",
+        "             restart, the pods are recreated: about 3.9 minutes until it serves",
+        "               --port: 8000 -> 9000",
+        "               pod.ports.api: 8000 -> 9000",
+        "             new_pool, only new nodes get it: undeploy and deploy take about 13.4 minutes",
+        "               boot volume (GB): 800 -> 900",
     ]
+
+
+def test_the_plan_says_which_option_changes_from_what_to_what() -> None:
+    (change,) = again(recipe_max_model_length=1024)["existing"]["changes"]
+    assert change["parts"] == [{"name": "--max-model-len", "was": "(model's own)", "now": "1024"}]
+    assert "               --max-model-len: (model's own) -> 1024" in describe(again(recipe_max_model_length=1024))
+
+
+def test_a_change_of_many_fields_is_shown_in_bounds_and_says_how_many_more() -> None:
+    variables = [{"key": f"NAME_{number}", "value": "a"} for number in range(200)]
+    made = again(recipe_container_env=variables)
+    lines = describe_shortly(made)
+    assert len([line for line in lines if "variable NAME_" in line]) == 40
+    assert "               and 160 more" in lines
+    assert len(made["existing"]["changes"][0]["parts"]) == 200, "the plan as data has them all"
+
+
+@pytest.mark.parametrize("values", [{}, {"engine.args": [["odd"]], "engine.env": 5}, {"engine.args": None}])
+def test_a_record_without_values_or_with_odd_ones_says_what_it_can(values: dict[str, Any]) -> None:
+    record = {**stands(plan()), "values": values}
+    made = plan(facts(deployment=record), recipe_max_model_length=1024)
+    (change,) = made["existing"]["changes"]
+    assert change["field"] == "engine.args" and change["parts"]
+    assert "restart, the pods are recreated" in "\n".join(describe(made))
+
+
+def test_the_recorded_values_are_bounded_and_keep_no_secret() -> None:
+    made = plan()
+    made["engine"]["env"] = {"my_token": "hunter2hunter2", "URL": "https://u:hunter2@example.com", "A": "b"}
+    record = field_values(made)
+    assert "hunter2" not in record and json.loads(record)["engine.env"]["A"] == "b"
+    made["engine"]["env"] = {f"NAME_{number}": "a" * 500 for number in range(100)}
+    record = field_values(made)
+    assert len(record) < 34 * 1024
+    assert "engine.env" not in json.loads(record) and json.loads(record)["nodes.shape"] == made["nodes"]["shape"]
+
+
+def test_the_warning_of_a_kept_field_says_what_is_kept_and_what_would_be_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = stands(plan())
+    monkeypatch.setattr(engine, "OBJECT_STORE_BYTES", 300_000_000)
+    (warning,) = [entry for entry in plan(facts(deployment=found))["warnings"] if entry["code"] == "newer_choice"]
+    assert "object-store-memory 200000000" in warning["found"]
+    assert "object-store-memory 300000000" in warning["expected"]
 
 
 def test_another_version_of_the_programs_restarts_nothing_unasked() -> None:
@@ -246,9 +302,10 @@ def test_another_version_that_renders_other_pods_restarts_nothing_unasked(monkey
     before, found = rendered(plan()), stands(plan())
     monkeypatch.setattr(engine, "OBJECT_STORE_BYTES", 300_000_000)
     made = plan(facts(deployment=found), endpoint_exposure="load_balancer")
-    assert made["existing"] == {
+    assert changed(made["existing"]) == [(f"endpoint.{part}", LIVE) for part in ("dashboard", "exposure", "tls")]
+    assert {**made["existing"], "changes": []} == {
         "keep_pods": True,
-        "changes": [{"field": f"endpoint.{part}", "class": "live"} for part in ("dashboard", "exposure", "tls")],
+        "changes": [],
         "kept": ["engine.ray_start"],
         "by_delete": False,
         "failed": False,
@@ -280,7 +337,7 @@ def test_pods_from_before_the_guard_of_the_api_get_it_when_asked(monkeypatch: py
         found = stands(plan())
     assert plan(facts(deployment=found))["existing"]["kept"] == ["engine.args"]
     made = plan(facts(deployment=found), adopt_defaults=True)
-    assert made["existing"]["changes"] == [{"field": "engine.args", "class": "restart"}]
+    assert changed(made["existing"]) == [("engine.args", RESTART)]
 
 
 @pytest.mark.parametrize(
@@ -297,7 +354,7 @@ def test_a_raycluster_that_has_to_be_deleted_is_said_in_the_plan(
     changes: dict[str, Any], known: list[str] | None, by_delete: bool
 ) -> None:
     made = again(**changes)
-    made["existing"] = effect = effect_on(made, stands(plan()), False, known)
+    made["existing"] = effect = effect_on(made, stands(plan()), False, Findings(), known)
     assert effect is not None and effect["by_delete"] is by_delete
     assert ("deleting the RayCluster" in " ".join("\n".join(describe(made)).split())) is by_delete
     assert ("deleted and recreated" in page(made)) is by_delete

@@ -57,7 +57,7 @@ def clock() -> Clock:
 @pytest.fixture
 def engine(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> ContainerEngine:
     fake = ContainerEngine(clock)
-    connection = Connection(container_engine=fake)
+    connection = Connection(container_engine=fake, identity=fake.identity)
     quick = functools.partial(Wait, clock=clock, sleep=clock.sleep)
     for module in (oci_node_pool, oci_node_pool_info, oci_node_replacement):
         monkeypatch.setattr(module, "connect", lambda module, ocid: connection)

@@ -48,8 +48,12 @@ def test_life_of_a_pool(engine: ContainerEngine, clock: Clock) -> None:
 
 def test_check_mode_writes_nothing(engine: ContainerEngine, clock: Clock) -> None:
     would = present(check=True, diff=True)
-    assert would["changed"] and would["diff"]["before"] == {}
-    user_data = would["diff"]["after"]["node_metadata"]["user_data"]
+    assert would["changed"] and would["diff"]["prepared"].startswith("node pool ")
+    assert (
+        "number of nodes: 2" in would["diff"]["prepared"]
+        and "cloud-init of the nodes: (not shown)" in would["diff"]["prepared"]
+    )
+    user_data = would["node_pool"]["node_metadata"]["user_data"]
     assert user_data == "sha256:" + hashlib.sha256(b"Y2xvdWQ=").hexdigest()
     assert engine.writes() == 0
     present(wait=True)
@@ -314,31 +318,3 @@ def test_why_a_launch_failed(engine: ContainerEngine, clock: Clock, code: str, m
     assert well["fault"] is None
     if code == "InternalError":
         assert shown["faults"][-1]["code"] == f"node_pool_{expected or 'work_request_failed'}"
-
-
-def undeployed(**options: Any) -> dict[str, Any]:
-    return run_module(oci_node_pool, {"name": "llama", "cluster_id": CLUSTER, "state": "absent", **options})
-
-
-def test_a_pool_of_another_compartment_is_found_by_the_ocid_that_was_recorded(engine: ContainerEngine) -> None:
-    elsewhere = engine.add_pool(name="llama", freeform_tags=TAGS, compartment_id="ocid1.compartment.oc1..else")
-    assert [fault["code"] for fault in undeployed(expected=True)["left"]] == ["node_pool_not_found"]
-    assert engine.writes() == 0
-    result = undeployed(expected=True, node_pool_id=elsewhere)
-    assert result["changed"] and len(engine.made("delete_node_pool")) == 1
-    assert result["compartment_id"] == "ocid1.compartment.oc1..else" and not result["left"]
-
-
-def test_an_ocid_that_somebody_recorded_deletes_nobody_elses_pool(engine: ContainerEngine) -> None:
-    theirs = engine.add_pool(name="prod", freeform_tags={**TAGS, "multinode-inference-deployment": "prod"})
-    assert codes(undeployed(expected=True, node_pool_id=theirs)) == ["node_pool_not_ours"]
-    gone = undeployed(expected=True, node_pool_id="ocid1.nodepool.oc1.iad.gone")
-    assert [fault["code"] for fault in gone["unseen"]] == ["node_pool_unseen"] and not gone["changed"]
-    assert engine.writes() == 0
-
-
-def test_a_pool_that_is_gone_and_was_recorded_is_no_fault(engine: ContainerEngine) -> None:
-    deleted = engine.add_pool(name="llama", freeform_tags=TAGS, lifecycle_state="DELETED")
-    result = undeployed(expected=True, node_pool_id=deleted)
-    assert (result["changed"], result["left"], result["unseen"]) == (False, [], [])
-    assert undeployed()["left"] == []

@@ -13,11 +13,14 @@ from typing import Any
 
 from ...fault import Fault
 from ..changes import LIVE, NEW_POOL, RESTART
+from ..comparison.words import line
 from ..types import Plan
 
 COLUMNS = 100
 _LABEL = 13
 _BAR = 40
+# Parts that the changes of a plan show; the plan itself has them all.
+MOST_PARTS = 40
 GIB = 2**30
 # Of an OCID the kind and the last characters tell one from another.
 _OCID = re.compile(r"\b(ocid1\.[a-z0-9]+)\.[A-Za-z0-9.\-_]*?([A-Za-z0-9]{6})\b(?![A-Za-z0-9.\-_])")
@@ -101,10 +104,11 @@ def gpus(count: int) -> str:
     return "1 GPU" if count == 1 else f"{count} GPUs"
 
 
-def _field(label: str, text: str) -> list[str]:
-    """Return `label` and the text beside it, wrapped."""
-    wrapped = textwrap.wrap(shorten(text), COLUMNS - _LABEL, break_on_hyphens=False) or [""]
-    return [f"{label if number == 0 else '':<{_LABEL}}{line}".rstrip() for number, line in enumerate(wrapped)]
+def _field(label: str, text: str, indent: int = 0) -> list[str]:
+    """Return `label` and the text beside it, wrapped; `indent`: further columns in front of the text."""
+    column = _LABEL + indent
+    wrapped = textwrap.wrap(shorten(text), COLUMNS - column, break_on_hyphens=False) or [""]
+    return [f"{label if number == 0 else '':<{column}}{words}".rstrip() for number, words in enumerate(wrapped)]
 
 
 def _head(plan: Plan) -> list[str]:
@@ -197,22 +201,39 @@ def _minutes(plan: Plan, whole: bool = True) -> list[str]:
 
 
 def _changes(plan: Plan) -> list[str]:
-    """Return what applying the plan means for the deployment that stands."""
+    """Return what applying the plan means for the deployment that stands: part by part, from what to what."""
     existing = plan["existing"]
     if not existing:
         return []
-    minutes = plan["expected"]["minutes"]["changed_template"]
+    minutes = plan["expected"]["minutes"]
     how = " by deleting the RayCluster, since this KubeRay has no upgradeStrategy" if existing["by_delete"] else ""
     means = (
         (LIVE, "live, the group keeps serving"),
-        (RESTART, f"restart, the pods are recreated{how}: about {minutes:g} minutes until it serves"),
-        (NEW_POOL, "new_pool, existing nodes keep what they have"),
+        (
+            RESTART,
+            f"restart, the pods are recreated{how}: about {minutes['changed_template']:g} minutes until it serves",
+        ),
+        (
+            NEW_POOL,
+            f"new_pool, only new nodes get it: undeploy and deploy take about {minutes['total']:g} minutes",
+        ),
     )
     lines: list[str] = []
+    left = MOST_PARTS
     for change_class, words in means:
-        named = [entry["field"] for entry in existing["changes"] if entry["class"] == change_class]
-        if named:
-            lines += _field("" if lines else "Changes", f"{words}: {', '.join(named)}")
+        found = list(
+            dict.fromkeys(
+                line(part) for entry in existing["changes"] if entry["class"] == change_class for part in entry["parts"]
+            )
+        )
+        if not found:
+            continue
+        lines += _field("" if lines else "Changes", words)
+        for text in found[:left]:
+            lines += _field("", text, 2)
+        if found[left:]:
+            lines += _field("", f"and {len(found[left:])} more", 2)
+        left = max(0, left - len(found))
     return lines or _field("Changes", "none: the deployment stands as it is")
 
 

@@ -15,7 +15,7 @@ import ssl
 import sys
 from typing import Any
 
-from vllm import __version__, arguments, checkpoint, checks, failures, log
+from vllm import __version__, arguments, bench, checkpoint, checks, failures, log
 from vllm.control import Control
 
 WATCHDOG_SECONDS = 5.0
@@ -28,8 +28,13 @@ def main() -> None:
         print(__version__)
     elif words[:1] == ["serve"]:
         sys.exit(serve(arguments.parse(words[1:])))
+    elif words[:2] == ["bench", "serve"]:
+        sys.exit(bench.main(words[2:]))
     else:
-        print("usage: vllm [-h] [-v] {serve} ...\n\nThe rig's vllm knows `serve` only.", file=sys.stderr)
+        print(
+            "usage: vllm [-h] [-v] {serve,bench} ...\n\nThe rig's vllm knows `serve` and `bench serve` only.",
+            file=sys.stderr,
+        )
         sys.exit(0 if words[:1] in (["-h"], ["--help"]) else 2)
 
 
