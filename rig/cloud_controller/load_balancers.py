@@ -16,7 +16,8 @@ Facts imitated (cloud-provider service controller, OCI cloud controller manager)
 - OCI lists it (`../oci/load_balancers.py`) from its making to its end
 
 Differences: addresses are loopback addresses (127.S.x.y, of this rig only), reachable from this machine and not from pods; there is no
-health check of its own; with no ready endpoint a connection is refused. RIG_IDLE_SCALE in the environment multiplies the idle time-out.
+health check of its own; with no ready endpoint a connection is refused. The number in `idle_scale` in the rig's folder, where a test has
+put one, multiplies the idle time-outs of connections that come from then on.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ import contextlib
 import dataclasses
 import ipaddress
 import itertools
-import os
 import ssl
 import tempfile
 import time
@@ -45,7 +45,7 @@ DELAY_SECONDS = 1.0
 CHUNK = 65536
 ANNOTATION = "service.beta.kubernetes.io/oci-load-balancer-"
 IDLE_SECONDS = 300.0
-IDLE_SCALE = float(os.environ.get("RIG_IDLE_SCALE", "1"))
+IDLE_SCALE = "idle_scale"
 
 Target = tuple[str, int]
 
@@ -77,6 +77,7 @@ class LoadBalancers:
         self._events = events
         self._prefix = loopback_prefix(rig)
         self._control = rig.oci.control
+        self._idle_scale = rig.directory / IDLE_SCALE
         self._balancers: dict[Key, LoadBalancer] = {}
         self._wake: dict[Key, asyncio.Event] = {}
         self._services = Cache(cluster, "/api/v1/services", self._service_changed)
@@ -236,11 +237,11 @@ class LoadBalancers:
                 back_reader, back_writer = await asyncio.open_connection(address, target)
             except OSError:
                 continue
-            moved = [time.monotonic()]
+            moved, idle = [time.monotonic()], balancer.idle * self._scale()
             carried = asyncio.gather(_carry(reader, back_writer, moved), _carry(back_reader, writer, moved))
             while not carried.done():
-                await asyncio.wait([carried], timeout=max(0.05, moved[0] + balancer.idle - time.monotonic()))
-                if time.monotonic() - moved[0] >= balancer.idle:
+                await asyncio.wait([carried], timeout=max(0.05, moved[0] + idle - time.monotonic()))
+                if time.monotonic() - moved[0] >= idle:
                     carried.cancel()
                     break
             with contextlib.suppress(asyncio.CancelledError, ConnectionError, OSError):
@@ -248,6 +249,12 @@ class LoadBalancers:
             back_writer.close()
             break
         writer.close()
+
+    def _scale(self) -> float:
+        try:
+            return float(self._idle_scale.read_text())
+        except FileNotFoundError:
+            return 1.0
 
     async def _remove(self, name: Key, service: Object | None) -> None:
         balancer = self._balancers.pop(name, None)
@@ -304,10 +311,10 @@ def secured_ports(service: Object) -> dict[int, str]:
 
 
 def idle_seconds(service: Object) -> float:
-    """How long a connection may be silent, in the rig's time."""
+    """How long a connection may be silent."""
     annotations = service["metadata"].get("annotations") or {}
     asked = None if is_network(service) else annotations.get(f"{ANNOTATION}connection-idle-timeout")
-    return float(asked or IDLE_SECONDS) * IDLE_SCALE
+    return float(asked or IDLE_SECONDS)
 
 
 def display_name(service: Object) -> str:

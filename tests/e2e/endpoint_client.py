@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import subprocess
 import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from rig.fixtures import RunningRig
 from tests.e2e.playbooks import Playbooks
 
 
@@ -52,3 +57,33 @@ class EndpointClient:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         status, _space, location = done.stdout.partition(" ")
         return Answer(done.returncode, status, body.read_text(errors="replace"), location)
+
+
+@contextlib.contextmanager
+def slow_engine(rig: RunningRig, name: str, seconds: int = 4) -> Iterator[None]:
+    """An engine whose tokens each take that much longer."""
+    rig.steer("POST", f"/engines/{name}/slow", {"seconds": seconds})
+    try:
+        time.sleep(1.5)
+        yield
+    finally:
+        rig.steer("POST", f"/engines/{name}/heal", {})
+
+
+def check_long_answers(client: EndpointClient, rig: RunningRig, usual: float) -> None:
+    """An answer that is silent for longer than `usual` seconds comes, and a stream that takes longer comes as it is made."""
+    name = next(iter(client.result["recipes"])).removesuffix("-raycluster-app")
+    url = f"{client.urls['app']}/v1/completions"
+
+    def words(**more: Any) -> tuple[str, ...]:
+        body = json.dumps({"model": client.result["model"], "prompt": "Hello", "max_tokens": 3, **more})
+        return ("--header", "Content-Type: application/json", "--data", body)
+
+    with slow_engine(rig, name):
+        began = time.monotonic()
+        silent = client.ask(url, *words(), key=client.key)
+        assert silent.status == "200" and time.monotonic() - began > usual + 2, silent
+        times = ("--no-buffer", "--write-out", "%{http_code} %{time_starttransfer} %{time_total}")
+        streamed = client.ask(url, *words(stream=True), *times, key=client.key)
+        first, whole = map(float, streamed.location.split())
+        assert streamed.status == "200" and whole - first > usual, "nothing holds the parts back"

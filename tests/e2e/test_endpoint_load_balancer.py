@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from rig.fixtures import RunningRig, Tenancy
-from tests.e2e.endpoint_client import EndpointClient
+from tests.e2e.endpoint_client import EndpointClient, check_long_answers, slow_engine
 from tests.e2e.light_deployment import Deployment
 from tests.e2e.playbooks import Run
 from tests.waiting import wait
@@ -96,6 +96,28 @@ def test_a_body_of_20_megabytes_comes_through(client: EndpointClient, tmp_path: 
     body.write_text(json.dumps({"model": "it's a model", "prompt": "x", "user": "x" * 20_000_000}))
     words = ("--data-binary", f"@{body}", "--header", "Content-Type: application/json", "--header", "Expect:")
     assert client.ask(f"{client.urls['app']}/tokenize", *words, key=client.key).status == "200"
+
+
+def test_answers_may_take_longer_than_the_default_idle_time(
+    deployment: Deployment, client: EndpointClient, rig: RunningRig
+) -> None:
+    # OCI's default of 300 s is 6 s, and ours of an hour 72 s.
+    scale = rig.directory / "idle_scale"
+    scale.write_text("0.02")
+    try:
+        check_long_answers(client, rig, 300 * 0.02)
+        # The other way round: one that is bound to a minute, which is 1.2 s, ends what is silent for longer.
+        short = deployment.playbooks.run("deploy", deployment.recipe, EXPOSED, {"endpoint_idle_timeout_seconds": 60})
+        assert short.code == 0, short.output
+        with slow_engine(rig, NAME):
+            body = json.dumps({"model": "it's a model", "prompt": "Hello", "max_tokens": 3})
+            words = ("--header", "Content-Type: application/json", "--data", body)
+            cut = client.ask(f"{client.urls['app']}/v1/completions", *words, key=client.key)
+        assert cut.code != 0, cut
+    finally:
+        scale.unlink()
+    again = deployment.playbooks.run("deploy", deployment.recipe, EXPOSED)
+    assert again.code == 0, again.output
 
 
 def test_the_printed_line_works_when_it_is_pasted(deployment: Deployment, result: dict[str, Any]) -> None:

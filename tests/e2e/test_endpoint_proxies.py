@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import datetime
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 
 from ansible_collections.multinode.inference.plugins.plugin_utils.reachability import certificates
 from rig.fixtures import RunningRig, Tenancy
-from tests.e2e.endpoint_client import EndpointClient
+from tests.e2e.endpoint_client import EndpointClient, check_long_answers
 from tests.e2e.light_deployment import Deployment
 from tests.e2e.playbooks import Run
 from tests.e2e.web_controller import apply, web_controller
@@ -106,29 +105,6 @@ def check(client: EndpointClient, rig: RunningRig, tmp_path: Path) -> None:
     assert client.ask(f"{api}/tokenize", *words, key=client.key).status == "200"
 
 
-def check_long_answers(client: EndpointClient, rig: RunningRig) -> None:
-    """An answer that is silent for longer than the proxy's default comes, and a stream comes as it is made."""
-    completions, header = f"{client.urls['app']}/v1/completions", ("--header", "Content-Type: application/json")
-
-    def body(**more: Any) -> str:
-        return json.dumps({"model": client.result["model"], "prompt": "Hello", **more})
-
-    rig.steer("POST", f"/engines/{NAME}/slow", {"seconds": 4})
-    try:
-        time.sleep(1.5)
-        began = time.monotonic()
-        silent = client.ask(completions, *header, "--data", body(max_tokens=3), key=client.key)
-        assert silent.status == "200" and time.monotonic() - began > 60 * SCALE + 2, silent
-        streamed = client.ask(
-            completions, *header, "--no-buffer", "--data", body(max_tokens=3, stream=True),
-            "--write-out", "%{http_code} %{time_starttransfer} %{time_total}", key=client.key,
-        )  # fmt: skip
-        first, whole = map(float, streamed.location.split())
-        assert streamed.status == "200" and whole - first > 6, "nothing holds the parts back"
-    finally:
-        rig.steer("POST", f"/engines/{NAME}/heal", {})
-
-
 def test_what_is_missing_is_told_before_anything_is_made(deployment: Deployment, rig: RunningRig) -> None:
     assert codes(deployment, {**INGRESS, "endpoint_ingress_class": "none-such"}) == ["ingress_class_missing"]
     assert codes(deployment, GATEWAY) == ["gateway_missing"]
@@ -148,7 +124,7 @@ def test_an_ingress(deployment: Deployment, rig: RunningRig, tmp_path: Path) -> 
     assert result is not None and result["changed"]
     client = EndpointClient(deployment.playbooks, result, tmp_path)
     check(client, rig, tmp_path)
-    check_long_answers(client, rig)
+    check_long_answers(client, rig, 60 * SCALE)
     again = deploy(deployment, INGRESS)
     assert again.recap["changed"] == 0, again.output
 

@@ -23,6 +23,7 @@ import pod_status
 import ray_dashboard
 import ready
 from engine_answer import Question
+from engine_certificate import Certificate
 from engine_heartbeat import Pulse
 from engine_process import Engine
 from group_file import STATE_FOLDER, Group, write_whole
@@ -62,6 +63,7 @@ class Head:
         self._stager = Stager(group.staging, self._board)
         self._question = Question(group)
         self._engine = Engine(group, self._board)
+        self._certificate = Certificate(group.engine_arguments)
         self._ray = RayNode()
         self._machine: dict[str, Any] = {}
         self._loaded_at: float | None = None
@@ -135,10 +137,12 @@ class Head:
         self._engine.places = {
             address: f"stage {stage} ({address})" for address, stage in self._formation.stages.items()
         }
+        self._certificate.bring()
         self._engine.start(self._options)
         while True:
             pulse = self._pulse
             self._watch()
+            self._certificate.bring()
             if failure := self._engine.failure() or self._formation.failure() or (pulse and pulse.failure()):
                 raise failure
             if self._state == "starting":

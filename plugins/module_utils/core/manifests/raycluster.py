@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..names import WORKER_GROUP, common_labels, object_names
-from ..plan.endpoint import TLS_FOLDER
+from ..plan.endpoint import SERVED_TLS_FOLDER, TLS_FOLDER
 from ..plan.engine import DRAIN_SECONDS, STATE_FOLDER
 from ..plan.rdma import HOST_NETWORK
 from ..plan.types import Plan, Pod
@@ -20,7 +20,7 @@ TERMINATION_GRACE_SECONDS = DRAIN_SECONDS + 15
 SOURCE_FOLDER = "/run/secrets/multinode/source"
 # Where the head's programs find the API keys. No worker serves the API, so none has them.
 KEYS_FOLDER = "/run/secrets/multinode/api-keys"
-_SERVED_FOLDERS = {"api-keys": KEYS_FOLDER, "tls": TLS_FOLDER}
+_SERVED_FOLDERS = {"api-keys": KEYS_FOLDER, "tls": TLS_FOLDER, "tls-served": SERVED_TLS_FOLDER}
 _REPLICA_INDEX_LABEL = "ray.io/worker-group-replica-index"
 
 # Nothing that runs in the pods becomes root, whatever the image offers (rayproject's has sudo without a password). RDMA alone is
@@ -95,7 +95,7 @@ def _pod_template(plan: Plan, runtime_name: str, role: str) -> dict[str, Any]:
         {"name": "ray", "mountPath": "/tmp/ray"},
         *({"name": entry["name"], "mountPath": SOURCE_FOLDER, "readOnly": True} for entry in _source_volumes(plan)),
         *(
-            {"name": entry["name"], "mountPath": _SERVED_FOLDERS[entry["name"]], "readOnly": True}
+            {"name": entry["name"], "mountPath": _SERVED_FOLDERS[entry["name"]], "readOnly": "secret" in entry}
             for entry in _served_with(plan, role)
         ),
         {"name": "shared-memory", "mountPath": "/dev/shm"},
@@ -176,6 +176,8 @@ def _served_with(plan: Plan, role: str) -> list[dict[str, Any]]:
         items = [{"key": key, "path": key} for key in ("tls.crt", "tls.key")]
         held = plan["endpoint"]["tls_secret"] or names["tls_secret"]
         volumes.append({"name": "tls", "secret": {"secretName": held, "items": items, "defaultMode": 0o440}})
+        # In memory, as a Secret is: the key is on no disk.
+        volumes.append({"name": "tls-served", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}})
     return volumes
 
 

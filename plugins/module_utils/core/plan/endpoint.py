@@ -18,8 +18,9 @@ HOSTNAME_ANNOTATION = "external-dns.alpha.kubernetes.io/hostname"
 # oci-cloud-controller-manager: "lb" or "nlb"; a network load balancer passes TCP on and ends no TLS.
 TYPE_ANNOTATION = "oci.oraclecloud.com/load-balancer-type"
 NETWORK = "nlb"
-# vLLM's --ssl-certfile and --ssl-keyfile, where TLS ends in the pod.
+# Where TLS ends in the pod: the mounted Secret, and the copies that vLLM serves with, which the head's program keeps up to date.
 TLS_FOLDER = "/run/secrets/multinode/tls"
+SERVED_TLS_FOLDER = "/run/secrets/multinode/tls-served"
 _BALANCER = ("load_balancer",)
 # Which exposures a setting means something to.
 _MEANT_FOR = {
@@ -125,7 +126,7 @@ def tls_arguments(endpoint: Endpoint) -> tuple[str, ...]:
     """Return vLLM's arguments where TLS ends in the pod."""
     if not endpoint["tls_to_pod"]:
         return ()
-    return ("--ssl-certfile", f"{TLS_FOLDER}/tls.crt", "--ssl-keyfile", f"{TLS_FOLDER}/tls.key")
+    return ("--ssl-certfile", f"{SERVED_TLS_FOLDER}/tls.crt", "--ssl-keyfile", f"{SERVED_TLS_FOLDER}/tls.key")
 
 
 def _hosts(name: str, domain: str, dashboard: bool) -> dict[str, str]:

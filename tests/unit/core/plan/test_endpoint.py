@@ -114,7 +114,7 @@ def test_a_network_load_balancer_leaves_tls_to_the_pod() -> None:
     made = plan(**exposed("load_balancer", service_annotations={"oci.oraclecloud.com/load-balancer-type": "nlb"}))
     assert made["endpoint"]["tls_to_pod"] and made["endpoint"]["network"]
     words = made["engine"]["args"]
-    assert words[words.index("--ssl-certfile") + 1] == "/run/secrets/multinode/tls/tls.crt"
+    assert words[words.index("--ssl-certfile") + 1] == "/run/secrets/multinode/tls-served/tls.crt"
     assert ["--enable-ssl-refresh"] in made["engine"]["optional"]
     assert words[-2:] == ["--middleware", "engine_key_guard.KeyGuard"], "the guard stays outermost"
     assert "--ssl-certfile" not in plan(**exposed("load_balancer"))["engine"]["args"]

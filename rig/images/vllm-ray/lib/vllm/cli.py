@@ -11,11 +11,10 @@ import asyncio
 import os
 import signal
 import socket
-import ssl
 import sys
 from typing import Any
 
-from vllm import __version__, arguments, bench, checkpoint, checks, failures, log
+from vllm import __version__, arguments, bench, checkpoint, checks, failures, log, tls
 from vllm.control import Control
 
 WATCHDOG_SECONDS = 5.0
@@ -81,8 +80,13 @@ async def _serve(options: Any, config: dict[str, Any], listener: socket.socket) 
     _say(f"Starting vLLM API server 0 on {scheme}://{options.host or '0.0.0.0'}:{options.port}")
     log.uvicorn(f"Started server process [{os.getpid()}]")
     log.uvicorn("Waiting for application startup.")
-    site = web.SockSite(runner, listener, ssl_context=_tls(options))
+    context = tls.context_of(options)
+    site = web.SockSite(runner, listener, ssl_context=context)
     await site.start()
+    refreshing = context and options.enable_ssl_refresh
+    refresher = (
+        asyncio.create_task(tls.refresh(context, options.ssl_certfile, options.ssl_keyfile)) if refreshing else None
+    )
     log.uvicorn("Application startup complete.")
     signalled = False
 
@@ -100,6 +104,8 @@ async def _serve(options: Any, config: dict[str, Any], listener: socket.socket) 
             await asyncio.Event().wait()
         await asyncio.sleep(WATCHDOG_SECONDS)
     log.uvicorn("Shutting down")
+    if refresher:
+        refresher.cancel()
     await runner.cleanup()
     log.uvicorn("Application shutdown complete.")
     engine.close()
@@ -114,14 +120,6 @@ def _bind(options: Any) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((options.host or "0.0.0.0", options.port))
     return listener
-
-
-def _tls(options: Any) -> ssl.SSLContext | None:
-    if not options.ssl_certfile:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(options.ssl_certfile, options.ssl_keyfile)
-    return context
 
 
 def _end_while_loading(*_: Any) -> None:
