@@ -89,7 +89,7 @@ def test_the_pod_shows_the_certificate_and_asks_for_the_key(
     pasted = subprocess.run(line, env=deployment.playbooks.environment, capture_output=True, text=True, check=False)
     assert json.loads(pasted.stdout)["choices"][0]["text"], pasted.stderr
     (balancer,) = deployment.rest()["load_balancers"]
-    assert balancer["network"], balancer
+    assert balancer["name"].startswith(f"{NAME}/{NAME}-api/"), "of a network load balancer"
     pods = rig.kubectl("--namespace", NAME, "get", "pods", "--output", "json")
     assert f"{NAME}-tls-authority" not in pods
 
