@@ -19,7 +19,7 @@ from ..module_utils.core.names import object_names
 from ..module_utils.core.plan.presentation.text import bill
 from ..module_utils.core.plan.types import Plan
 from ..module_utils.kube.deployment import Observer, read_secret
-from ..plugin_utils.completion import complete
+from ..plugin_utils.completion import NOT_ACCEPTED, complete
 from ..plugin_utils.endpoint import Endpoint
 from ..plugin_utils.inputs import given_inputs
 from ..plugin_utils.kubernetes_writes import WritingAction
@@ -33,6 +33,9 @@ POLL_SECONDS = 2.0
 # What looks like a failure has to be seen that long: pods of a former run may still be on their way out.
 FAILURE_SECONDS = 12.0
 SETTLE_SECONDS = 6.0
+# What the cluster refuses of the endpoint is corrected within that time, or is a fault. A new certificate may take longer: the kubelet
+# brings a Secret within 90 s or so, and a load balancer changes its listener in its own time.
+REFUSED_SECONDS, CERTIFICATE_SECONDS = 60.0, 300.0
 # The probe makes the pod Ready a moment before the head's log has the text.
 TEXT_LOOKS = 5
 
@@ -51,6 +54,7 @@ class ActionModule(WritingAction):
         self._lines = Lines(self.show)
         self._timeline = Timeline()
         self._warned: dict[str, Fault] = {}
+        self._refused: dict[str, float] = {}
         self._patience = Patience(lambda text: self._lines.say("cluster", text))
         name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
         deadline = time.monotonic() + inputs.settings["wait_timeout_minutes"] * 60
@@ -169,9 +173,18 @@ class ActionModule(WritingAction):
         self._changes += [{"object": name_of(item), "change": "delete"} for item in stale]
 
     def _look_at_endpoint(self) -> str | None:
-        """Settle the endpoint; return what it lacks still."""
+        """Settle the endpoint; return what it lacks still. Refused where the cluster has refused it for too long."""
         self._settle()
-        return self._endpoint.problem()
+        problem = self._endpoint.problem()
+        self._bound("cluster", self._endpoint.refusal, REFUSED_SECONDS)
+        return problem
+
+    def _bound(self, who: str, refusal: Fault | None, seconds: float) -> None:
+        """Raise a refusal that lasts: waiting for it is billed."""
+        if refusal is None:
+            self._refused.pop(who, None)
+        elif time.monotonic() - self._refused.setdefault(who, time.monotonic()) >= seconds:
+            raise Refused([refusal])
 
     def _reached(self, plan: Plan, key: str, deadline: float) -> dict[str, Any]:
         """Wait until the endpoint answers a completion as its users ask for one, and return its URLs."""
@@ -189,6 +202,7 @@ class ActionModule(WritingAction):
                 if answer["text"] is not None:
                     break
                 problem = f"{reach.url} at {reach.address} does not answer a completion yet ({answer['problem']})"
+                self._bound("certificate", _not_accepted(plan, str(answer["problem"])), CERTIFICATE_SECONDS)
             self._lines.say("endpoint", str(problem))
             if time.monotonic() >= deadline:
                 raise Refused(
@@ -222,6 +236,15 @@ class ActionModule(WritingAction):
             "ca_pem": reach.ca_pem,
             "records_missing": [fault.as_dict() for fault in missing],
         }
+
+
+def _not_accepted(plan: Plan, problem: str) -> Fault | None:
+    """Return the fault of an endpoint whose certificate is not verified; None for any other problem."""
+    if not problem.startswith(NOT_ACCEPTED):
+        return None
+    place = f"endpoint_tls: {plan['endpoint']['tls']}"
+    remedy = "give the authority as ca.crt in the certificate's Secret, or correct the certificate"
+    return Fault("certificate_not_accepted", place, problem, "one that this machine can verify", remedy)
 
 
 def _remedy(words: str, plan: Plan) -> str:

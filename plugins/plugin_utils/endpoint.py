@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -31,7 +32,7 @@ from ..module_utils.core.plan.types import Issuer, Plan
 from ..module_utils.kube.client import Kubernetes, part, unless_forbidden
 from .completion import Reach
 from .reachability import certificates
-from .reachability.checks import listeners_of, route_problem
+from .reachability.checks import issuer_fault, listeners_of, route_problem
 
 Object = dict[str, Any]
 
@@ -49,6 +50,8 @@ class Endpoint:
         self._gateway: Object | None = None
         self.around = Surroundings()
         self.ca_pem: str | None = None
+        # What the cluster refuses as the last `problem` found it: it passes where somebody corrects it, or is given up.
+        self.refusal: Fault | None = None
 
     @property
     def hosts(self) -> dict[str, str]:
@@ -137,7 +140,7 @@ class Endpoint:
 
     def problem(self) -> str | None:
         """Return what the endpoint lacks still, in words; None where a completion may be tried. Refused where waiting is vain."""
-        exposure, gateway = self._endpoint["exposure"], self._endpoint["gateway"]
+        exposure, gateway, self.refusal = self._endpoint["exposure"], self._endpoint["gateway"], None
         what = {
             "load_balancer": f"the load balancer of Service {self._names['api_service']}",
             "ingress": f"Ingress {self._name} (class {self._endpoint['ingress_class']})",
@@ -153,7 +156,8 @@ class Endpoint:
             findings = Findings()
             self.check_given_certificate(findings)
             findings.refuse()
-        if exposure == "gateway" and (words := route_problem(self._routes())):
+        if exposure == "gateway" and (found_of_routes := route_problem(self._routes())):
+            words, self.refusal = found_of_routes
             return words
         if issuer := self._endpoint["issuer"]:
             return self._issuing(issuer)
@@ -237,14 +241,14 @@ class Endpoint:
         exposure = self._endpoint["exposure"]
         if exposure == "gateway":
             addresses = ((self._gateway or {}).get("status") or {}).get("addresses") or []
-            return next((str(entry["value"]) for entry in addresses if entry.get("value")), None)
+            return _best_address(entry.get("value") for entry in addresses)
         item: Object | None = None
         if exposure == "load_balancer" and (self._service.get("spec") or {}).get("type") == "LoadBalancer":
             item = self._service
         elif exposure == "ingress":
             item = self._get("/apis/networking.k8s.io/v1", "ingresses", self._name)
         entries = (((item or {}).get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
-        return next((entry.get("ip") or entry.get("hostname") for entry in entries), None)
+        return _best_address(entry.get("ip") or entry.get("hostname") for entry in entries)
 
     def _routes(self) -> list[Object]:
         return self._kubernetes.items(
@@ -260,7 +264,14 @@ class Endpoint:
         if ready.get("status") == "True":
             return None
         said = f": {ready['message']}" if ready.get("message") else ""
-        return f"{issuer['kind']} {issuer['name']} has not made the certificate yet{said}"
+        words = f"{issuer['kind']} {issuer['name']} has not made the certificate yet{said}"
+        issuing: Object = next((entry for entry in conditions if entry["type"] == "Issuing"), {})
+        if issuing.get("status") == "False" and issuing.get("reason") == "Failed":
+            found, remedy = f"{words}; {issuing.get('message')}", "see kubectl describe certificate, certificaterequest"
+            self.refusal = Fault("certificate_not_issued", "endpoint_tls_issuer", found, "a certificate", remedy)
+        else:
+            self.refusal = issuer_fault(self._kubernetes, self._plan, issuer)
+        return words
 
     def _last_warning(self) -> str:
         kind, name = (
@@ -297,10 +308,23 @@ def _reference(api_version: str, kind: str, name: str, namespace: str) -> Object
     return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": namespace}}
 
 
+def _best_address(addresses: Iterable[str | None]) -> str | None:
+    """Return the first IPv4 address, else the first of IPv6, else the first name: what most clients can ask by nip.io."""
+
+    def rank(address: str) -> int:
+        try:
+            return ipaddress.ip_address(address).version
+        except ValueError:
+            return 9
+
+    return min((address for address in addresses if address), key=rank, default=None)
+
+
 def _authority_of(data: Mapping[str, str]) -> str | None:
     """Return the authority of a Secret's certificate: its ca.crt, or the last of the chain where that signed itself."""
-    if data.get(certificates.AUTHORITY, "").strip():
-        return data[certificates.AUTHORITY]
+    given = data.get(certificates.AUTHORITY, "")
+    if given.strip() and certificates.readable(given):
+        return given
     return certificates.own_root(data.get(certificates.CERTIFICATE, ""))
 
 

@@ -123,7 +123,13 @@ def wrong_with(
         ], []
     faults, warnings = [], []
     if certificate.public_key() != key.public_key():
-        faults.append(fault("certificate_key", "the key is not the certificate's", "a pair", make))
+        if any(other.public_key() == key.public_key() for other in _chain(data[CERTIFICATE])[1:]):
+            found = "the certificate of its key is not the first"
+            faults.append(fault("certificate_chain", found, "it first, then the one that signed it, and so on", make))
+        else:
+            faults.append(fault("certificate_key", "the key is not the certificate's", "a pair", make))
+    elif words := _broken_chain(data):
+        faults.append(fault(words[0], words[1], words[2], make))
     until, left = certificate.not_valid_after_utc, certificate.not_valid_after_utc - now
     if left <= datetime.timedelta(0):
         faults.append(
@@ -146,6 +152,25 @@ def wrong_with(
         remedy = "make one for both hosts, or set service_endpoint_domain"
         faults.append(fault("certificate_names", found, f"for {', '.join(lacking)} as well", remedy))
     return faults, warnings
+
+
+def _broken_chain(data: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """Return code, finding and expectation where the certificates of a Secret do not lead to one another; None where they do."""
+    chain = _chain(data[CERTIFICATE])
+    for signed, signer in zip(chain, chain[1:], strict=False):
+        if not _signed_by(signed, signer):
+            found = f"{_subject(signer)} follows {_subject(signed)}, which it has not signed"
+            return "certificate_chain", found, "the host's certificate, then the one that signed it, and so on"
+    if not data.get(AUTHORITY, "").strip():
+        return None
+    try:
+        authorities = _chain(data[AUTHORITY])
+    except ValueError:
+        return "certificate_authority", f"no PEM certificate in {AUTHORITY}", "the authority's, or none"
+    if any(one in authorities or any(_signed_by(one, other) for other in authorities) for one in chain):
+        return None
+    names = ", ".join(map(_subject, authorities))
+    return "certificate_authority", f"{AUTHORITY} holds {names}, which has not signed it", "the authority that has"
 
 
 def expiring(place: str, until: datetime.datetime, now: datetime.datetime) -> Fault:
@@ -171,10 +196,10 @@ def until(pem: str) -> datetime.datetime | None:
 
 
 def own_root(pem: str) -> str | None:
-    """Return the last certificate of a chain where it signed itself; None where another authority did."""
+    """Return the last certificate of a chain where it signed itself; None where another authority did, or none can be read."""
     try:
-        last = x509.load_pem_x509_certificates(pem.encode())[-1]
-    except (ValueError, IndexError):
+        last = _chain(pem)[-1]
+    except ValueError:
         return None
     return _pem(last) if last.issuer == last.subject else None
 
@@ -245,6 +270,24 @@ def _load(pem: str) -> Any:
     return x509.load_pem_x509_certificate(pem.encode())
 
 
+def _chain(pem: str) -> list[Any]:
+    """Return the certificates of a PEM text, one at least. Raises ValueError."""
+    _need_library()
+    return list(x509.load_pem_x509_certificates(pem.encode()))
+
+
+def _signed_by(certificate: Any, other: Any) -> bool:
+    try:
+        certificate.verify_directly_issued_by(other)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _subject(certificate: Any) -> str:
+    return f"`{certificate.subject.rfc4514_string()}`"
+
+
 def _load_key(pem: str) -> Any:
     return serialization.load_pem_private_key(pem.encode(), password=None)
 
@@ -257,3 +300,11 @@ def _key_pem(key: Any) -> str:
     # PKCS #1: the form that every load balancer takes.
     form = serialization.PrivateFormat.TraditionalOpenSSL
     return str(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode())
+
+
+def readable(pem: str) -> bool:
+    """Say whether a text is one or more PEM certificates."""
+    try:
+        return bool(_chain(pem))
+    except ValueError:
+        return False

@@ -41,17 +41,19 @@ def listeners_of(gateway: Mapping[str, Any], named: str | None) -> dict[str, str
     return found
 
 
-def route_problem(routes: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return why the Gateway does not serve one of the routes; None where it serves all."""
+def route_problem(routes: Iterable[Mapping[str, Any]]) -> tuple[str, Fault | None] | None:
+    """Return why the Gateway does not serve one of the routes, with a fault where it refuses it; None where it serves all."""
     for route in routes:
         name, parents = route["metadata"]["name"], (route.get("status") or {}).get("parents") or []
         if not parents:
-            return f"no controller has taken HTTPRoute {name} yet"
+            return f"no controller has taken HTTPRoute {name} yet", None
         for parent in parents:
             for condition in parent.get("conditions") or []:
                 if condition["type"] in ("Accepted", "ResolvedRefs") and condition["status"] == "False":
                     said = condition.get("message") or condition.get("reason")
-                    return f"Gateway {parent['parentRef']['name']} refuses HTTPRoute {name}: {said}"
+                    words = f"Gateway {parent['parentRef']['name']} refuses HTTPRoute {name}: {said}"
+                    remedy = "correct the Gateway's listener (hostname, allowedRoutes), or endpoint_gateway"
+                    return words, Fault("route_refused", "endpoint_gateway", words, "a route that is accepted", remedy)
     return None
 
 
@@ -130,6 +132,13 @@ def _gateway(kubernetes: Kubernetes, plan: Plan, wanted: Gateway, found: Finding
         source = "no namespace" if allowed == "None" else "its own namespace only"
         closed = f"listener {chosen} of Gateway {name} takes routes from {source}"
         found.fault("gateway_closed", place, closed, f"namespace {namespace}", "set its allowedRoutes.namespaces")
+    status = gateway.get("status") or {}
+    of_listener = next((entry for entry in status.get("listeners") or [] if entry.get("name") == chosen), {})
+    for what, conditions in ((f"Gateway {name}", status), (f"listener {chosen} of Gateway {name}", of_listener)):
+        if words := _not_met(conditions.get("conditions") or []):
+            remedy = "see kubectl describe; a certificate of another namespace needs a ReferenceGrant there"
+            found.fault("gateway_not_ready", place, f"{what}: {words}", "one that is programmed", remedy)
+            break
     addresses = (gateway.get("status") or {}).get("addresses") or [{}]
     pattern = listener.get("hostname")
     for host in hosts_at(plan, addresses[0].get("value")).values():
@@ -144,31 +153,44 @@ def _gateway(kubernetes: Kubernetes, plan: Plan, wanted: Gateway, found: Finding
 
 
 def _issuer(kubernetes: Kubernetes, plan: Plan, issuer: Issuer, found: Findings) -> None:
-    place = "endpoint_tls_issuer"
     definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/certificates.cert-manager.io"
     if unless_forbidden(lambda: [kubernetes.get(definition)]) == [None]:
         found.fault(
             "cert_manager_missing",
-            place,
+            "endpoint_tls_issuer",
             "cert-manager is not installed",
             "its CRDs",
             "install it, or use endpoint_tls: self_signed",
         )
         return
+    if fault := issuer_fault(kubernetes, plan, issuer):
+        found.faults.append(fault)
+
+
+def issuer_fault(kubernetes: Kubernetes, plan: Plan, issuer: Issuer) -> Fault | None:
+    """Return why an issuer of cert-manager issues nothing; None where it is Ready, or may not be read."""
+    place, shown = "endpoint_tls_issuer", f"{issuer['kind']} {issuer['name']}"
     space = "" if issuer["kind"] == "ClusterIssuer" else f"namespaces/{part(plan['deployment']['namespace'])}/"
     path = f"/apis/cert-manager.io/v1/{space}{issuer['kind'].lower()}s/{part(issuer['name'])}"
     read = unless_forbidden(lambda: [kubernetes.get(path)])
     if read is None:
-        return
-    shown = f"{issuer['kind']} {issuer['name']}"
+        return None
     if read[0] is None:
-        found.fault("issuer_missing", place, f"{shown} is not there", "an issuer", "make it, or name another")
-        return
+        return Fault("issuer_missing", place, f"{shown} is not there", "an issuer", "make it, or name another")
     conditions = (read[0].get("status") or {}).get("conditions") or []
     ready = next((entry for entry in conditions if entry["type"] == "Ready"), None)
-    if ready and ready["status"] == "False":
-        said = ready.get("message") or ready.get("reason")
-        found.fault("issuer_not_ready", place, f"{shown}: {said}", "an issuer that is Ready", "see kubectl describe")
+    if ready and ready["status"] == "True":
+        return None
+    said = (ready.get("message") or ready.get("reason")) if ready else "cert-manager has not looked at it; does it run?"
+    return Fault("issuer_not_ready", place, f"{shown}: {said}", "an issuer that is Ready", "see kubectl describe")
+
+
+def _not_met(conditions: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return what the conditions of a Gateway or of a listener say against it."""
+    for condition in conditions:
+        if condition["type"] in ("Accepted", "Programmed", "ResolvedRefs") and condition["status"] != "True":
+            return str(condition.get("message") or condition.get("reason") or f"not {condition['type']}")
+    return None
 
 
 def _addresses(name: str) -> set[str]:

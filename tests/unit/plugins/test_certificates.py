@@ -8,9 +8,13 @@ import socket
 import ssl
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.x509.oid import NameOID
 
 from ansible_collections.multinode.inference.plugins.plugin_utils.completion import Reach, complete
 from ansible_collections.multinode.inference.plugins.plugin_utils.reachability import certificates
@@ -90,6 +94,70 @@ def test_a_key_of_another_certificate_is_told(made: dict[str, str], authority: d
     data = {**made, "tls.key": authority["tls.key"]}
     ((fault,), _warnings) = certificates.wrong_with(data, "endpoint_tls_secret", "mine", HOSTS, NOW)
     assert fault.code == "certificate_key"
+
+
+def of_key(key: Any, issuer: dict[str, str], name: str = HOSTS[0], authority: bool = False) -> dict[str, str]:
+    """Certificate and key of any kind, signed by an authority of ours."""
+    signer = x509.load_pem_x509_certificate(issuer["tls.crt"].encode())
+    signer_key = serialization.load_pem_private_key(issuer["tls.key"].encode(), None)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(signer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(days(-1))
+        .not_valid_after(days(300))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .sign(signer_key, hashes.SHA256())  # type: ignore[arg-type]
+    )
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return {
+        "tls.crt": made.public_bytes(pem).decode(),
+        "tls.key": key.private_bytes(pem, form, serialization.NoEncryption()).decode(),
+    }
+
+
+def wrong(data: dict[str, str]) -> list[str]:
+    faults, _warnings = certificates.wrong_with(data, "endpoint_tls_secret", "mine", HOSTS[:1], NOW)
+    assert not any("PRIVATE" in fault.line() for fault in faults)
+    return [fault.code for fault in faults]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ec.generate_private_key(ec.SECP256R1()),
+        ec.generate_private_key(ec.SECP384R1()),
+        ed25519.Ed25519PrivateKey.generate(),
+    ],
+    ids=["P-256", "P-384", "Ed25519"],
+)
+def test_keys_of_every_kind_are_taken(authority: dict[str, str], key: Any) -> None:
+    assert wrong(of_key(key, authority)) == []
+    sealed = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"phrase"),
+    ).decode()
+    assert wrong({**of_key(key, authority), "tls.key": sealed}) == ["certificate_unreadable"]
+
+
+def test_a_chain_leads_from_the_host_to_its_authority(authority: dict[str, str]) -> None:
+    middle = of_key(ec.generate_private_key(ec.SECP256R1()), authority, "middle", authority=True)
+    host = of_key(ec.generate_private_key(ec.SECP256R1()), middle)
+    other = certificates.new_authority("other", NOW)["tls.crt"]
+    leaf, between, root = host["tls.crt"], middle["tls.crt"], authority["tls.crt"]
+    for chain in (leaf, leaf + between, leaf + between + root):
+        assert wrong({**host, "tls.crt": chain}) == []
+    assert wrong({**host, "tls.crt": between + leaf})[0] == "certificate_chain", "the host's comes first"
+    assert wrong({**host, "tls.crt": leaf + root + between}) == ["certificate_chain"]
+    for authorities in (root, f"{other}{root}", between):
+        assert wrong({**host, "tls.crt": leaf + between, "ca.crt": authorities}) == []
+    assert wrong({**host, "tls.crt": leaf + between, "ca.crt": other}) == ["certificate_authority"]
+    assert wrong({**host, "tls.crt": leaf, "ca.crt": root}) == ["certificate_authority"], "the one between is missing"
+    assert wrong({**host, "ca.crt": "nonsense"}) == ["certificate_authority"]
 
 
 def test_a_wildcard_stands_for_one_label(authority: dict[str, str]) -> None:

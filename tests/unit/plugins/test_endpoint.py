@@ -91,6 +91,8 @@ def cluster() -> FakeCluster:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[datetime.datetime]:
     now = [datetime.datetime(2026, 6, 1, tzinfo=datetime.timezone.utc)]
     monkeypatch.setattr(endpoints, "_now", lambda: now[0])
+    # Many are made here, and none is relied on.
+    monkeypatch.setattr(certificates, "_BITS", 1024)
     return now
 
 
@@ -203,18 +205,19 @@ def test_what_a_gateway_says_of_a_route_is_told(cluster: FakeCluster, clock: lis
     cluster.put({**edge, "spec": {"listeners": [{"name": "s", "protocol": "HTTPS", "port": 443}]}})
     cluster.status("Gateway", "main", {"addresses": [{"value": "192.0.2.9"}]}, "edge")
     run = Run(cluster, **exposed("gateway")).settle()
-    assert run.endpoint.problem() == f"no controller has taken HTTPRoute {NAME} yet"
+    assert run.endpoint.problem() == f"no controller has taken HTTPRoute {NAME} yet" and not run.endpoint.refusal
     refused = {"type": "Accepted", "status": "False", "reason": "NotAllowedByListeners", "message": "not from here"}
     for name in cluster.names("HTTPRoute"):
         cluster.status("HTTPRoute", name, {"parents": [{"parentRef": {"name": "main"}, "conditions": [refused]}]})
     assert run.endpoint.problem() == f"Gateway main refuses HTTPRoute {NAME}: not from here"
+    assert run.endpoint.refusal and run.endpoint.refusal.code == "route_refused"
     for name in cluster.names("HTTPRoute"):
         cluster.status(
             "HTTPRoute",
             name,
             {"parents": [{"parentRef": {"name": "main"}, "conditions": [{**refused, "status": "True"}]}]},
         )
-    assert run.endpoint.problem() is None
+    assert run.endpoint.problem() is None and run.endpoint.refusal is None
 
 
 def test_an_issuer_fills_the_secret_and_the_load_balancer_has_a_copy(
@@ -231,7 +234,16 @@ def test_an_issuer_fills_the_secret_and_the_load_balancer_has_a_copy(
     message = {"type": "Ready", "status": "False", "message": "Issuing certificate as Secret does not exist"}
     cluster.status("Certificate", TLS, {"conditions": [message]})
     run.settle()
-    assert run.endpoint.problem() == f"ClusterIssuer le has not made the certificate yet: {message['message']}"
+    waiting = f"ClusterIssuer le has not made the certificate yet: {message['message']}"
+    assert run.endpoint.problem() == waiting and run.endpoint.refusal
+    assert run.endpoint.refusal.code == "issuer_missing", "it went while it was waited for"
+    ready = {"type": "Ready", "status": "True"}
+    cluster.objects["/apis/cert-manager.io/v1/clusterissuers/le"] = {"status": {"conditions": [ready]}}
+    assert run.endpoint.problem() == waiting and run.endpoint.refusal is None
+    failed = {"type": "Issuing", "status": "False", "reason": "Failed", "message": "order is invalid"}
+    cluster.status("Certificate", TLS, {"conditions": [message, failed]})
+    assert run.endpoint.problem() == waiting and run.endpoint.refusal
+    assert run.endpoint.refusal.code == "certificate_not_issued" and "order is invalid" in run.endpoint.refusal.found
     own = certificates.new_authority("le", clock[0])
     hosts = [f"{NAME}.a.example", f"dashboard.{NAME}.a.example"]
     labels = {"labels": {}}
@@ -266,8 +278,111 @@ def test_an_issuer_that_is_not_there_or_not_ready_is_a_fault(cluster: FakeCluste
     assert codes() == ["cert_manager_missing"]
     cluster.objects["/apis/apiextensions.k8s.io/v1/customresourcedefinitions/certificates.cert-manager.io"] = {}
     assert codes() == ["issuer_missing"]
+    cluster.objects["/apis/cert-manager.io/v1/clusterissuers/le"] = {"status": {}}
+    assert codes() == ["issuer_not_ready"], "cert-manager does not run"
     condition = {"type": "Ready", "status": "False", "message": "no account"}
     cluster.objects["/apis/cert-manager.io/v1/clusterissuers/le"] = {"status": {"conditions": [condition]}}
     assert codes() == ["issuer_not_ready"]
     condition["status"] = "True"
     assert codes() == []
+
+
+GATEWAY_PATH = "/apis/gateway.networking.k8s.io/v1/namespaces/edge/gateways/main"
+TRUE, FALSE, UNKNOWN = (
+    [{"type": "Accepted", "status": status, "reason": "R", "message": message}]
+    for status, message in (("True", ""), ("False", "no such address"), ("Unknown", "Waiting for controller"))
+)
+REFERENCE = [{"type": "ResolvedRefs", "status": "False", "reason": "RefNotPermitted", "message": "no ReferenceGrant"}]
+
+
+@pytest.mark.parametrize(
+    ("gateway", "listener", "words"),
+    [
+        ([], [], None),
+        (TRUE, TRUE, None),
+        (FALSE, TRUE, "Gateway edge/main: no such address"),
+        (UNKNOWN, [], "Gateway edge/main: Waiting for controller"),
+        (TRUE, REFERENCE, "listener web of Gateway edge/main: no ReferenceGrant"),
+    ],
+)
+def test_a_gateway_that_serves_nothing_is_told_before_a_node_is_asked_for(
+    cluster: FakeCluster, gateway: list[dict[str, Any]], listener: list[dict[str, Any]], words: str | None
+) -> None:
+    spec = {"name": "web", "protocol": "HTTPS", "port": 443, "allowedRoutes": {"namespaces": {"from": "All"}}}
+    others = [{"name": "other", "conditions": FALSE}, {"name": "web", "conditions": listener}]
+    status = {"conditions": gateway, "listeners": others}
+    cluster.objects[GATEWAY_PATH] = {"spec": {"listeners": [spec]}, "status": status}
+    findings = Findings()
+    check_cluster(cluster, plan(**exposed("gateway")), findings)  # type: ignore[arg-type]
+    assert [(fault.code, fault.found) for fault in findings.faults] == ([("gateway_not_ready", words)] if words else [])
+
+
+@pytest.mark.parametrize(
+    ("entries", "address"),
+    [
+        ([{"ip": "2001:db8::7"}, {"ip": "192.0.2.7"}, {"ip": "192.0.2.8"}], "192.0.2.7"),
+        ([{"hostname": "lb.example.com"}, {"ip": "192.0.2.7"}], "192.0.2.7"),
+        ([{"hostname": "lb.example.com"}, {"ip": "2001:db8::7"}], "2001:db8::7"),
+        ([{"hostname": "lb.example.com"}], "lb.example.com"),
+        ([{"ports": []}], None),
+    ],
+)
+def test_of_several_addresses_the_one_that_most_clients_reach_is_taken(
+    cluster: FakeCluster, clock: list[datetime.datetime], entries: list[dict[str, Any]], address: str | None
+) -> None:
+    run = Run(cluster, **exposed("ingress")).settle()
+    cluster.status("Ingress", NAME, {"loadBalancer": {"ingress": entries}})
+    run.endpoint.look()
+    assert run.endpoint.around.address == address
+
+
+def test_an_authority_that_cannot_be_read_is_none(cluster: FakeCluster, clock: list[datetime.datetime]) -> None:
+    own = certificates.new_authority("mine", clock[0])
+    data = {**certificates.issue(own, [f"{NAME}.a.example"], clock[0]), "ca.crt": "nonsense"}
+    cluster.put({"kind": "Secret", "metadata": {"name": "mine", "namespace": NAME}, "stringData": data})
+    run = Run(cluster, **exposed("ingress", endpoint_tls_secret="mine", service_endpoint_domain="a.example"))
+    run.endpoint.look()
+    assert run.endpoint.ca_pem is None
+
+
+EXPOSURES = ("none", "load_balancer", "ingress", "gateway")
+
+
+@pytest.mark.parametrize(
+    ("former", "later"), [(one, other) for one in EXPOSURES for other in EXPOSURES if one != other]
+)
+def test_each_change_of_the_exposure_ends_as_if_the_former_had_never_been(
+    clock: list[datetime.datetime], former: str, later: str
+) -> None:
+    def cluster() -> FakeCluster:
+        made = FakeCluster()
+        edge = {"kind": "Gateway", "metadata": {"name": "main", "namespace": "edge"}}
+        listeners = [{"name": "s", "protocol": "HTTPS", "port": 443}, {"name": "p", "protocol": "HTTP", "port": 80}]
+        made.put({**edge, "spec": {"listeners": listeners}})
+        made.status("Gateway", "main", {"addresses": [{"value": "192.0.2.9"}]}, "edge")
+        return made
+
+    def expose(cluster: FakeCluster, exposure: str) -> None:
+        domain = {"service_endpoint_domain": "a.example"} if exposure != "none" else {}
+        Run(cluster, **exposed(exposure, **domain)).settle()
+        for kind, name in (("Service", f"{NAME}-api"), ("Ingress", NAME)):
+            if cluster.names(kind):
+                cluster.status(kind, name, {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}})
+        Run(cluster, **exposed(exposure, **domain)).settle()
+
+    def found(cluster: FakeCluster) -> dict[str, set[str]]:
+        names = {kind: cluster.names(kind) for kind in PREFIXES}
+        # Its name follows from the certificate.
+        names["Secret"] = {
+            name if len(name) < len(f"{TLS}-12345678") or "authority" in name else "copy" for name in names["Secret"]
+        }
+        return names
+
+    changed, fresh = cluster(), cluster()
+    expose(changed, former)
+    expose(changed, later)
+    expose(fresh, later)
+    assert found(changed) == found(fresh)
+    services = [one.objects[f"{PREFIXES['Service'].format(NAME)}/{NAME}-api"] for one in (changed, fresh)]
+    assert set(services[0]["metadata"]["annotations"]) == set(services[1]["metadata"]["annotations"])
+    assert services[0]["spec"] == services[1]["spec"]

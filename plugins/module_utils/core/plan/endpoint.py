@@ -61,7 +61,7 @@ def endpoint_of(inputs: Inputs, findings: Findings) -> Endpoint:
             "set endpoint_exposure, or take service_endpoint_domain out",
         )
     elif domain:
-        hosts = _hosts(inputs.name, domain.lower().strip("."), dashboard)
+        hosts = _hosts(inputs.name, domain.lower(), dashboard)
         annotations.setdefault(HOSTNAME_ANNOTATION, ",".join(hosts.values()))
     if tls == "none":
         findings.warnings.append(endpoint_without_tls("endpoint_tls"))
@@ -191,11 +191,16 @@ def _gateway(inputs: Inputs) -> Gateway | None:
 
 
 def _ranges(settings: Mapping[str, Any], findings: Findings) -> list[str]:
-    ranges = list(settings["endpoint_source_ranges"] or ())
-    for number, text in enumerate(ranges):
+    """Return the blocks as Kubernetes takes them: with the length of their prefix, an address alone too."""
+    ranges: list[str] = []
+    for number, text in enumerate(settings["endpoint_source_ranges"] or ()):
         try:
-            ipaddress.ip_network(text)
+            network = ipaddress.ip_network(text)
+            if "%" in text:
+                raise ValueError(text)
         except ValueError:
             place = f"endpoint_source_ranges[{number}]"
             findings.fault("address_range", place, shown(text), "a block such as 10.0.0.0/16", "correct it")
-    return ranges
+        else:
+            ranges.append(str(network))
+    return list(dict.fromkeys(ranges))

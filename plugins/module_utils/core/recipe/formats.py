@@ -194,7 +194,8 @@ _OCTET = r"(25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})"
 ADDRESS = Format("address", rf"{_OCTET}(\.{_OCTET}){{3}}", "an IPv4 address", "10.0.1.7", longest=15)
 DOMAIN = Format(
     "domain",
-    r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*",
+    # A name that ends in a number is read as an address (WHATWG URL, host parsing).
+    r"(?!([^.]*\.)*[0-9]+$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*",
     "a DNS name",
     "example.com",
     # Room for the names below it.

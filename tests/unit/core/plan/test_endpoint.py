@@ -187,3 +187,33 @@ def test_hosts_without_a_domain_are_made_of_the_address(address: str | None, hos
     assert hosts_at(made, address) == ({"api": host, "dashboard": f"dashboard.{host}"} if host else {})
     below = plan(**exposed("ingress", service_endpoint_domain="example.com"))
     assert hosts_at(below, address)["api"] == "rayclustervmtest.example.com"
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        "llm.example.com.", "*.example.com", "b\u00fccher.example", "a..b", "-a.example", "a_b.example", "192.0.2.7",
+        "https://a.example", "a.example/x", "a.example:443", "a" * 64 + ".example", ".".join(["a" * 49] * 5),
+    ],
+)  # fmt: skip
+def test_a_domain_that_no_host_can_stand_below_is_refused(domain: str) -> None:
+    assert codes(**exposed("ingress", service_endpoint_domain=domain)) == [("domain", "service_endpoint_domain")]
+
+
+def test_the_longest_names_are_names_still() -> None:
+    domain = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 8])
+    hosts = plan(**exposed("ingress", service_endpoint_domain=domain, deployment_name="x" * 40))["endpoint"]["hosts"]
+    assert max(map(len, hosts.values())) <= 253
+    assert plan(**exposed("ingress", service_endpoint_domain="xn--bcher-kva.example"))["endpoint"]["hosts"]
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/33", "10", "010.0.0.0/8", "fe80::1%eth0/128", "10.0.0.0 - 10.0.0.9", ""])
+def test_what_is_no_block_of_addresses_is_refused(text: str) -> None:
+    place = ("address_range", "endpoint_source_ranges[1]")
+    assert codes(**exposed("load_balancer", endpoint_source_ranges=["10.0.0.0/8", text])) == [place]
+
+
+def test_blocks_are_written_as_kubernetes_takes_them() -> None:
+    given = ["10.0.0.1", "10.0.0.0/255.0.0.0", "2001:DB8::/32", "10.0.0.1/32"]
+    made = plan(**exposed("load_balancer", endpoint_source_ranges=given))
+    assert made["endpoint"]["source_ranges"] == ["10.0.0.1/32", "10.0.0.0/8", "2001:db8::/32"]
