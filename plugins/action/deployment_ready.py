@@ -109,6 +109,8 @@ class ActionModule(WritingAction):
         settled = 0.0
         bound = OperatorBound()
         while True:
+            if self.hold:
+                self.hold.refuse_lost()
             observation = self._patience.read(observer.look)
             if observation is None:
                 time.sleep(POLL_SECONDS)
@@ -192,6 +194,8 @@ class ActionModule(WritingAction):
             return {}
         began, model = moment(), plan["model"]["served_names"][0]
         while True:
+            if self.hold:
+                self.hold.refuse_lost()
             problem = self._patience.read(self._look_at_endpoint)
             if self._patience.away:
                 time.sleep(POLL_SECONDS)

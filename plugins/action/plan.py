@@ -46,7 +46,7 @@ class ActionModule(Action):
         plan = make_plan(inputs, facts)
         if kubernetes and plan["endpoint"]["exposure"] != "none":
             _check_endpoint(kubernetes, plan)
-        return {"changed": False, "plan": plan}
+        return {"changed": False, "plan": plan, "lease": found.lease}
 
 
 def _check_endpoint(kubernetes: Kubernetes, plan: Plan) -> None:

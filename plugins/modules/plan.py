@@ -48,6 +48,11 @@ plan:
   returned: success
   type: dict
   sample: {schema: 1}
+lease:
+  description: Version of the deployment's Lease as it was before anything was read, empty where there is none.
+  returned: success
+  type: str
+  sample: "4711"
 started:
   description: When the work began, UTC.
   returned: always

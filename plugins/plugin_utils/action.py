@@ -13,6 +13,7 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -22,8 +23,10 @@ from ..module_utils.clock import moment
 from ..module_utils.core.fault import Fault, Refused, fault_of, unexpected
 from ..module_utils.core.recipe.inputs import RESULT
 from ..module_utils.core.text import plain
+from ..module_utils.kube.lease import Lease
 from .cluster import Cluster
 from .inputs import given_variables
+from .lease.hold import Hold
 
 _WATCH_SECONDS = 0.5
 
@@ -32,7 +35,12 @@ class Action(ActionBase):
     """An action whose `act` returns the result, or raises Refused.
 
     registered  the results of earlier tasks, by their names without `_result`
+    holds       whether the task keeps the Lease of the deployment that an earlier one took
+    hold        what keeps it; None where no task took one
     """
+
+    holds = True
+    hold: Hold | None = None
 
     _requires_connection = False
     _supports_check_mode = True
@@ -50,7 +58,9 @@ class Action(ActionBase):
         try:
             # Arguments are tagged subclasses of str and dict; the work below wants plain ones.
             arguments = json.loads(json.dumps(self._task.args, default=str))
-            result.update(self.act(arguments, task_vars or {}))
+            self.hold = self._hold()
+            with self.hold or nullcontext():
+                result.update(self.act(arguments, task_vars or {}))
         except Refused as refused:
             result.update(self.done, **failure(refused.faults))
         except AnsibleError:
@@ -59,6 +69,23 @@ class Action(ActionBase):
             result.update(self.done, **failure([unexpected(error, type(self).__module__.rpartition(".")[2])]))
         result.update(started=started, ended=moment())
         return result
+
+    def _hold(self) -> Hold | None:
+        taken = (self.registered.get("lease") or {}).get("lease") if self.holds else None
+        if not taken:
+            return None
+        settings = self.registered["recipe"]["settings"]
+
+        def connect() -> Lease:
+            kubernetes = self.reach(settings).connect()
+            return Lease(kubernetes, taken["name"], taken["namespace"], taken["identity"])
+
+        return Hold(connect, bool(taken["removal"]))
+
+    def check_hold(self) -> None:
+        """Make sure before a write that no other run has taken the deployment over. Raises Refused."""
+        if self.hold:
+            self.hold.check()
 
     @abstractmethod
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +121,7 @@ class Action(ActionBase):
     def run_module(self, name: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run a module and return its result without the arguments it was called with; Refused when it failed."""
         given = {key: value for key, value in arguments.items() if value is not None}
+        self.check_hold()
         self._keep_off_the_disk()
         result: dict[str, Any] = self._execute_module(module_name=name, module_args=given, task_vars=task_vars)
         result.pop("invocation", None)
@@ -112,6 +140,7 @@ class ModuleAction(Action):
         if settings and self.connection_options().isdisjoint(arguments):
             found = self.connection(settings)
             arguments = {**arguments, **{name: value for name, value in found.items() if value is not None}}
+        self.check_hold()
         self._keep_off_the_disk()
         result: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars)
         return result

@@ -82,6 +82,7 @@ class WritingAction(Action):
         change = {"object": f"Secret/{metadata['name']}", "change": "create"}
         if self._task.check_mode:
             return [change]
+        self.check_hold()
         return [change] if kubernetes.create(f"/api/v1/namespaces/{part(metadata['namespace'])}/secrets", item) else []
 
     def apply(self, objects: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[dict[str, Any]]:

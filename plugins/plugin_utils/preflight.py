@@ -17,6 +17,7 @@ from ..module_utils.core.recipe.secret_references import named_secrets
 from ..module_utils.core.recipe.vllm_arguments import load_format
 from ..module_utils.kube.client import Kubernetes
 from ..module_utils.kube.deployment import list_deployments, secret_keys
+from ..module_utils.kube.lease import read_version
 from ..module_utils.kube.prerequisites import read_surroundings
 from ..module_utils.oci.client import Connection, sign_in_by
 from ..module_utils.oci.cluster import Wanted, describe
@@ -28,13 +29,14 @@ from .kubernetes_writes import kubernetes_core_version
 
 @dataclass(frozen=True)
 class Found:
-    """What was read; empty or None where nothing could be asked."""
+    """What was read; empty or None where nothing could be asked. lease: `read_version` before the rest was read."""
 
     deployment: dict[str, Any]
     secrets: dict[str, list[str] | None] | None
     surroundings: dict[str, Any]
     cluster: dict[str, Any] | None
     model: dict[str, Any] | None
+    lease: str
 
 
 def read_all(inputs: Inputs, kubernetes: Kubernetes | None, with_model: bool) -> Found:
@@ -44,12 +46,6 @@ def read_all(inputs: Inputs, kubernetes: Kubernetes | None, with_model: bool) ->
     with_model  whether the model's source is read
     """
     findings = Findings()
-    with ThreadPoolExecutor(max_workers=5) as threads:
-        deployment = threads.submit(_deployment, inputs, kubernetes) if kubernetes else None
-        secrets = threads.submit(_secrets, inputs, kubernetes) if kubernetes else None
-        surroundings = threads.submit(_surroundings, inputs, kubernetes) if kubernetes else None
-        cluster = threads.submit(_cluster, inputs) if inputs.settings["node_provisioner"] == "oke" else None
-        model = threads.submit(_model, inputs, deployment) if with_model else None
 
     def result(reader: Future[Any] | None, otherwise: Any = None) -> Any:
         try:
@@ -58,9 +54,24 @@ def read_all(inputs: Inputs, kubernetes: Kubernetes | None, with_model: bool) ->
             # Two readers of one cluster that is away say the same.
             findings.faults += [fault for fault in refused.faults if fault not in findings.faults]
 
-    found = Found(result(deployment, {}), result(secrets), result(surroundings, {}), result(cluster), result(model))
+    with ThreadPoolExecutor(max_workers=5) as threads:
+        # Before the rest: who takes the Lease from now on, and may change what is read here, shows by it.
+        lease = result(threads.submit(_lease, inputs, kubernetes), "") if kubernetes else ""
+        deployment = threads.submit(_deployment, inputs, kubernetes) if kubernetes else None
+        secrets = threads.submit(_secrets, inputs, kubernetes) if kubernetes else None
+        surroundings = threads.submit(_surroundings, inputs, kubernetes) if kubernetes else None
+        cluster = threads.submit(_cluster, inputs) if inputs.settings["node_provisioner"] == "oke" else None
+        model = threads.submit(_model, inputs, deployment) if with_model else None
+
+    found = Found(
+        result(deployment, {}), result(secrets), result(surroundings, {}), result(cluster), result(model), lease
+    )
     findings.refuse()
     return found
+
+
+def _lease(inputs: Inputs, kubernetes: Kubernetes) -> str:
+    return read_version(kubernetes, inputs.name, inputs.settings["namespace"] or inputs.name)
 
 
 def _deployment(inputs: Inputs, kubernetes: Kubernetes) -> dict[str, Any]:

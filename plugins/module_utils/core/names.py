@@ -39,6 +39,10 @@ RENDERED_ANNOTATION = "multinode.inference/rendered"
 # Of the RayCluster: what the plan says of memory and requests, and what the last benchmark measured.
 PLANNED_ANNOTATION = "multinode.inference/planned"
 BENCHMARK_ANNOTATION = "multinode.inference/benchmark"
+# Of the RayCluster: since when the deployment is paused, and by whom.
+PAUSED_ANNOTATION = "multinode.inference/paused"
+# Of the Lease: who holds it, in more words than its holderIdentity.
+HOLDER_ANNOTATION = "multinode.inference/holder"
 
 # OCI freeform tags.
 DEPLOYMENT_TAG = "multinode-inference-deployment"
@@ -92,6 +96,7 @@ def object_names(name: str) -> dict[str, str]:
         "endpoint_policy": f"{name}-endpoint",
         "disruption_budget": name,
         "benchmark": f"{name}-benchmark",
+        "lease": name,
     }
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import ssl
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -39,6 +40,7 @@ READ_SECONDS = 30
 # What the API server's audit log has of whose requests these are.
 USER_AGENT = f"{COLLECTION}/{VERSION}"
 # Kubernetes API Concepts, "Alternate representations of resources".
+_JSON_PATCH = "application/json-patch+json"
 _METADATA_ALONE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 # Codes of the faults of an API server that does not answer, or not as it should: they may have passed at the next read.
 _PASSING = frozenset({"kubernetes", "unreachable"})
@@ -53,6 +55,8 @@ LONGEST_LIST = 600.0
 MOST_BYTES = 128 * 1024 * 1024
 # A list is read in pages of so many, and so many of them: 100,000 objects of one kind.
 PAGE, MOST_PAGES = 500, 200
+# The library keeps a list of its temporary files, which `connect` clears.
+_CONNECTING = threading.Lock()
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 _Read = TypeVar("_Read")
@@ -139,12 +143,26 @@ class Kubernetes:
             return False
         return True
 
+    def edit(self, path: str, operations: list[dict[str, Any]]) -> bool:
+        """Apply a JSON patch (RFC 6902); False where there is no such object. Raises Refused, `conflict` where a `test` fails.
+
+        For the Lease, which a thread renews during a task, where no module can run.
+        """
+        return self._ask("PATCH", path, body=json.dumps(operations), content_type=_JSON_PATCH) is not None
+
+    def delete(self, path: str, resource_version: str) -> bool:
+        """Delete the object of this version; False where there is none. Raises Refused, `conflict` where it has changed."""
+        body = {"preconditions": {"resourceVersion": resource_version}}
+        return self._ask("DELETE", path, body=json.dumps(body)) is not None
+
     def metadata(self, path: str, **query: str) -> list[dict[str, Any]]:
         """Like `items`, of each object its metadata alone: what Secrets hold stays where it is."""
         return self._pages(path, query, _METADATA_ALONE)
 
-    def _ask(self, method: str, path: str, accept: str = "", **content: Any) -> bytes | None:
-        request = functools.partial(self._request, method, path, accept, **content)
+    def _ask(
+        self, method: str, path: str, accept: str = "", content_type: str = "application/json", **content: Any
+    ) -> bytes | None:
+        request = functools.partial(self._request, method, path, accept, content_type, **content)
         try:
             status, body = within(LONGEST_SECONDS, request)
         except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -157,7 +175,7 @@ class Kubernetes:
             raise Refused([_api_fault(status, body, f"{method} {path}", self.signed_in_by)])
         return body
 
-    def _request(self, method: str, path: str, accept: str, **content: Any) -> tuple[int, bytes]:
+    def _request(self, method: str, path: str, accept: str, content_type: str, **content: Any) -> tuple[int, bytes]:
         """Return status and body of one answer, of the body a byte more than MOST_BYTES at most."""
         answer = self._client.rest_client.pool_manager.request(
             method,
@@ -166,7 +184,7 @@ class Kubernetes:
             headers={
                 **self._headers(),
                 **({"Accept": accept} if accept else {}),
-                **({"Content-Type": "application/json"} if "body" in content else {}),
+                **({"Content-Type": content_type} if "body" in content else {}),
             },
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
             # A connection that was closed while it lay idle is tried again; an API server that is away is not waited for.
@@ -265,6 +283,8 @@ def _api_fault(status: int, body: bytes, request: str, signed_in_by: str) -> Fau
         message = plain(body[:200].decode(errors="replace")).strip() or "no message"
     if status == 409 and "AlreadyExists" in body[:10_000].decode(errors="replace"):
         return Fault("exists", request, message)
+    if status in (409, 422):
+        return Fault("conflict", request, f"{status} {message}", "the object as it was read", "running again is safe")
     if status == 401:
         return Fault(
             "unauthorized",
@@ -317,21 +337,22 @@ def connect(
         validate_certs = _truth("K8S_AUTH_VERIFY_SSL", "K8S_AUTH_VALIDATE_CERTS")
     if token is None and api_key:
         token = functools.partial(str, api_key)
-    if host and token:
-        settings = kubernetes_client.Configuration(host=host.rstrip("/"))
-    else:
-        settings = _read_kubeconfig(kubeconfig, context or os.environ.get("K8S_AUTH_CONTEXT"), token is not None)
-        settings.host = (host or settings.host).rstrip("/")
-    if ca_cert:
-        settings.ssl_ca_cert = os.path.expanduser(ca_cert)
-    if validate_certs is not None:
-        settings.verify_ssl = validate_certs
-    client = kubernetes_client.ApiClient(settings)
-    try:
-        authorities = _read_certificates(client, strict)
-    except OSError as error:  # ssl's errors are OSErrors too
-        where = ca_cert or "kubeconfig"
-        raise _refused("certificates", where, f"they cannot be read: {error}", "certificates in PEM", "") from None
+    with _CONNECTING:
+        if host and token:
+            settings = kubernetes_client.Configuration(host=host.rstrip("/"))
+        else:
+            settings = _read_kubeconfig(kubeconfig, context or os.environ.get("K8S_AUTH_CONTEXT"), token is not None)
+            settings.host = (host or settings.host).rstrip("/")
+        if ca_cert:
+            settings.ssl_ca_cert = os.path.expanduser(ca_cert)
+        if validate_certs is not None:
+            settings.verify_ssl = validate_certs
+        client = kubernetes_client.ApiClient(settings)
+        try:
+            authorities = _read_certificates(client, strict)
+        except OSError as error:  # ssl's errors are OSErrors too
+            where = ca_cert or "kubeconfig"
+            raise _refused("certificates", where, f"they cannot be read: {error}", "certificates in PEM", "") from None
     return Kubernetes(client, token, authorities)
 
 

@@ -22,6 +22,7 @@ def inputs(**settings: Any) -> Any:
 
 def readers(monkeypatch: pytest.MonkeyPatch, **replaced: Any) -> None:
     """Each reader answers with its name, or as `replaced` says."""
+    monkeypatch.setattr(preflight, "_lease", lambda *_arguments: "4711")
     for name in ("deployment", "secrets", "surroundings", "cluster", "model"):
         monkeypatch.setattr(preflight, f"_{name}", replaced.get(name, lambda *_arguments, name=name: {"read": name}))
 
@@ -55,6 +56,18 @@ def test_each_fault_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_cannot_be_asked_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     readers(monkeypatch)
     alone = preflight.read_all(inputs(node_provisioner="none"), None, with_model=False)
-    assert alone == preflight.Found({}, None, {}, None, None)
+    assert alone == preflight.Found({}, None, {}, None, None, "")
     whole = preflight.read_all(inputs(), KUBERNETES, with_model=True)
-    assert (whole.cluster, whole.model) == ({"read": "cluster"}, {"read": "model"})
+    assert (whole.cluster, whole.model, whole.lease) == ({"read": "cluster"}, {"read": "model"}, "4711")
+
+
+def test_the_lease_is_read_before_what_another_run_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    def read(name: str) -> Any:
+        return lambda *_arguments: order.append(name) or ""
+
+    readers(monkeypatch, deployment=read("deployment"))
+    monkeypatch.setattr(preflight, "_lease", read("lease"))
+    preflight.read_all(inputs(), KUBERNETES, with_model=False)
+    assert order == ["lease", "deployment"]

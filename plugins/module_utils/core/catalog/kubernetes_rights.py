@@ -40,6 +40,7 @@ _OBJECTS = (
     ("", "configmaps"),
     ("", "secrets"),
     ("", "services"),
+    ("coordination.k8s.io", "leases"),
     ("networking.k8s.io", "networkpolicies"),
     ("policy", "poddisruptionbudgets"),
     ("ray.io", "rayclusters"),

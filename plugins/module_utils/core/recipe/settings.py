@@ -348,6 +348,14 @@ MONITORING = (
         default=120,
         minimum=1,
     ),
+    of_no_pod(
+        "lease_wait_seconds",
+        "integer",
+        "How long a run waits for another run that works on the same deployment; 0: ends at once and names it. A run that "
+        "was killed is waited for 120 s at most.",
+        default=300,
+        minimum=0,
+    ),
 )
 
 ENGINE = (
