@@ -35,7 +35,8 @@ def test_killed_after_the_pool_was_asked_for(deployment: Deployment) -> None:
 
     removed = deployment.undeploy()
     assert removed.result is not None
-    assert removed.result["removed"] == [f"node pool {deployment.name}"]
+    # The namespace holds the Lease of the run that was killed.
+    assert removed.result["removed"] == [f"Namespace/{deployment.name}", f"node pool {deployment.name}"]
     assert "checked  Oracle Cloud has no node pool" in removed.output
     again = deployment.undeploy()
     assert again.recap["changed"] == 0
@@ -80,7 +81,8 @@ def test_without_an_api_server_the_nodes_go_all_the_same_and_the_rest_with_the_n
     assert removed.code != 0
     assert [fault["code"] for fault in removed.faults] == ["unreachable", "objects_left"], removed.output
     assert removed.result is not None
-    assert removed.result["removed"] == [f"node pool {deployment.name}"]
+    # The namespace holds the Lease of the run that was killed.
+    assert removed.result["removed"] == [f"Namespace/{deployment.name}", f"node pool {deployment.name}"]
     assert "checked  Oracle Cloud" not in removed.output
     assert not deployment.pools()
     assert deployment.name in rig.kubectl("get", "rayclusters", "--all-namespaces", "--output", "name")
