@@ -8,13 +8,14 @@ import base64
 import json
 import secrets
 import time
+from dataclasses import replace
 from typing import Any
 
 from ..module_utils.core import api_keys
 from ..module_utils.core.fault import Fault, Refused
 from ..module_utils.core.names import common_labels, object_names
 from ..module_utils.kube.client import part
-from ..module_utils.kube.deployment import secret_values
+from ..module_utils.kube.deployment import missing_deployment, secret_values
 from ..module_utils.kube.removal import namespace_of, pods_of
 from ..plugin_utils.inputs import given_inputs
 from ..plugin_utils.kubernetes_writes import WritingAction
@@ -116,9 +117,8 @@ class ActionModule(WritingAction):
         item = self._kubernetes.get(f"/api/v1/namespaces/{part(self._namespace)}/secrets/{part(name)}")
         labels = (item or {}).get("metadata", {}).get("labels") or {}
         if item is None or not common_labels(self._name).items() <= labels.items():
-            found = "not there" if item is None else "not of this deployment"
-            remedy = "run deploy, or correct deployment_name and namespace"
-            raise Refused([Fault("no_deployment", f"Secret/{name}", found, f"of deployment {self._name}", remedy)])
+            fault = missing_deployment(self._kubernetes, self._name, f"Secret/{name}")
+            raise Refused([fault if item is None else replace(fault, found="not of this deployment")])
         return secret_values(item)
 
     @staticmethod

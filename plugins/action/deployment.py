@@ -11,24 +11,24 @@ from typing import Any
 
 from ..module_utils.core import api_keys
 from ..module_utils.core.fault import Fault, Refused
-from ..module_utils.core.health.deployment_health import readable_seconds
 from ..module_utils.core.health.failures import gave_up
+from ..module_utils.core.health.paused import is_paused
 from ..module_utils.core.manifests.differences import diff_text, runtime_lines
 from ..module_utils.core.manifests.objects import render, secret
 from ..module_utils.core.manifests.older_kuberay import token_secret_kind, without_upgrade_strategy
 from ..module_utils.core.manifests.running import keep_pods, runtime_of
-from ..module_utils.core.names import object_names
+from ..module_utils.core.names import PAUSED_ANNOTATION, object_names
 from ..module_utils.core.ownership import is_ours, pool_record, recorded_pool
 from ..module_utils.core.plan.standing_deployment import named_otherwise
 from ..module_utils.core.plan.types import Plan
 from ..module_utils.core.recipe.inputs import Inputs
 from ..module_utils.kube.client import Kubernetes, may_pass, part
-from ..module_utils.kube.deployment import Observer, has_own_nodes, read_secret
-from ..module_utils.kube.removal import namespace_of, pods_of
+from ..module_utils.kube.deployment import Observer, has_own_nodes, nearest_deployment, read_secret
+from ..module_utils.kube.removal import namespace_of
 from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.endpoint import Endpoint
 from ..plugin_utils.inputs import given_inputs
-from ..plugin_utils.kubernetes_writes import REMOVAL_SECONDS, WritingAction, would_be_made
+from ..plugin_utils.kubernetes_writes import WritingAction, would_be_made
 from ..plugin_utils.removal import Remover, name_of, remove_deployment
 
 PROGRAMS = Path(__file__).parents[2] / "roles" / "raycluster" / "files"
@@ -88,6 +88,8 @@ class ActionModule(WritingAction):
             self.remove(blocking, task_vars)
             changes.append({"object": name_of(blocking[0]), "change": "delete"})
         changes += self.apply(objects, task_vars)
+        if is_paused(standing) and not anew:
+            changes += self._resume(plan, task_vars)
         # After the apply: what they were replaced by stands.
         stale = endpoint.stale()
         self.remove(stale, task_vars)
@@ -146,13 +148,22 @@ class ActionModule(WritingAction):
         former = recorded_pool(((standing or {}).get("metadata") or {}).get("annotations"))
         annotations.update(pool_record(pool) or pool_record(former))
 
+    def _resume(self, plan: Plan, task_vars: dict[str, Any]) -> list[dict[str, Any]]:
+        """Let KubeRay make the pods of a paused deployment again."""
+        name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
+        metadata = {"name": name, "namespace": namespace, "annotations": {PAUSED_ANNOTATION: None}}
+        item = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": metadata, "spec": {"suspend": None}}
+        self.show("  the deployment is paused: it resumes")
+        self.write([item], task_vars, state="patched", merge_type=["merge"])
+        return [{"object": f"RayCluster/{name}", "change": "resume"}]
+
     def _delete(self, kubernetes: Kubernetes, plan: Plan, task_vars: dict[str, Any]) -> None:
         """Delete the RayCluster and return when its pods have ended."""
         name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
         item = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": name, "namespace": namespace}}
         self.remove([item], task_vars)
         if not self._task.check_mode:
-            self._wait_for_pods(kubernetes, name, namespace, "the new ones wait for them")
+            self.wait_for_pods(kubernetes, name, namespace, "the new ones wait for them")
 
     def _make_again(
         self, kubernetes: Kubernetes, name: str, namespace: str, task_vars: dict[str, Any]
@@ -213,6 +224,7 @@ class ActionModule(WritingAction):
             "node_pool": {},
             "own_nodes": False,
             "stood": False,
+            "nearest": "",
         }
 
     def _away(self, faults: list[Fault]) -> list[Fault]:
@@ -255,21 +267,8 @@ class ActionModule(WritingAction):
             "node_pool": pool,
             "own_nodes": standing is not None and has_own_nodes(standing),
             "stood": standing is not None,
+            "nearest": "" if removed["removed"] or standing else nearest_deployment(kubernetes, name),
         }
-
-    def _wait_for_pods(self, kubernetes: Kubernetes, name: str, namespace: str, then: str) -> None:
-        """Pods end after their RayCluster is gone; a node taken away from under them would leave them half dead."""
-        began = time.monotonic()
-        said = None
-        while pods := pods_of(kubernetes, name, namespace):
-            age = time.monotonic() - began
-            if age > REMOVAL_SECONDS:
-                self._display.warning(f"{', '.join(pods)} did not end within {REMOVAL_SECONDS} s; {then}")
-                return
-            if len(pods) != said:
-                self.show(f"  {readable_seconds(age):>6}  {len(pods)} pods still end")
-                said = len(pods)
-            time.sleep(1)
 
     def _secrets(
         self, kubernetes: Kubernetes, plan: Plan, given: dict[str, str], token_secret: str

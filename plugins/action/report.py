@@ -26,6 +26,7 @@ from ..plugin_utils.playbook_results import (
     stopped,
     timeline,
 )
+from ..plugin_utils.reporting.pausing import missing
 from ..plugin_utils.reporting.status import not_ready
 
 SCHEMA = 1
@@ -66,7 +67,10 @@ class ActionModule(Action):
         details, lines = OF_PLAYBOOK[playbook](results)
         result.update(details)
         if playbook == "status" and not failed:
-            result["faults"] = not_ready(details, result["deployment"])
+            result["faults"] = not_ready(details, results)
+            result["ok"] = not result["faults"]
+        if playbook == "resume" and not failed:
+            result["faults"] = missing(results)
             result["ok"] = not result["faults"]
         if playbook == "undeploy" and not failed:
             result["faults"] = left_behind(results)

@@ -122,6 +122,11 @@ own_nodes:
   returned: when O(state=absent)
   type: bool
   sample: true
+nearest:
+  description: Name of the deployment that is most like O(name), where nothing of that name was there. Empty without one.
+  returned: when O(state=absent)
+  type: str
+  sample: llama
 volumes:
   description: OCIDs of the block volumes that its claims had, without those that are kept.
   returned: when O(state=absent)

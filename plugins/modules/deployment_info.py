@@ -65,7 +65,7 @@ deployments:
       type: str
       sample: vllm_multinode_inference
     state:
-      description: One of Deploying, Staging, Starting, Ready, Restarting, Failed and Removing.
+      description: One of Deploying, Staging, Starting, Ready, Restarting, Paused, Failed and Removing.
       type: str
       sample: Ready
     ready:
@@ -89,7 +89,7 @@ deployments:
       type: bool
       sample: true
     usd_per_hour:
-      description: List price of its nodes, in US dollars per hour.
+      description: List price of its nodes, in US dollars per hour. Of a paused one what it still costs, as far as that is known.
       type: float
       sample: 160.0
     age_seconds:
@@ -153,6 +153,17 @@ deployments:
       description: Why it cannot become ready by waiting, where that is known.
       type: dict
       sample: {}
+    paused:
+      description:
+        - Since when it is paused (C(since), UTC), by whom (C(by)), and what stays meanwhile (C(kept)), each with C(what) and
+          C(usd_per_hour). Null where it is not paused.
+      type: dict
+      sample: {since: "2026-01-01T20:00:00.000Z", by: alice@controller, kept: []}
+nearest:
+  description: Name of the deployment that is most like O(name), where none of that name is there. Empty without one.
+  returned: success
+  type: str
+  sample: llama
 leftovers:
   description: Secrets of deployments that have no RayCluster, where O(with_leftovers).
   returned: success
@@ -188,7 +199,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.kube.client import argument_spec, connect_as_asked
-from ..module_utils.kube.deployment import list_deployments, secret_keys
+from ..module_utils.kube.deployment import list_deployments, nearest_deployment, secret_keys
 from ..module_utils.kube.removal import leftovers
 from ..module_utils.outcome import run
 
@@ -201,7 +212,9 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     left = leftovers(kubernetes, given["name"]) if given["with_leftovers"] else []
     secrets = {name: secret_keys(kubernetes, given["namespace"], name) for name in given["secrets"]}
     deployments.sort(key=lambda entry: entry["name"])
-    return {"changed": False, "deployments": deployments, "leftovers": left, "secrets": secrets}
+    nearest = nearest_deployment(kubernetes, given["name"]) if given["name"] and not deployments else ""
+    found = {"deployments": deployments, "leftovers": left, "secrets": secrets, "nearest": nearest}
+    return {"changed": False, **found}
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ options:
   playbook:
     description: The playbook that ends.
     type: str
-    choices: [deploy, plan, status, logs, keys, benchmark, undeploy]
+    choices: [deploy, plan, status, logs, keys, benchmark, undeploy, pause, resume]
     required: true
   part:
     description:

@@ -16,6 +16,7 @@ from ..module_utils.core.health import benchmark as benchmarks
 from ..module_utils.core.health.measured import beside_plan
 from ..module_utils.core.plan.presentation.text import bill, describe
 from ..module_utils.core.plan.types import Plan
+from .reporting.pausing import nothing_removed, pause, resume
 from .reporting.status import Details, Results, status
 
 
@@ -127,7 +128,7 @@ def undeploy(results: Results) -> Details:
         removed.append(
             f"node pool {(pool.get('node_pool') or {}).get('name') or (results.get('recipe') or {}).get('name')}"
         )
-    lines = [f"removed  {item}" for item in removed] or ["Nothing was there to remove."]
+    lines = [f"removed  {item}" for item in removed] or nothing_removed(results)
     lines += [f"kept     {item}" for item in kept]
     rest = results.get("leftover") or {}
     last = retried if "left" in retried else result
@@ -286,4 +287,6 @@ OF_PLAYBOOK: dict[str, Callable[[Results], Details]] = {
     "logs": logs,
     "keys": keys,
     "benchmark": benchmark,
+    "pause": pause,
+    "resume": resume,
 }

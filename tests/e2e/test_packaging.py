@@ -25,7 +25,7 @@ from tests.tools.setup import REPOSITORY
 
 pytestmark = pytest.mark.packaging
 
-PLAYBOOKS = ("benchmark", "deploy", "keys", "logs", "plan", "status", "undeploy")
+PLAYBOOKS = ("benchmark", "deploy", "keys", "logs", "pause", "plan", "resume", "status", "undeploy")
 # What a run without a recipe says, among other things.
 MISSED = "oke_cluster_id: not given"
 

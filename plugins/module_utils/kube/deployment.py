@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import difflib
 import math
 from collections.abc import Container, Mapping
 from datetime import datetime, timezone
@@ -15,6 +16,7 @@ from ..core.fault import Fault, Refused
 from ..core.health import benchmark
 from ..core.health.deployment_health import judge
 from ..core.health.observation import Observation, container_statuses, living, node_ready, restarts, taken_up
+from ..core.health.paused import billed_while_paused, is_paused, kept_while_paused, read_paused
 from ..core.health.pod_words import progress_lines
 from ..core.names import (
     CHOICES_ANNOTATION,
@@ -48,11 +50,29 @@ def list_deployments(
 
     with_endpoint: also what its Service says of the endpoint
     """
-    rows = [_row(kubernetes, item) for item in kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(name))]
+    items = kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(name))
+    rows = [_row(kubernetes, item) for item in items]
     if with_endpoint:
-        for row in rows:
-            row["endpoint"] = _endpoint(kubernetes, row["name"], row["namespace"])
+        for row, item in zip(rows, items, strict=True):
+            row["endpoint"] = read_endpoint(kubernetes, row["name"], row["namespace"])
+            if row["paused"] is not None:
+                kept = kept_while_paused(item, row["endpoint"])
+                row["paused"]["kept"], row["usd_per_hour"] = kept, billed_while_paused(kept)
     return rows
+
+
+def missing_deployment(kubernetes: Kubernetes, name: str, where: str) -> Fault:
+    """Return the fault of a deployment that is not there, with the name of the one that may be meant."""
+    nearest = nearest_deployment(kubernetes, name)
+    remedy = f"did you mean {nearest}?" if nearest else "run deploy, or correct deployment_name and namespace"
+    return Fault("no_deployment", where, "not there", f"of deployment {name}", remedy)
+
+
+def nearest_deployment(kubernetes: Kubernetes, name: str) -> str:
+    """Return the name of the cluster's deployment that is most like `name` and another one, "" where none is."""
+    found = unless_forbidden(lambda: kubernetes.metadata(RAYCLUSTERS, labelSelector=label_selector())) or []
+    names = {item["metadata"]["name"] for item in found} - {name}
+    return next(iter(difflib.get_close_matches(name, sorted(names), 1)), "")
 
 
 def _row(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,6 +114,7 @@ def _row(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
             "benchmark": {},
             "last_failure": None,
             "failure": fault.as_dict(),
+            "paused": None,
         }
 
 
@@ -119,7 +140,7 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "nodes": nodes,
         "gpus": gpus,
         "own_nodes": has_own_nodes(cluster),
-        "usd_per_hour": _number(price),
+        "usd_per_hour": 0.0 if is_paused(cluster) else _number(price),
         "age_seconds": int((datetime.now(timezone.utc) - created).total_seconds()),
         "hash": annotations.get(HASH_ANNOTATION, ""),
         "choices": _json(annotations.get(CHOICES_ANNOTATION)),
@@ -134,6 +155,7 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "benchmark": benchmark.recorded(annotations),
         "last_failure": judgement.last_failure,
         "failure": judgement.failure.as_dict() if judgement.failure else None,
+        "paused": read_paused(cluster) if is_paused(cluster) else None,
     }
 
 
@@ -152,7 +174,7 @@ def has_own_nodes(raycluster: Mapping[str, Any]) -> bool:
     return NODE_LABEL in (pod.get("nodeSelector") or {})
 
 
-def _endpoint(kubernetes: Kubernetes, name: str, namespace: str) -> dict[str, Any]:
+def read_endpoint(kubernetes: Kubernetes, name: str, namespace: str) -> dict[str, Any]:
     """Return what the Service says of the endpoint (`manifests/endpoint.record`); {} where it says nothing."""
     path = f"/api/v1/namespaces/{part(namespace)}/services/{part(object_names(name)['api_service'])}"
     service = unless_forbidden(lambda: kubernetes.get(path) or {}) or {}

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..core.fault import Fault, Refused
 from ..core.names import label_selector
 from .client import Kubernetes, part
-from .deployment import RAYCLUSTERS
+from .deployment import RAYCLUSTERS, missing_deployment
 from .operator import DEPLOYMENTS
 from .operator import SELECTOR as OPERATOR_SELECTOR
 
@@ -43,6 +44,10 @@ def find_pod(kubernetes: Kubernetes, deployment: str, component: str, worker: in
         pods = pods[worker - 1 : worker]
     if not pods:
         what = f"worker {worker}" if component == "worker" else component
+        if component != "operator" and not owners:
+            # The code of a pod that is gone: one of the name may come while a log is followed.
+            fault = missing_deployment(kubernetes, deployment, f"deployment {deployment}")
+            raise Refused([replace(fault, code="no_pod")])
         where = "the KubeRay operator" if component == "operator" else f"deployment {deployment}"
         raise Refused([Fault("no_pod", where, f"no pod of the {what}", "one", "see the status playbook")])
     metadata = pods[0]["metadata"]

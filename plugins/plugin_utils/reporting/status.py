@@ -16,6 +16,7 @@ from ...module_utils.core.names import DEPLOYMENT_TAG
 from ...module_utils.core.plan.endpoint import endpoint_without_tls
 from ...module_utils.core.source_request import end_near
 from ..reachability import certificates
+from .pausing import kept_lines, missing, paused_words
 
 Details = tuple[dict[str, Any], list[str]]
 Results = Mapping[str, Mapping[str, Any]]
@@ -37,6 +38,7 @@ def status(results: Results) -> Details:
         "planned",
         "benchmark",
         "failure",
+        "paused",
     )
     details = [{**{key: entry[key] for key in keys}, "drift": []} for entry in deployments]
     now = datetime.now(timezone.utc)
@@ -54,6 +56,7 @@ def status(results: Results) -> Details:
     if not deployments:
         lines = ["No deployments."]
     for entry in deployments:
+        lines += kept_lines(entry)
         if entry["measured"]:
             lines.append(f"{entry['name']}, measured at its start: {'; '.join(beside_plan(entry['measured'])[0])}")
         if entry.get("benchmark"):
@@ -76,17 +79,14 @@ def _endpoint_warnings(entry: Mapping[str, Any], now: datetime) -> list[Fault]:
     return [certificates.expiring(f"deployment {entry['name']}", until, now)] if near else []
 
 
-def not_ready(details: Mapping[str, Any], asked: str | None) -> list[dict[str, Any]]:
-    """Return a fault for each deployment of `status` that does not serve, and each half of one.
-
-    asked: the DNS name of the one deployment that was asked for, if any.
-    """
-    if asked and not details["deployments"] and not details["orphans"]:
-        return [Fault("no_deployment", f"deployment {asked}", "not there", "a deployment of that name").as_dict()]
+def not_ready(details: Mapping[str, Any], results: Results) -> list[dict[str, Any]]:
+    """Return a fault for each deployment of `status` that does not serve though it should, and each half of one."""
+    if not details["orphans"] and (faults := missing(results)):
+        return faults
     faults = [
         Fault("not_ready", f"deployment {entry['name']}", entry["state"], "Ready", "").as_dict()
         for entry in details["deployments"]
-        if not entry["ready"]
+        if not entry["ready"] and not entry["paused"]
     ]
     return faults + [
         Fault("orphan", _orphan_name(orphan), _orphan_words(orphan), "", "deploy again, or undeploy").as_dict()
@@ -121,7 +121,7 @@ def _orphans(results: Results, deployments: list[Mapping[str, Any]]) -> list[dic
     return [*found, *left] + [
         {"raycluster": entry["name"], "namespace": entry["namespace"]}
         for entry in deployments
-        if entry.get("own_nodes") and entry["name"] not in pools
+        if entry.get("own_nodes") and not entry["paused"] and entry["name"] not in pools
     ]
 
 
@@ -150,6 +150,8 @@ def _orphan_words(orphan: Mapping[str, Any]) -> str:
 
 
 def _awaited(entry: Mapping[str, Any]) -> str:
+    if paused := entry.get("paused"):
+        return paused_words(paused)
     failure = entry.get("failure")
     if failure:
         return f"{failure['where']}: {failure['found']}"

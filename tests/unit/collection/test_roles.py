@@ -44,6 +44,8 @@ def test_the_defaults_of_a_role_are_those_it_documents(role: Path) -> None:
 @pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.stem)
 def test_playbooks_run_on_the_python_that_runs_ansible(path: Path) -> None:
     for play in load(path):
+        if play.get("ansible.builtin.import_playbook") in [other.name for other in PLAYBOOKS]:
+            continue
         assert play["hosts"] == "localhost"
         assert play["connection"] == "local"
         assert play["gather_facts"] is False

@@ -36,6 +36,9 @@ class Cluster:
     def items(self, path: str, **query: str) -> list[dict[str, Any]]:
         return self.lists[path]
 
+    def metadata(self, path: str, **query: str) -> list[dict[str, Any]]:
+        return self.lists[f"{path} of all"]
+
 
 def test_a_worker_is_found_in_the_deployments_namespace() -> None:
     workers = [pod("b", "models", "1"), pod("a", "models", "0")]
@@ -52,11 +55,16 @@ def test_the_operator_is_found_by_its_deployment() -> None:
     assert find_pod(cluster, "llama", "operator").name == "o"
 
 
-def test_no_deployment_has_no_pod() -> None:
-    cluster: Any = Cluster({RAYCLUSTERS: []})
+@pytest.mark.parametrize(
+    ("others", "remedy"),
+    [(["lama", "qwen"], "did you mean lama?"), (["qwen"], "run deploy, or correct deployment_name and namespace")],
+)
+def test_no_deployment_has_no_pod(others: list[str], remedy: str) -> None:
+    all_of_them = [{"metadata": {"name": name}} for name in others]
+    cluster: Any = Cluster({RAYCLUSTERS: [], f"{RAYCLUSTERS} of all": all_of_them})
     with pytest.raises(Refused) as refused:
         find_pod(cluster, "llama", "head")
-    assert [fault.code for fault in refused.value.faults] == ["no_pod"]
+    assert [(fault.code, fault.remedy) for fault in refused.value.faults] == [("no_pod", remedy)]
 
 
 def test_events_of_what_is_named_after_the_deployment() -> None:

@@ -69,6 +69,7 @@ def deployment(name: str, ready: bool) -> dict[str, Any]:
         "measured": {},
         "planned": {},
         "benchmark": {},
+        "paused": None,
         "phases": {"nodes": "2/2 nodes with 1 GPU", "staging": "1/2 nodes staged"},
     }
 
@@ -94,7 +95,33 @@ def test_status_is_a_table_and_names_the_halves_of_deployments() -> None:
     assert "restart 2 of 5: it died; nodes: 2/2 nodes with 1 GPU; staging: 1/2 nodes staged" in lines[2]
     assert lines[3] == "node pool lost (2 nodes, 4.00 USD an hour) has no RayCluster: run deploy again, or undeploy."
     assert lines[4] == "RayCluster b has lost its node pool: run deploy again, or undeploy."
-    assert [fault["code"] for fault in not_ready(details, None)] == ["not_ready", "orphan", "orphan"]
+    assert [fault["code"] for fault in not_ready(details, {})] == ["not_ready", "orphan", "orphan"]
+
+
+def test_a_paused_deployment_is_neither_an_orphan_nor_a_fault() -> None:
+    balancer = {"what": "load balancer, with its address", "usd_per_hour": 0.0113}
+    paused = {"since": "2026-11-30T20:00:00.000Z", "by": "alice@ws1", "kept": [balancer]}
+    entry = {**deployment("a", False), "state": "Paused", "own_nodes": True, "paused": paused}
+    entry["failure"] = {"where": "pod a-head", "found": "gone"}
+    details, lines = status({"status": {"deployments": [entry]}, "node_pool": {"node_pools": []}})
+    assert (
+        details["orphans"] == []
+        and not_ready(details, {"recipe": {"name": "a"}, "status": {"deployments": [entry]}}) == []
+    )
+    assert lines[1].endswith("resume; paused since 2026-11-30T20:00:00.000Z by alice@ws1")
+    assert lines[2] == "a keeps load balancer, with its address (0.0113 US dollars an hour)"
+
+
+def test_a_name_that_is_not_there_is_told_with_the_nearest() -> None:
+    found = {"recipe": {"name": "lama"}, "status": {"deployments": [], "nearest": "llama"}}
+    (fault,) = not_ready({"deployments": [], "orphans": []}, found)
+    assert (fault["code"], fault["where"], fault["remedy"]) == (
+        "no_deployment",
+        "deployment lama",
+        "did you mean llama?",
+    )
+    _details, lines = undeploy({"recipe": {"name": "lama"}, "undeploy": {"removed": [], "nearest": "llama"}})
+    assert lines == ["Nothing was there to remove.", "There is no deployment lama; did you mean llama?"]
 
 
 def test_without_a_look_at_the_node_pools_nobody_is_an_orphan() -> None:
@@ -111,7 +138,7 @@ def test_secrets_without_a_raycluster_are_named_wherever_the_nodes_are_from() ->
         "Secret a-source in namespace team has no RayCluster, perhaps with pre-authenticated request "
         "multinode-inference-a-1 of bucket models: run deploy again, or undeploy."
     )
-    assert [fault["code"] for fault in not_ready(details, "a")] == ["orphan"]
+    assert [fault["code"] for fault in not_ready(details, {"recipe": {"name": "a"}})] == ["orphan"]
 
 
 def test_undeploy_says_what_is_left_and_what_could_not_be_looked_for() -> None:
@@ -213,8 +240,8 @@ def test_undeploy_that_stopped_before_the_node_pool_says_that_nodes_may_bill() -
 
 def test_a_deployment_that_was_asked_for_and_is_not_there_is_a_fault() -> None:
     details, _lines = status({"status": {"deployments": []}})
-    assert [fault["code"] for fault in not_ready(details, "nobody")] == ["no_deployment"]
-    assert not_ready(details, None) == []
+    assert [fault["code"] for fault in not_ready(details, {"recipe": {"name": "nobody"}})] == ["no_deployment"]
+    assert not_ready(details, {}) == []
 
 
 @pytest.mark.parametrize(

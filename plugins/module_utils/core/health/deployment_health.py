@@ -27,6 +27,7 @@ from .observation import (
     taken_up,
     waiting,
 )
+from .paused import is_paused
 from .pod_words import last_failure
 
 # What the kubelet, the scheduler, the controllers and provisioners say of a pod that cannot run yet, or of its volume.
@@ -67,7 +68,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Judgement:
-    """state: one of the words of docs (Deploying Staging Starting Ready Restarting Failed Removing)."""
+    """state: one of the words of docs (Deploying Staging Starting Ready Restarting Paused Failed Removing)."""
 
     state: str
     steps: tuple[Step, ...]
@@ -99,7 +100,8 @@ def judge(observation: Observation, nodes: int, gpus: int) -> Judgement:
         _from_head(observation, "engine", 1, ""),
         _token(observation),
     )
-    failure = failure_of(observation)
+    # Of pods that were told to go nothing is a failure.
+    failure = None if is_paused(observation.raycluster) else failure_of(observation)
     last = None if _head_ready(observation) else last_failure(living(observation.pods))
     return Judgement(
         _state(observation, steps, failure), steps, failure, last, tuple(_warnings(observation)), _measured(observation)
@@ -221,6 +223,8 @@ def _state(observation: Observation, steps: Sequence[Step], failure: Fault | Non
     cluster = observation.raycluster
     if cluster is not None and cluster["metadata"].get("deletionTimestamp"):
         return "Removing"
+    if is_paused(cluster):
+        return "Paused"
     if failure is not None:
         return "Failed"
     by_phase = {step.phase: step for step in steps}

@@ -1,0 +1,87 @@
+# Copyright: multinode.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Takes the nodes of a deployment away and leaves the rest; see the module of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..module_utils.clock import moment
+from ..module_utils.core.fault import Refused
+from ..module_utils.core.health.paused import is_paused, kept_while_paused, paused_record, read_paused
+from ..module_utils.core.ownership import is_ours, not_ours, recorded_pool
+from ..module_utils.core.plan.standing_deployment import named_otherwise
+from ..module_utils.core.recipe.settings import SIGN_IN
+from ..module_utils.kube.client import part
+from ..module_utils.kube.deployment import has_own_nodes, missing_deployment, read_endpoint
+from ..module_utils.kube.removal import namespace_of
+from ..plugin_utils.inputs import given_variables
+from ..plugin_utils.kubernetes_writes import WritingAction
+from ..plugin_utils.lease.acquire import record_of_run
+
+
+class ActionModule(WritingAction):
+    """KubeRay ends the pods of a RayCluster that is suspended; they drain as for any other end."""
+
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        recipe, name = self.registered["recipe"], str(arguments["name"])
+        settings = recipe["settings"]
+        self.cluster = self.reach(settings)
+        kubernetes = self.cluster.connect()
+        namespace = namespace_of(kubernetes, name, settings["namespace"])
+        path = f"/apis/ray.io/v1/namespaces/{part(namespace)}/rayclusters/{part(name)}"
+        standing = kubernetes.get(path)
+        if standing is None:
+            raise Refused([missing_deployment(kubernetes, name, f"RayCluster {name}")])
+        if not is_ours(standing, name):
+            raise Refused([not_ours("RayCluster", name, name, namespace)])
+        if others := named_otherwise(recipe["deployment_name"], name, standing):
+            raise Refused(others)
+        changed = not is_paused(standing)
+        if changed:
+            self._suspend(name, namespace, task_vars)
+            self.done = {"changed": True}
+        if not self._task.check_mode:
+            standing = kubernetes.get(path) or standing
+            self.wait_for_pods(kubernetes, name, namespace, "their nodes go all the same")
+        pool: dict[str, Any] = {}
+        if settings["oke_cluster_id"] and has_own_nodes(standing):
+            scaled, pool = self._empty(standing, name, settings, task_vars)
+            changed = changed or scaled
+        return {
+            "changed": changed,
+            "name": name,
+            "namespace": namespace,
+            "paused": read_paused(standing),
+            "kept": kept_while_paused(standing, read_endpoint(kubernetes, name, namespace)),
+            "node_pool": pool,
+        }
+
+    def _suspend(self, name: str, namespace: str, task_vars: dict[str, Any]) -> None:
+        run = record_of_run(given_variables(self._loader), "pause")
+        metadata = {"name": name, "namespace": namespace}
+        item = {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayCluster",
+            "metadata": {**metadata, "annotations": paused_record(moment(), f"{run['user']}@{run['host']}")},
+            "spec": {"suspend": True},
+        }
+        # Not applied: what a field manager applies no more is taken away, and this is a part of the object only.
+        self.write([item], task_vars, state="patched", merge_type=["merge"])
+
+    def _empty(
+        self, raycluster: Mapping[str, Any], name: str, settings: Mapping[str, Any], task_vars: dict[str, Any]
+    ) -> tuple[bool, dict[str, Any]]:
+        """Scale the node pool to zero and wait for it; return whether that changed it, and the pool, {} where it is gone."""
+        lies = recorded_pool(raycluster["metadata"].get("annotations")).get("compartment_id")
+        identity = {"cluster_id": settings["oke_cluster_id"], "compartment_id": lies or settings["compartment_id"]}
+        given = {**{option: settings[option] for option in SIGN_IN}, **identity, "deployment": name}
+        if not self.run_module("multinode.inference.oci_node_pool_info", given, task_vars)["node_pools"]:
+            self.show("  the node pool is gone: deploy makes another one")
+            return False, {}
+        self.show("  the node pool goes to zero")
+        definition = {"name": name, "node_config_details": {"size": 0}}
+        wanted = {**given, "definition": definition, "wait": True}
+        result = self.run_module("multinode.inference.oci_node_pool", wanted, task_vars)
+        return bool(result["changed"]), result["node_pool"]
