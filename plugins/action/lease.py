@@ -49,15 +49,17 @@ class ActionModule(WritingAction):
         identity = identity_of(record)
         if plan:
             name, namespace = plan["deployment"]["name"], plan["deployment"]["namespace"]
-            first, there = self.own_namespace(kubernetes, plan, settings)
-            if not there:
-                self.apply(first, task_vars)
         else:
             name = str(arguments["name"])
             namespace = namespace_of(kubernetes, name, settings["namespace"])
         lease = Lease(kubernetes, name, namespace, identity)
         taken = {"name": name, "namespace": namespace, "identity": identity, "removal": removal}
-        if not plan and lease.read() is None and not self._stands(kubernetes, name, namespace):
+        found = lease.read()
+        if found is None and plan:
+            first, there = self.own_namespace(kubernetes, plan, settings)
+            if not there:
+                self.apply(first, task_vars)
+        elif found is None and not self._stands(kubernetes, name, namespace):
             # Nothing to guard, and no reason to write into a namespace that may be anybody's.
             return {"lease": taken, "plan_again": False}
         try:
