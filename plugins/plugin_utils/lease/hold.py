@@ -7,7 +7,6 @@ Each task of Ansible is a process of its own, so each renews the Lease by itself
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -44,7 +43,6 @@ class Hold:
         self._lost: list[Fault] = []
         self._ended = threading.Event()
         self._turn = threading.Lock()
-        self._parent = os.getppid()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> Hold:
@@ -72,11 +70,6 @@ class Hold:
 
     def _keep(self) -> None:
         while not self._ended.wait(self._renew_seconds):
-            if os.getppid() != self._parent:
-                # Ansible was killed and this task outlived it: the next run takes over.
-                found, remedy = "ansible-playbook has ended", "run again"
-                self._lost = [Fault("lease_lost", "this task", found, "a task of a run that goes on", remedy)]
-                return
             with self._turn:
                 try:
                     self._renew()

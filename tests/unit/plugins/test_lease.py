@@ -245,10 +245,3 @@ def test_a_removal_goes_on_without_its_lease_but_not_against_another_run(server:
     take_over(server)
     with pytest.raises(Refused), hold_of(server, removal=True) as hold:
         hold.check()
-
-
-def test_a_task_that_outlives_ansible_lets_go(server: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Refused) as refused, hold_of(server, renew_seconds=0.02) as hold:
-        monkeypatch.setattr(os, "getppid", lambda: 1)
-        wait("the end", lambda: hold._lost, 10)
-    assert [fault.code for fault in refused.value.faults] == ["lease_lost"]
