@@ -19,9 +19,9 @@ from urllib.parse import quote
 from ..core.credentials import bearer, header_value
 from ..core.fault import Fault, Refused
 from ..core.names import COLLECTION
-from ..core.text import plain, read_json
 from ..core.version import VERSION
 from ..deadline import within
+from .answers import fault_of_answer, has_name, inner, malformed, object_of
 from .tls import tls_fault
 
 try:
@@ -127,8 +127,8 @@ class Kubernetes:
             "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": dict(attributes)},
         }
-        answer = _object(self._ask("POST", _REVIEWS, body=json.dumps(body)), _REVIEWS)
-        return _inner(answer, "status").get("allowed") is True
+        answer = object_of(self._ask("POST", _REVIEWS, body=json.dumps(body)), _REVIEWS)
+        return inner(answer, "status").get("allowed") is True
 
     def create(self, path: str, item: Mapping[str, Any]) -> bool:
         """Make an object where there is none of its name; False where there is one (409), which stays as it is.
@@ -170,9 +170,9 @@ class Kubernetes:
         if status == 404:
             return None
         if len(body) > MOST_BYTES:
-            raise Refused([_malformed(path, f"an answer of more than {MOST_BYTES} bytes")])
+            raise Refused([malformed(path, f"an answer of more than {MOST_BYTES} bytes")])
         if status >= 300:
-            raise Refused([_api_fault(status, body, f"{method} {path}", self.signed_in_by)])
+            raise Refused([fault_of_answer(status, body, f"{method} {path}", self.signed_in_by)])
         return body
 
     def _request(self, method: str, path: str, accept: str, content_type: str, **content: Any) -> tuple[int, bytes]:
@@ -208,7 +208,7 @@ class Kubernetes:
     def get(self, path: str, **query: Any) -> Any:
         """Like `read`, and the body is JSON."""
         body = self.read(path, **query)
-        return None if body is None else _object(body, path)
+        return None if body is None else object_of(body, path)
 
     def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
         """Return the items of a list, all pages; none where the kind does not exist."""
@@ -220,20 +220,20 @@ class Kubernetes:
         began = time.monotonic()
         for _page in range(MOST_PAGES):
             if time.monotonic() - began > LONGEST_LIST:
-                raise Refused([_malformed(path, f"a list that takes longer than {LONGEST_LIST:.0f} s")])
+                raise Refused([malformed(path, f"a list that takes longer than {LONGEST_LIST:.0f} s")])
             body = self._ask("GET", path, fields=fields, accept=accept)
             if body is None:
                 break
-            answer = _object(body, path)
+            answer = object_of(body, path)
             items = answer.get("items") or []
-            if not isinstance(items, list) or not all(_has_name(item) for item in items):
-                raise Refused([_malformed(path)])
+            if not isinstance(items, list) or not all(has_name(item) for item in items):
+                raise Refused([malformed(path)])
             found += items
-            fields["continue"] = str(_inner(answer, "metadata").get("continue") or "")
+            fields["continue"] = str(inner(answer, "metadata").get("continue") or "")
             if not fields["continue"]:
                 break
         else:
-            raise Refused([_malformed(path, f"a list of more than {PAGE * MOST_PAGES} objects")])
+            raise Refused([malformed(path, f"a list of more than {PAGE * MOST_PAGES} objects")])
         return found
 
     def _unreachable(self, error: BaseException) -> Fault:
@@ -247,64 +247,6 @@ class Kubernetes:
             "an API server that answers",
             "check the address; a private endpoint is reached from inside its network only",
         )
-
-
-def _object(body: bytes | None, path: str) -> dict[str, Any]:
-    """Return the JSON object of an answer."""
-    try:
-        value = read_json(body or b"")
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise Refused([_malformed(path)])
-    return value
-
-
-def _inner(answer: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return an object inside an answer, an empty one where it is none."""
-    found = answer.get(key)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _has_name(item: Any) -> bool:
-    metadata = item.get("metadata") if isinstance(item, dict) else None
-    return isinstance(metadata, dict) and isinstance(metadata.get("name"), str)
-
-
-def _malformed(path: str, found: str = "an answer that is none of a Kubernetes API") -> Fault:
-    return Fault("kubernetes", f"Kubernetes API {path}", found, "the API's JSON", "see what answers at its address")
-
-
-def _api_fault(status: int, body: bytes, request: str, signed_in_by: str) -> Fault:
-    """Return the fault that an answer of the API server means, in its own words."""
-    try:
-        message = str(read_json(body)["message"])[:1000]
-    except (ValueError, KeyError, TypeError):
-        message = plain(body[:200].decode(errors="replace")).strip() or "no message"
-    if status == 409 and "AlreadyExists" in body[:10_000].decode(errors="replace"):
-        return Fault("exists", request, message)
-    if status in (409, 422):
-        return Fault("conflict", request, f"{status} {message}", "the object as it was read", "running again is safe")
-    if status == 401:
-        return Fault(
-            "unauthorized",
-            signed_in_by,
-            f"401 {message} ({request})",
-            "a user that the cluster knows",
-            f"renew the {signed_in_by}"
-            + ("'s credentials" if signed_in_by == "kubeconfig" else ", and check this machine's clock"),
-        )
-    if status == 403:
-        return Fault(
-            "forbidden",
-            signed_in_by,
-            f"403 {message}",
-            "the right to read it",
-            "give the user this right, or use another user",
-        )
-    return Fault(
-        "kubernetes", "Kubernetes API", f"{status} {message} ({request})", "an answer", "running again is safe"
-    )
 
 
 def connect(
