@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...module_utils.core.fault import Fault
 from ...module_utils.core.health.paused import billed_while_paused, kept_line
+from ...module_utils.core.names import DEPLOYMENT_TAG
+
+_GONE = ("DELETING", "DELETED")
 
 
 def pause(results: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
@@ -47,6 +50,18 @@ def paused_words(paused: Mapping[str, Any]) -> str:
 def kept_lines(entry: Mapping[str, Any]) -> list[str]:
     """Return a line for each thing that a paused deployment keeps; none for one that is not paused."""
     return [f"{entry['name']} keeps {kept_line(kept)}" for kept in (entry["paused"] or {}).get("kept") or ()]
+
+
+def nodes_of_paused(results: Mapping[str, Mapping[str, Any]], paused: Collection[str]) -> list[Fault]:
+    """Return a fault for each node pool of a paused deployment that has nodes: of a pause that was killed, or scaled by hand."""
+    faults = []
+    for pool in (results.get("node_pool") or {}).get("node_pools") or ():
+        name = pool["freeform_tags"][DEPLOYMENT_TAG]
+        living = [node for node in pool.get("nodes") or () if node.get("lifecycle_state") not in _GONE]
+        if name in paused and living:
+            found = f"{len(living)} nodes, which are billed, though the deployment is paused"
+            faults.append(Fault("paused_with_nodes", f"node pool {name}", found, "none", "run pause again, or resume"))
+    return faults
 
 
 def nothing_removed(results: Mapping[str, Mapping[str, Any]]) -> list[str]:

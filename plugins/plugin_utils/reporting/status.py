@@ -16,7 +16,7 @@ from ...module_utils.core.names import DEPLOYMENT_TAG
 from ...module_utils.core.plan.endpoint import endpoint_without_tls
 from ...module_utils.core.source_request import end_near
 from ..reachability import certificates
-from .pausing import kept_lines, missing, paused_words
+from .pausing import kept_lines, missing, nodes_of_paused, paused_words
 
 Details = tuple[dict[str, Any], list[str]]
 Results = Mapping[str, Mapping[str, Any]]
@@ -44,6 +44,7 @@ def status(results: Results) -> Details:
     now = datetime.now(timezone.utc)
     warnings = [fault for entry in deployments if (fault := end_near(entry.get("source_request") or {}, now))]
     warnings += [fault for entry in deployments for fault in _endpoint_warnings(entry, now)]
+    warnings += nodes_of_paused(results, {entry["name"] for entry in deployments if entry["paused"]})
     orphans = _orphans(results, deployments)
     header = ("NAME", "NAMESPACE", "STATE", "NODES", "SHAPE", "USD/H", "AGE", "WAITING FOR")
     rows = [header]

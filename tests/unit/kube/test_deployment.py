@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.paused import paused_record
 from ansible_collections.multinode.inference.plugins.module_utils.core.names import (
     ENDPOINT_ANNOTATION,
     PRICE_ANNOTATION,
@@ -15,6 +16,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.kube.deploymen
     RAYCLUSTERS,
     Observer,
     list_deployments,
+    nearest_deployment,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.kube.operator import DEPLOYMENTS
 
@@ -143,6 +145,33 @@ def test_a_price_that_is_no_number_is_none(price: str) -> None:
     cluster: Any = Clusters(raycluster("fine", **{PRICE_ANNOTATION: price}))
     [row] = list_deployments(cluster)
     assert row["usd_per_hour"] is None and row["state"] != "Unknown"
+
+
+def test_a_paused_one_costs_what_it_keeps_and_not_its_nodes() -> None:
+    class Balanced(Clusters):
+        def get(self, path: str, **query: Any) -> Any:
+            return {"metadata": {"annotations": {ENDPOINT_ANNOTATION: '{"exposure": "load_balancer"}'}}}
+
+    item = raycluster("night", **{PRICE_ANNOTATION: "160", **paused_record("2026-11-30T20:00:00Z", "alice@ws1")})
+    item["spec"]["suspend"] = True
+    cluster: Any = Balanced(item)
+    [row] = list_deployments(cluster, with_endpoint=True)
+    assert (row["state"], row["ready"], row["usd_per_hour"], row["failure"]) == ("Paused", False, 0.0113, None)
+    assert row["paused"]["by"] == "alice@ws1" and row["paused"]["kept"][0]["usd_per_hour"] == 0.0113
+    [row] = list_deployments(cluster)
+    assert row["usd_per_hour"] == 0 and row["paused"]["since"] == "2026-11-30T20:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("asked", "nearest"), [("lama", "llama"), ("llama2", "llama"), ("qwen", ""), ("llama", "llama-7b")]
+)
+def test_the_nearest_name_is_that_of_another_deployment(asked: str, nearest: str) -> None:
+    class Named(Cluster):
+        def metadata(self, path: str, **query: Any) -> list[dict[str, Any]]:
+            return [{"metadata": {"name": name}} for name in ("llama", "llama-7b", "mistral")]
+
+    cluster: Any = Named()
+    assert nearest_deployment(cluster, asked) == nearest
 
 
 class WithOperator(Cluster):

@@ -112,6 +112,20 @@ def test_a_paused_deployment_is_neither_an_orphan_nor_a_fault() -> None:
     assert lines[2] == "a keeps load balancer, with its address (0.0113 US dollars an hour)"
 
 
+def test_nodes_of_a_paused_deployment_are_told() -> None:
+    """A pause that was killed, or a pool that was scaled by hand, bills what nobody expects."""
+    entry = {**deployment("a", False), "state": "Paused", "own_nodes": True}
+    entry["paused"] = {"since": "", "by": "", "kept": []}
+    nodes = [{"lifecycle_state": "ACTIVE"}, {"lifecycle_state": "DELETED"}, {"lifecycle_state": "DELETING"}]
+    pool = {"freeform_tags": {"multinode-inference-deployment": "a"}, "nodes": nodes}
+    found = {"status": {"deployments": [entry]}, "node_pool": {"node_pools": [pool]}}
+    details, lines = status(found)
+    assert [fault["code"] for fault in details["warnings"]] == ["paused_with_nodes"]
+    assert lines[-1].startswith("Warning: node pool a: 1 nodes, which are billed")
+    pool["nodes"] = nodes[1:]
+    assert status(found)[0]["warnings"] == []
+
+
 def test_a_name_that_is_not_there_is_told_with_the_nearest() -> None:
     found = {"recipe": {"name": "lama"}, "status": {"deployments": [], "nearest": "llama"}}
     (fault,) = not_ready({"deployments": [], "orphans": []}, found)
