@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..module_utils.core.plan.facts import Facts, are_model_facts
 from ..module_utils.core.plan.make_plan import make_plan
 from ..module_utils.core.plan.standing_deployment import belongs_to_another
 from ..module_utils.core.plan.types import Plan
+from ..module_utils.core.plan.vllm.beginning import vllm_question
 from ..module_utils.core.recipe.inputs import Inputs
 from ..module_utils.core.recipe.model_source import model_prefix, model_source
 from ..module_utils.kube.client import Kubernetes
@@ -23,6 +25,7 @@ from ..plugin_utils.inputs import given_inputs
 from ..plugin_utils.output_files import write_file
 from ..plugin_utils.preflight import read_all
 from ..plugin_utils.reachability.checks import check_cluster
+from ..plugin_utils.vllm_python.asking import ask_vllm
 
 
 class ActionModule(Action):
@@ -43,6 +46,8 @@ class ActionModule(Action):
             secrets=found.secrets,
             surroundings=found.surroundings,
         )
+        if (python := inputs.settings["vllm_python"]) and (question := vllm_question(inputs, facts)):
+            facts = replace(facts, answer=ask_vllm(python, question))
         plan = make_plan(inputs, facts)
         if kubernetes and plan["endpoint"]["exposure"] != "none":
             _check_endpoint(kubernetes, plan)

@@ -54,7 +54,10 @@ PARTS: dict[str, tuple[str, ...]] = {
         *("-m", "soak and not real_vllm", "tests/e2e", "tests/unit", "rig/tests"),
     ),
     "real-vllm": (sys.executable, "-m", "tests.tools.real_vllm"),
-    "e2e-real": (*PYTEST, "-v", "-s", "--durations=10", "-m", "real_vllm", "tests/e2e/test_real_vllm.py"),
+    "e2e-real": (
+        *(*PYTEST, "-v", "-s", "--durations=10", "-m", "real_vllm"),
+        *("tests/unit/plugins/test_real_vllm_python.py", "tests/e2e/test_real_vllm.py"),
+    ),
 }
 
 GROUPS = {

@@ -18,7 +18,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 # The same entry point, by the places it had (vLLM 0.29 and later, 0.26 and earlier).
@@ -38,8 +38,8 @@ class NeedsDevice(RuntimeError):
     """Something wants a CUDA context, which would hold GPU memory that the engine's ranks need."""
 
 
-def ask(arguments: Sequence[str]) -> dict[str, Any]:
-    """Return vLLM's answer; NotAnswered where it has none."""
+def ask(arguments: Sequence[str], more: Callable[[Any], dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Return vLLM's answer, with what `more` finds in its configuration; NotAnswered where it has none."""
     try:
         version = importlib.import_module("vllm").__version__
         _forbid_devices()
@@ -76,6 +76,7 @@ def ask(arguments: Sequence[str]) -> dict[str, Any]:
         "max_model_len": config.model_config.max_model_len,
         "architecture": config.model_config.architecture,
         "cache_dtype": config.cache_config.cache_dtype,
+        **(more(config) if more else {}),
     }
 
 

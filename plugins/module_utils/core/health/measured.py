@@ -77,7 +77,8 @@ _WORDS = {
 
 
 def _least(stages: list[dict[str, int]], key: str) -> float:
-    return min(stage[key] for stage in stages) / GIB
+    # Less than nothing is left where the weights may not fit: vLLM then says nothing, or a little.
+    return max(0, min(stage[key] for stage in stages)) / GIB
 
 
 def _number(name: str, value: float) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ..fault import Fault
@@ -37,6 +38,7 @@ class ModelFacts:
     vision_heads       attention heads of a vision tower that vLLM divides over the GPUs; 0 without one
     vision_falls_back  each GPU has the whole tower where its heads do not divide; else vLLM refuses
     vllm               the version of vLLM, (major, minor)
+    said_weights       bytes on one GPU that vLLM itself says, by (GPUs of a stage, first layer, last layer + 1)
     faults             what forbids serving this model from these files
     """
 
@@ -77,11 +79,16 @@ class ModelFacts:
     faults: tuple[Fault, ...] = ()
     warnings: tuple[Fault, ...] = ()
     predicted: int = 0
+    said_weights: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
     _sums: dict[tuple[int, int, int], int] = field(default_factory=dict, compare=False, repr=False)
 
     def weight_bytes(self, tensor: int, first: int, last: int) -> int:
         """Bytes of weights on one GPU of the stage that holds the layers first..last-1, with `tensor` GPUs a stage."""
         key = (tensor, first, last)
+        # What the kernels of a GPU pad is not in what a build without one says.
+        padded = self.quantization is not None and self.quantization.padding != (1, 1)
+        if key in self.said_weights and not padded:
+            return self.said_weights[key]
         if key not in self._sums:
             # Layers that are alike share one tuple: each is summed once.
             known: dict[int, int] = {}

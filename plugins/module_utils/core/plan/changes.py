@@ -50,6 +50,7 @@ CLASSES = {
     "limit": LIVE,
     "restart": RESTART,
     "choices": LIVE,
+    "answer": LIVE,
     "warnings": LIVE,
     "existing": LIVE,
 }
@@ -63,6 +64,7 @@ SAID = (
     "image",
     "other_placements",
     "choices",
+    "answer",
     "warnings",
     "existing",
 )

@@ -33,6 +33,7 @@ class Facts:
     deployment  of `deployment_info`: what the objects of this deployment record; empty when there is none
     secrets     of `deployment_info`: the keys of each Secret that the recipe names; None where they were not read
     surroundings  of `kubernetes_info`: what the cluster has; empty without one
+    answer      of the vLLM that the setting vllm_python names (stage_models.py); None where it was not asked
     """
 
     model: Mapping[str, Any]
@@ -41,6 +42,7 @@ class Facts:
     deployment: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, Sequence[str] | None] | None = None
     surroundings: Mapping[str, Any] = field(default_factory=dict)
+    answer: Mapping[str, Any] | None = None
 
 
 def are_model_facts(value: Any) -> bool:

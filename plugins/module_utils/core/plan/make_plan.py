@@ -13,45 +13,39 @@ from typing import Any
 
 from ..catalog.images import KnownImage, check_image
 from ..catalog.limits import limit_of
-from ..catalog.load_formats import is_read
 from ..catalog.shapes import Shape
-from ..catalog.vllm.release import Release
 from ..fault import Findings, Refused
 from ..model.facts import ModelFacts
-from ..model.model import read_model
 from ..model.staged_files import check_files
 from ..names import short_hash
 from ..recipe.inputs import Inputs
 from ..recipe.model_source import model_source
-from ..recipe.node_checks import check_room, checked_shape, warn_of_unknown_room
-from ..recipe.secret_references import check_secrets
-from ..recipe.vllm_arguments import PLACE as ARGUMENTS
+from ..recipe.node_checks import check_room, warn_of_unknown_room
 from ..recipe.vllm_arguments import check_options
 from ..sizing.costs import Prices, cost_of, prices_of
-from ..sizing.memory import fewest_nodes, memory_plan, served_by
-from ..sizing.options import MemoryOptions
+from ..sizing.division import COUNTS
+from ..sizing.memory import memory_plan, served_by
 from ..sizing.parallelism import check_parallelism, layers_per_stage, ways_to_divide
 from ..sizing.stages import MemoryPlan
 from ..sizing.times import cache_rate, minutes_of, warn_of_slow_volume
-from .arguments import EngineArguments, read_arguments
-from .capacity import Need, listed_shape, settle
+from .arguments import EngineArguments
+from .capacity import Need, settle
 from .changes import change_classes, plan_hash
 from .endpoint import endpoint_of, tls_arguments
 from .engine import engine_of, served_names, staging_of
 from .facts import Choices, Facts, commit_choice
 from .node_pool import node_pool_of, other_placements
 from .placement import Placement, choose_placement
-from .pod import pod_of
 from .prerequisites import check_prerequisites
 from .rdma import check_rdma, network_variables
 from .standing_deployment import effect_on
 from .storage import check_storage, on_local_drives, throughput
 from .types import Expected, Image, Memory, ModelCache, Plan, Pod, Staging
-from .vllm.class_rules import check_context_parallel, check_release
-from .vllm.image import ChosenImage, choose_image
-from .vllm.parsers import plan_parsers
-from .vllm.speculation import drafts_itself, plan_speculation
-from .vllm.variables import check_layers, read_variables
+from .vllm.answer import read_answer, with_answer
+from .vllm.beginning import begin
+from .vllm.class_rules import check_context_parallel
+from .vllm.image import ChosenImage
+from .vllm.variables import check_layers
 
 SCHEMA = 1
 # From so many stages on a single request mostly waits.
@@ -62,31 +56,22 @@ _NOT_KNOWN = "which layers a stage of this model needs is not known"
 def make_plan(inputs: Inputs, facts: Facts) -> Plan:
     """Return the plan (docs/architecture.md). Raises Refused with every fault that forbids it."""
     recipe, settings, cluster = inputs.recipe, inputs.settings, facts.cluster
-    findings = Findings()
-    findings.warnings += inputs.warnings
-    choices = Choices(facts.deployment.get("choices") or {}, settings["adopt_defaults"], findings)
-    namespace = settings["namespace"] or inputs.name
-    check_secrets(recipe, namespace, facts.secrets, findings)
-
-    # The model as the image's vLLM reads it, and how many nodes of which shape hold it.
-    shape = checked_shape(recipe, findings, listed_shape(cluster) if cluster else None)
-    exports = (cluster or {}).get("exports") or ()
-    image = choose_image(inputs, choices, shape, findings)
-    known = image.release
-    pod = pod_of(inputs, image, choices, shape, exports, findings)
-    variables = read_variables(recipe, known, findings)
-    given = read_arguments(recipe, settings, findings, known, variables)
-    model = _model(facts.model, given, known, findings)
-    if drafts_itself(recipe, given.speculative):
-        given = replace(given, memory=replace(given.memory, draft_layers=model.predicted))
-    pipeline = _nodes(inputs, model, shape, given.memory, choices, facts, findings)
-    tensor = recipe["recipe_nvidia_gpu_count"]
+    start = begin(inputs, facts)
+    findings, choices, namespace, shape, pod = start.findings, start.choices, start.namespace, start.shape, start.pod
+    image, given, model, pipeline, speculation = (
+        start.image,
+        start.given,
+        start.model,
+        start.pipeline,
+        start.speculation,
+    )
+    exports, known, tensor = (cluster or {}).get("exports") or (), image.release, recipe["recipe_nvidia_gpu_count"]
+    said = read_answer(facts.answer, known, len(model.layers), pipeline, tensor, findings)
+    model = with_answer(model, said, tensor, bool(recipe["recipe_max_model_length"]))
+    given = replace(given, memory=replace(given.memory, layers=said.layers or given.memory.layers))
     check_options(given.given, known, pipeline, findings)
     check_layers(given.memory.layers, len(model.layers), pipeline, findings)
     check_context_parallel(model, tensor, given.given, findings)
-    speculation = plan_speculation(recipe, model, given.speculative, known, pipeline, findings)
-    parsers = plan_parsers(recipe, model, known, given.given, choices, findings)
-    executor = check_release(model, known, pipeline, shape, given.given, variables.old_executor, findings)
     memory = None
     if shape is not None:
         check_room(recipe, settings, shape, findings)
@@ -106,8 +91,8 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
     path = recipe["recipe_raycluster_params"]["model_path_in_container"].rstrip("/")
     staging = staging_of(facts.model, model, per_stage, path, whole_set, bool(speculation.layers))
     endpoint = endpoint_of(inputs, findings)
-    network, tls = {**network_variables(inputs, shape), **executor}, tls_arguments(endpoint)
-    more = (*speculation.arguments, *parsers)
+    network, tls = {**network_variables(inputs, shape), **start.executor}, tls_arguments(endpoint)
+    more = (*speculation.arguments, *start.parsers)
     engine = engine_of(inputs, model, memory, (tensor, pipeline), given, network, more, findings, tls)
     check_files(staging, engine["args"], findings)
 
@@ -164,6 +149,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
         "limit": limit_of(shape, pipeline),
         "restart": {"limit": settings["restart_limit"], "window_minutes": settings["restart_window_minutes"]},
         "choices": choices.made,
+        "answer": said.shown,
         "existing": None,
         "warnings": [],
         "change_class": {},
@@ -258,105 +244,14 @@ def _keep_commit(source: Mapping[str, Any], choices: Choices) -> None:
         )
 
 
-def _model(found: Mapping[str, Any], given: EngineArguments, known: Release, findings: Findings) -> ModelFacts:
-    """Return what the plan has to know of the model. found: of `model_info`; known: the image's vLLM.
-
-    Raises Refused where nothing says how many layers the model has.
-    """
-    model = read_model(
-        found["config"],
-        found.get("index"),
-        found.get("files") or (),
-        vllm=known.version or "",
-        overrides=given.hf_overrides,
-        hf_quant_config=found.get("hf_quant_config"),
-    )
-    findings.faults += model.faults
-    findings.warnings += model.warnings
-    if found.get("tokenizer") == [] and not given.has_tokenizer:
-        findings.warn(
-            "tokenizer_missing",
-            "the model's files",
-            "no tokenizer among them",
-            "tokenizer.json, tokenizer.model or what the model's own code reads",
-            "copy it beside the weights, or give vLLM --skip-tokenizer-init",
-        )
-    names = [entry["name"] for entry in found.get("files") or ()]
-    asked = given.load_format not in ("auto", "dummy")
-    if names and asked and not any(is_read(name, given.load_format) for name in names):
-        findings.fault(
-            "weights_not_read",
-            f"{ARGUMENTS} --load-format",
-            f"{given.load_format}, and none of the {len(names)} files that were found for the nodes is one that it reads",
-            "weights in that format",
-            "read the model's files again with this argument in the recipe, or remove it",
-        )
-    if given.config_format == "mistral":
-        findings.warn(
-            "config_of_another_form",
-            f"{ARGUMENTS} --config-format",
-            "mistral: vLLM reads params.json, the plan config.json",
-            "",
-            "the plan is an estimate where they differ",
-        )
-    certain = model.certain and known.exact and given.config_format != "mistral"
-    return replace(model, certain=certain)
-
-
-def _nodes(
-    inputs: Inputs,
-    model: ModelFacts,
-    shape: Shape | None,
-    options: MemoryOptions,
-    choices: Choices,
-    facts: Facts,
-    findings: Findings,
-) -> int:
-    """Return the number of nodes; 0, with a fault, where the planner is to choose it and finds none."""
-    given = inputs.recipe["recipe_node_pool_size"]
-    if isinstance(given, int):
-        return given
-    fewest = fewest_nodes(model, shape, options) if shape is not None else None
-
-    # More nodes than the pool has are asked for by nobody who has only written an annotation.
-    most = (facts.own_pool or {}).get("size") or 0
-
-    def stand(nodes: Any) -> bool:
-        return (
-            isinstance(nodes, int)
-            and not isinstance(nodes, bool)
-            and nodes > 0
-            and (facts.cluster is None or nodes <= most)
-        )
-
-    kept = choices.kept("nodes")
-    today = fewest.pipeline if fewest else kept if stand(kept) else None
-    if today is not None:
-        return int(choices.choose("nodes", None, today, "the fewest that hold the model and its context", stand))
-    if shape is not None:
-        # What is missing on one node says it best, and names other shapes.
-        refused = (
-            check_parallelism(model, shape, shape.gpus, 1, options).faults
-            or memory_plan(model, shape, shape.gpus, 1, options).faults
-        )
-        findings.faults += refused
-        if not refused:
-            findings.fault(
-                "nodes_unknown",
-                "recipe_node_pool_size",
-                f"{given}, and how many nodes of {shape.name} it takes is not known",
-                "a number",
-                "give the number of nodes",
-            )
-    return 0
-
-
 def _sizes(
     model: ModelFacts, shape: Shape, parallel: tuple[int, int], given: EngineArguments, findings: Findings
 ) -> MemoryPlan | None:
     """Return what lies in the GPUs, None where vLLM would refuse the division."""
     tensor, pipeline = parallel
     division = check_parallelism(model, shape, tensor, pipeline, given.memory)
+    if model.said_weights:
+        division.faults = [fault for fault in division.faults if fault.code not in COUNTS]
     if division.faults:
         arguments = ways_to_divide(model, shape, tensor, pipeline, given.memory)
         ways = [f"{way} allows this division" for way in arguments]

@@ -266,6 +266,14 @@ class Choice(TypedDict):
     why: str
 
 
+class Answer(TypedDict):
+    """vllm: its version. says: what it said itself. lacks: what it could not say, and why; empty where nothing."""
+
+    vllm: str
+    says: list[str]
+    lacks: str
+
+
 # `class` is no name of an attribute.
 Change = TypedDict("Change", {"field": str, "class": str, "parts": list[Part]})
 
@@ -304,6 +312,10 @@ class Plan(TypedDict):
     ]
     restart: Annotated[Restart, "bounds of restarting"]
     choices: Annotated[list[Choice], "values that were not given: field, value and why"]
+    answer: Annotated[
+        Answer | None,
+        "what vLLM itself said of the plan; null without the setting `vllm_python` ([sizing.md](sizing.md))",
+    ]
     existing: Annotated[Existing | None, "what applying it means for the deployment that stands (below)"]
     warnings: Annotated[list[dict[str, Any]], "what does not forbid the deployment"]
     change_class: Annotated[

@@ -371,6 +371,12 @@ ENGINE = (
         "MiB of memory of each GPU, as nvidia-smi shows it; without it what is known of the shape's GPUs.",
         minimum=1,
     ),
+    of_no_pod(
+        "vllm_python",
+        "string",
+        "Path of the Python of an environment here that has the image's vLLM, such as its build for CPU: plan and deploy ask that "
+        "vLLM itself before money is spent. See docs/sizing.md.",
+    ),
     Parameter(
         "max_queued_requests",
         "integer",

@@ -185,7 +185,7 @@ def _misfit(model: ModelFacts, shape: Shape, plan: MemoryPlan, options: MemoryOp
             "does_not_fit",
             where,
             f"{_gib(tight.weights_bytes)} of weights for each GPU of stage {tight.stage}",
-            f"at most {_gib(tight.usable_bytes - tight.overhead_low_bytes)}",
+            f"at most {_gib(max(0, tight.usable_bytes - tight.overhead_low_bytes))}",
             remedy,
         )
     wanted = options.max_model_len or min(LEAST_CONTEXT, model.default_length or DEFAULT_LENGTH)

@@ -38,3 +38,11 @@ def test_what_lies_beyond_the_range_is_a_warning_that_names_it(name: str, factor
     measured = as_planned()
     (warning,) = beside_plan({**measured, name: measured[name] * factor}, plan())[1]
     assert (warning.code, warning.where) == ("measured_differs", term)
+
+
+def test_a_planned_range_never_begins_below_nothing() -> None:
+    made = plan()
+    for stage in made["memory"]["per_gpu"]:
+        stage.update(available_bytes=-GIB // 5, available_high_bytes=GIB // 3)
+    (line,), _warnings = beside_plan({"cache_gib": 0.1}, made)
+    assert line.endswith("(plan: 0.0 to 0.3 GiB)")

@@ -18,9 +18,9 @@ from ..recipe.test_dialects import leader_and_workers
 from ..recipes import PAR, recipe
 
 
-def plan_playbook(folder: Path, *given: dict[str, Any]) -> str:
+def plan_playbook(folder: Path, *given: dict[str, Any], options: tuple[str, ...] = ()) -> str:
     """The output of plan.yml with each of `given` as a file of variables; no cluster of this machine is looked at."""
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "playbooks/plan.yml"]
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "playbooks/plan.yml", *options]
     for number, variables in enumerate(given):
         path = folder / f"given-{number}.json"
         path.write_text(json.dumps(variables))

@@ -14,7 +14,7 @@ from typing import Any
 from ...fault import Fault
 from ..changes import LIVE, NEW_POOL, RESTART
 from ..comparison.words import line
-from ..types import Plan
+from ..types import Answer, Plan
 
 COLUMNS = 100
 _LABEL = 13
@@ -52,6 +52,8 @@ def describe(plan: Plan) -> list[str]:
     lines += _field("vLLM", " ".join(plan["engine"]["args"]))
     limit = plan["limit"]
     lines += _field("Limit", f"{gpus(limit['gpus'])} of {limit['name'] or 'the limit that counts this shape'}")
+    if plan["answer"]:
+        lines += _field("Asked", of_vllm(plan["answer"]))
     for number, choice in enumerate(plan["choices"]):
         lines += _field("" if number else "Chosen", f"{choice['field']}: {_value(choice['value'])} ({choice['why']})")
     return lines + _warnings(plan)
@@ -72,6 +74,12 @@ def bill(plan: Plan) -> str:
         f"{nodes['count']} x {nodes['shape']} {words} until undeploy: "
         f"ansible-playbook multinode.inference.undeploy -e deployment_name={shlex.quote(name)} -e @settings.yml"
     )
+
+
+def of_vllm(answer: Answer) -> str:
+    """Return what vLLM said of the plan itself, and what it could not say."""
+    said = f"from vLLM {answer['vllm']} itself: {', '.join(answer['says']) or 'nothing'}"
+    return f"{said}; {answer['lacks']}" if answer["lacks"] else said
 
 
 def shorten(text: str) -> str:
