@@ -82,6 +82,8 @@ def test_a_wait_asks_the_cluster_a_few_things_at_each_look(
         run = deployment.playbooks.run("deploy", deployment.recipe, settings)
         assert run.code == 0, run.output
         requests = user.requests(began)
+    renewals = [received(event) for event in requests if "/leases/" in event["requestURI"]]
+    requests = [event for event in requests if "/leases/" not in event["requestURI"]]
     last_write = max(received(event) for event in requests if event["verb"] in ("create", "patch", "update"))
     wait = [event for event in requests if received(event) > last_write]
     assert {event["verb"] for event in wait} <= {"get", "list"}
@@ -94,6 +96,9 @@ def test_a_wait_asks_the_cluster_a_few_things_at_each_look(
     assert all(count <= LOOKS_A_MINUTE + 1 for count in counts.values()), counts
     # RayCluster, pods, nodes, events and two logs.
     assert busiest <= (LOOKS_A_MINUTE + 1) * 6
+    # The Lease is renewed every 20 seconds.
+    renewed = [moment for moment in renewals if times[0] <= moment < times[0] + 60]
+    assert 1 <= len(renewed) <= 4, renewed
     # Oracle Cloud meanwhile: work requests at most every ten seconds, and nothing that changes.
     calls = rig.steer("GET", f"/calls?tenancy={tenancy.compartment_id}&since={times[0]}")
     asked = [call for call in calls if "Python" in str(call["user_agent"]) and call["time"] < times[-1]]

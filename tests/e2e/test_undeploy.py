@@ -81,8 +81,7 @@ def test_without_an_api_server_the_nodes_go_all_the_same_and_the_rest_with_the_n
     assert removed.code != 0
     assert [fault["code"] for fault in removed.faults] == ["unreachable", "objects_left"], removed.output
     assert removed.result is not None
-    # The namespace holds the Lease of the run that was killed.
-    assert removed.result["removed"] == [f"Namespace/{deployment.name}", f"node pool {deployment.name}"]
+    assert removed.result["removed"] == [f"node pool {deployment.name}"]
     assert "checked  Oracle Cloud" not in removed.output
     assert not deployment.pools()
     assert deployment.name in rig.kubectl("get", "rayclusters", "--all-namespaces", "--output", "name")
