@@ -94,9 +94,11 @@ def test_without_tls_the_api_has_the_recipes_port_and_the_dashboard_none() -> No
 
 
 def test_the_users_annotations_win() -> None:
-    given = {f"{BALANCER}shape-flex-max": "8000", "team": "a"}
+    reserved = "oci.oraclecloud.com/reserved-ips"
+    given = {f"{BALANCER}shape-flex-max": "8000", "team": "a", reserved: "203.0.113.5"}
     annotations = service(service_annotations=given)["metadata"]["annotations"]
     assert annotations[f"{BALANCER}shape-flex-max"] == "8000" and annotations["team"] == "a"
+    assert annotations[reserved] == "203.0.113.5"
     nginx = {"nginx.ingress.kubernetes.io/proxy-body-size": "1m"}
     item = made(exposed("ingress", service_annotations=nginx))[f"Ingress/{NAME}"]
     assert item["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"] == "1m"
