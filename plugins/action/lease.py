@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..module_utils.core.fault import Fault, Refused
+from ..module_utils.core.fault import Refused
 from ..module_utils.core.names import label_selector
-from ..module_utils.kube.client import Kubernetes, may_pass
+from ..module_utils.kube.client import Kubernetes, may_pass, part
 from ..module_utils.kube.deployment import RAYCLUSTERS
-from ..module_utils.kube.lease import Lease
+from ..module_utils.kube.lease import Lease, holder_of
 from ..module_utils.kube.namespace_contents import NamespaceContents
 from ..module_utils.kube.removal import namespace_of, objects_of, own_namespace
 from ..plugin_utils.inputs import given_variables
@@ -54,18 +54,19 @@ class ActionModule(WritingAction):
             namespace = namespace_of(kubernetes, name, settings["namespace"])
         lease = Lease(kubernetes, name, namespace, identity)
         taken = {"name": name, "namespace": namespace, "identity": identity, "removal": removal}
-        found = lease.read()
-        if found is None and plan:
-            first, there = self.own_namespace(kubernetes, plan, settings)
-            if not there:
-                self.apply(first, task_vars)
-        elif found is None and not self._stands(kubernetes, name, namespace):
+        if not plan and lease.read() is None and not self._stands(kubernetes, name, namespace):
             # Nothing to guard, and no reason to write into a namespace that may be anybody's.
             return {"lease": taken, "plan_again": False}
-        try:
-            version = acquire(lease, record, settings["lease_wait_seconds"], self.show)
-        except Refused as refused:
-            raise Refused([_explained(fault) for fault in refused.faults]) from None
+
+        def place() -> bool:
+            item = kubernetes.get(f"/api/v1/namespaces/{part(namespace)}") or {}
+            if item.get("metadata", {}).get("deletionTimestamp"):
+                return False
+            if plan and not item:
+                self.apply(self.own_namespace(kubernetes, plan, settings)[0], task_vars)
+            return True
+
+        version = acquire(lease, record, settings["lease_wait_seconds"], self.show, place=place)
         return {"lease": taken, "plan_again": bool(plan) and version != str(arguments.get("seen") or "")}
 
     @staticmethod
@@ -82,10 +83,10 @@ class ActionModule(WritingAction):
             self.cluster = self.reach(self.registered["recipe"]["settings"])
             kubernetes = self.cluster.connect()
             lease = Lease(kubernetes, taken["name"], taken["namespace"], taken["identity"])
-            if not (taken["removal"] or "ansible_failed" in self.registered):
-                lease.release()
-            elif not objects_of(kubernetes, lease.name, lease.namespace):
-                self._leave_nothing(kubernetes, lease, task_vars)
+            ends = taken["removal"] or "ansible_failed" in self.registered
+            if ends and not objects_of(kubernetes, lease.name, lease.namespace):
+                if holder_of(lease.read()) == lease.identity:
+                    self._leave_nothing(kubernetes, lease, task_vars)
             else:
                 lease.release()
         except Refused as refused:
@@ -101,10 +102,3 @@ class ActionModule(WritingAction):
             self.write([item], task_vars, state="absent")
         else:
             lease.delete()
-
-
-def _explained(fault: Fault) -> Fault:
-    if fault.code == "forbidden" and "being terminated" in fault.found:
-        remedy = "wait until it is gone (kubectl get namespace), then run again"
-        return Fault("namespace_terminating", fault.where, fault.found, "a namespace that stays", remedy)
-    return fault

@@ -40,7 +40,7 @@ def check_one_deployment(deployment: Deployment, runs: list[Run], rig: RunningRi
     assert len(rig.steer("GET", f"/calls?tenancy={tenancy.compartment_id}&operation=CreateNodePool")) == 1
     # A run that waited has planned again, and found nothing to do.
     assert sorted(run.recap["changed"] > 0 for run in runs) == [False] * (len(runs) - 1) + [True]
-    waited = [run for run in runs if "another run works on this deployment: " in run.output]
+    waited = [run for run in runs if "another run works on this deployment, held by " in run.output]
     assert len(waited) == len(runs) - 1, [run.output for run in runs]
 
 

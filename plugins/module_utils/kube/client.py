@@ -133,10 +133,11 @@ class Kubernetes:
     def create(self, path: str, item: Mapping[str, Any]) -> bool:
         """Make an object where there is none of its name; False where there is one (409), which stays as it is.
 
-        The one write that kubernetes.core has not: it changes what it finds.
+        The one write that kubernetes.core has not: it changes what it finds. Raises Refused, also where its namespace is gone.
         """
         try:
-            self._ask("POST", path, body=json.dumps(item))
+            if self._ask("POST", path, body=json.dumps(item)) is None:
+                raise Refused([malformed(path, "404 of a namespace, or a kind, that is not there")])
         except Refused as refused:
             if [fault.code for fault in refused.faults] != ["exists"]:
                 raise

@@ -34,6 +34,7 @@ def acquire(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     lives: Callable[[str], bool] | None = None,
+    place: Callable[[], bool] = lambda: True,
 ) -> str:
     """Take the Lease, or wait for its holder. Raises Refused (`lease_held`).
 
@@ -42,6 +43,7 @@ def acquire(
     record        what this run writes of itself (`record_of_run`)
     wait_seconds  how long another run is waited for
     lives         says of a process, as a holder's record names it, whether it may still be there
+    place         makes sure of the namespace of a Lease that is not there; False while it is being deleted
     """
     lives = lives or may_live
     began = clock()
@@ -51,28 +53,44 @@ def acquire(
         found = lease.read()
         if last_renewal(found) != seen:
             seen, since = last_renewal(found), clock()
-        if not holder_of(found) or clock() - since >= DURATION or not lives(holder_record(found).get("process", "")):
-            if lease.take(found, record):
-                return version_of(found)
+        if found is None and not place():
+            fault = _terminating(lease)
+        elif holder_of(found) and clock() - since < DURATION and lives(holder_record(found).get("process", "")):
+            fault = _held(lease, holder_words(found))
+        elif lease.take(found, record):
+            return version_of(found)
+        else:
+            # Another run came first; who it is shows with the next look.
+            sleep(LOOK_SECONDS)
             continue
-        waited, words = clock() - began, holder_words(found)
+        waited = clock() - began
         if waited >= wait_seconds:
-            raise Refused(
-                [
-                    Fault(
-                        "lease_held",
-                        f"Lease {lease.name} in namespace {lease.namespace}",
-                        f"held by {words}",
-                        "one run at a time for a deployment",
-                        "run again when the other one has ended, or give lease_wait_seconds",
-                    )
-                ]
-            )
+            raise Refused([fault])
         if clock() - said >= SAY_SECONDS:
             left = readable_seconds(wait_seconds - waited)
-            show(f"  {readable_seconds(waited):>6}  another run works on this deployment: {words}; waiting {left} more")
+            show(f"  {readable_seconds(waited):>6}  {fault.where}: {fault.found}; waiting {left} more")
             said = clock()
         sleep(LOOK_SECONDS)
+
+
+def _held(lease: Lease, words: str) -> Fault:
+    return Fault(
+        "lease_held",
+        f"Lease {lease.name} in namespace {lease.namespace}",
+        f"another run works on this deployment, held by {words}",
+        "one run at a time for a deployment",
+        "run again when the other one has ended, or give lease_wait_seconds",
+    )
+
+
+def _terminating(lease: Lease) -> Fault:
+    return Fault(
+        "namespace_terminating",
+        f"namespace {lease.namespace}",
+        "it is being deleted",
+        "a namespace that stays",
+        "run again when it is gone (kubectl get namespace)",
+    )
 
 
 def record_of_run(variables: Mapping[str, Any], playbook: str) -> dict[str, str]:

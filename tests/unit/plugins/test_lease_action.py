@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from ansible_collections.multinode.inference.plugins.action import lease as acti
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
 from ansible_collections.multinode.inference.plugins.module_utils.core.names import common_labels
 from ansible_collections.multinode.inference.plugins.module_utils.kube.lease import Lease, holder_of
+from ansible_collections.multinode.inference.plugins.plugin_utils.lease.acquire import acquire
 from tests.unit.core.plans import plan
 from tests.unit.kube.leases import Leases
 
@@ -158,16 +160,33 @@ def test_a_removal_goes_on_where_a_lease_cannot_be_had(name: str, code: str) -> 
         Run(Cluster(name), fault=fault).take(name=name)
 
 
-def test_a_namespace_that_is_being_deleted_is_told(made: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_arguments: Any, **_options: Any) -> bool:
-        words = "403 leases is forbidden: unable to create new content in namespace x because it is being terminated"
-        raise Refused([Fault("forbidden", "kubeconfig", words)])
-
+def test_a_namespace_that_is_being_deleted_is_waited_for_and_made_again(
+    made: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cluster = Cluster(name, (name,))
-    monkeypatch.setattr(cluster, "create", refuse)
+    cluster.namespaces[name]["metadata"]["deletionTimestamp"] = "2026-11-30T20:00:00Z"
     with pytest.raises(Refused) as refused:
         Run(cluster).take(plan=made, seen="")
-    assert [fault.code for fault in refused.value.faults] == ["namespace_terminating"]
+    assert [fault.code for fault in refused.value.faults] == ["namespace_terminating"] and not cluster.items
+
+    at_once = functools.partial(acquire, sleep=lambda _seconds: cluster.namespaces.clear())
+    monkeypatch.setattr(action, "acquire", at_once)
+    run = Run(cluster, lease_wait_seconds=60)
+    run.take(plan=made, seen="")
+    assert run.written == [("present", name)] and holder_of(cluster.items[PATH.format(name)])
+    assert "it is being deleted; waiting " in run.shown[0]
+
+
+def test_who_lost_the_lease_leaves_the_next_runs_namespace(made: Any, name: str) -> None:
+    cluster = Cluster(name, (name,))
+    run = Run(cluster)
+    run.take(plan=made, seen="")
+    kubernetes: Any = cluster
+    other = Lease(kubernetes, name, name, "other/1")
+    assert other.take(other.read(), {})
+    run.registered["ansible_failed"] = {"msg": "the Lease is lost"}
+    run.act({"state": "absent"}, {})
+    assert not run.written and holder_of(cluster.items[PATH.format(name)]) == "other/1"
 
 
 def test_a_deploy_that_failed_before_it_made_anything_leaves_no_namespace(made: Any, name: str) -> None:
