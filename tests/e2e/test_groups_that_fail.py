@@ -120,6 +120,44 @@ def test_a_vllm_without_an_option_that_is_not_demanded_serves_without_it(deploy:
 
 
 @pytest.mark.soak
+def test_a_full_queue_ends_nothing_and_keeps_the_endpoint_open(deploy: Deploy) -> None:
+    """As long, by the bound of a hang, as ten minutes are by its 360 s: no request of the probe's is admitted meanwhile."""
+    bound = 24
+    environment = [
+        {"key": "MULTINODE_HANG_SECONDS", "value": str(bound)},
+        {"key": "RIG_VLLM_VERSION", "value": "0.29.0"},
+    ]
+    run, group = deploy("full", {"max_queued_requests": 1}, recipe_container_env=environment)
+    assert run.code == 0, run.output
+    head = group.head()
+    group.suffer("slow", seconds=1)
+    ended = threading.Event()
+    answers: list[int] = []
+
+    def ask() -> None:
+        body = {"model": "tiny-llama", "prompt": "Hello", "max_tokens": 8}
+        while not ended.wait(0.05):
+            answers.append(group.ask("/v1/completions", body, 60)[0])
+
+    clients = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        wait("a full queue", lambda: 503 in answers, 30, group.describe)
+        end = time.monotonic() + bound * 600 / 360
+        while time.monotonic() < end:
+            assert is_ready(group.head()) and group.endpoint_is_open(), group.describe()
+            time.sleep(1)
+        assert set(answers) == {200, 503}, "no other answer"
+        assert (group.head()["metadata"]["uid"], restarts(group.head())) == (head["metadata"]["uid"], restarts(head))
+    finally:
+        ended.set()
+        for client in clients:
+            client.join(30)
+        group.suffer("heal")
+
+
+@pytest.mark.soak
 def test_an_engine_that_lies_to_everyone_is_found_out_and_a_busy_one_is_not_asked(deploy: Deploy) -> None:
     """A client asks all the time: what the engine makes of it is all that tells, for it never pauses."""
     bound = 36

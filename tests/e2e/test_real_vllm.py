@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from rig.configuration import real_vllm_folder
 from rig.fixtures import RunningRig, Tenancy
 from rig.model import write_tiny_llama
 from tests.e2e.playbooks import Playbooks, Run
-from tests.e2e.served_group import ServedGroup, address
+from tests.e2e.served_group import ServedGroup, address, is_ready, restarts
 from tests.waiting import wait
 
 pytestmark = [pytest.mark.real_vllm, pytest.mark.soak]
@@ -32,6 +33,8 @@ HIDDEN = 256
 PROMPT = {"model": "tiny-llama", "prompt": "Hello", "max_tokens": 16, "temperature": 0}
 # A start of vLLM takes a minute on two quiet cores, and many on busy ones.
 DEPLOY_SECONDS = 1200
+# Two requests fill the queue. The bound of a hang is a third of the product's, so a full queue may be shorter, too.
+QUEUED, HANG_SECONDS = 2, 120
 SHAPES = {1: ("VM.GPU.A10.1", 12, 200), 2: ("VM.GPU.A10.2", 26, 400)}
 
 
@@ -48,6 +51,7 @@ class Division:
         shape, cpus, memory = SHAPES[tensor]
         self.name = f"real-{tensor}x{pipeline}"
         settings = {**tenancy.settings, "endpoint_exposure": "none", "wait_timeout_minutes": DEPLOY_SECONDS // 60}
+        settings["max_queued_requests"] = QUEUED
         self.playbooks = Playbooks(folder, rig.environment(), settings, seconds=DEPLOY_SECONDS + 120)
         recipe = samples.recipe(samples.make_par(tenancy.json, rig.configuration), deployment_name=self.name)
         recipe |= {
@@ -57,6 +61,7 @@ class Division:
             "recipe_image_uri": IMAGE,
             # What Inductor compiles for a CPU takes longer than all the rest.
             "recipe_container_command_args": ["--enforce-eager"],
+            "recipe_container_env": [{"key": "MULTINODE_HANG_SECONDS", "value": str(HANG_SECONDS)}],
         }
         recipe["recipe_raycluster_params"] |= {
             "num_worker_nodes": pipeline - 1,
@@ -134,12 +139,45 @@ def test_vllms_own_benchmark_runs_against_it(two_stages: Division, tmp_path: Pat
         *("bench", "serve", "--backend", "openai", "--endpoint", "/v1/completions"),
         *("--base-url", f"http://{address(group.head())}:8000", "--model", "tiny-llama", "--tokenizer", str(model)),
         *("--dataset-name", "random", "--random-input-len", "16", "--random-output-len", "8", "--num-prompts", "4"),
+        *("--max-concurrency", "1"),
     ]
     environment = {**two_stages.playbooks.environment, "OPENAI_API_KEY": group.key(), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     print(done.stdout[-3000:])
     assert done.returncode == 0, done.stderr[-3000:]
     assert re.search(r"Successful requests:\s+4", done.stdout)
+
+
+def test_a_full_queue_ends_nothing_and_keeps_the_endpoint_open(two_stages: Division) -> None:
+    group = two_stages.group
+    head = group.head()
+    ended = threading.Event()
+    answers: list[int] = []
+
+    def ask() -> None:
+        while not ended.wait(0.05):
+            answers.append(group.ask("/v1/completions", {**PROMPT, "max_tokens": 1000, "ignore_eos": True}, 300)[0])
+
+    clients = [threading.Thread(target=ask, daemon=True) for _ in range(QUEUED + 2)]
+    for client in clients:
+        client.start()
+    try:
+        wait("a full queue", lambda: 503 in answers, 60, group.describe)
+        end = time.monotonic() + HANG_SECONDS * 600 / 360
+        while time.monotonic() < end:
+            assert is_ready(group.head()) and group.endpoint_is_open(), group.describe()
+            time.sleep(2)
+    finally:
+        ended.set()
+        for client in clients:
+            client.join(300)
+    print(
+        json.dumps(
+            {"answers while the queue was full": {str(status): answers.count(status) for status in set(answers)}}
+        )
+    )
+    assert set(answers) == {200, 503}
+    assert (group.head()["metadata"]["uid"], restarts(group.head())) == (head["metadata"]["uid"], restarts(head))
 
 
 def test_a_killed_rank_is_served_again(two_stages: Division) -> None:

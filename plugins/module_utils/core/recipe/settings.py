@@ -380,9 +380,9 @@ ENGINE = (
     Parameter(
         "max_queued_requests",
         "integer",
-        "Requests that may wait in the engine's queue; one more is refused with 503 at once. Without it all wait. "
-        "Needs an image with vLLM 0.29 or newer; pods of an older one leave it out.",
-        minimum=0,
+        "Requests that the engine holds at most, running and waiting together; one more is refused with 503 at once. Without it all "
+        "wait. Needs an image with vLLM 0.29 or newer; pods of an older one leave it out.",
+        minimum=1,
     ),
     Parameter(
         "restart_limit",

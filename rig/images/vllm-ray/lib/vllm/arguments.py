@@ -158,6 +158,7 @@ OPTIONS = (
     Option("cpu-offload-gb", CACHE, float, 0.0),
     Option("max-num-batched-tokens", SCHEDULER, length),
     Option("max-num-seqs", SCHEDULER, int),
+    Option("max-num-queued-reqs", SCHEDULER, int, since="0.29"),
     Option("long-prefill-token-threshold", SCHEDULER, int, 0),
     Option("scheduling-policy", SCHEDULER, default="fcfs", choices=("fcfs", "priority")),
     Option("enable-chunked-prefill", SCHEDULER, bool),

@@ -189,6 +189,7 @@ class Server:
                 "length of the input prompt or the number of requested output tokens.",
                 "input_tokens",
             )
+        self._admit()
         form = Form(chat, body.get("model") or self._names[0], len(prompt))
         words = self._words(prompt, count)
         if body.get("stream"):
@@ -196,6 +197,13 @@ class Server:
             return await self._stream(request, form, words, usage)
         text = "".join([word async for word in words])
         return web.json_response(form.whole(text, count))
+
+    def _admit(self) -> None:
+        """Refuse one request more than may be unfinished (vllm/v1/engine/async_llm.py, check_admission)."""
+        most = self._arguments.max_num_queued_reqs
+        if most is not None and self.metrics.running + 1 > most:
+            message = "The engine is currently busy and cannot accept new requests."
+            raise Refusal(503, "ServiceUnavailable", f"{message} Please try again later or on a different instance.")
 
     async def _stream(
         self, request: web.Request, form: Form, words: AsyncIterator[str], usage: bool
