@@ -11,9 +11,12 @@ import subprocess
 from collections.abc import Collection
 from pathlib import Path
 
+# Of the 20 steps that a process can be nicer than others.
+NICENESS = 15
 
-def named(names: Collection[str]) -> dict[int, tuple[str, int]]:
-    """Return the processes that have one of the names, each with its name and its parent."""
+
+def named(names: Collection[str], ended: bool = True) -> dict[int, tuple[str, int]]:
+    """Return the processes that have one of the names, each with its name and its parent; `ended`: those too that nobody has waited for."""
     found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
@@ -23,9 +26,21 @@ def named(names: Collection[str]) -> dict[int, tuple[str, int]]:
             before, _bracket, after = (folder / "stat").read_text().rpartition(")")
         except OSError:
             continue
-        name = before.partition("(")[2]
-        if name in names:
-            found[int(folder.name)] = name, int(after.split()[1])
+        name, (state, parent) = before.partition("(")[2], after.split()[:2]
+        if name in names and (ended or state != "Z"):
+            found[int(folder.name)] = name, int(parent)
+    return found
+
+
+def yield_cpu(program: bytes) -> bool:
+    """Make those that run the Python `program` (the end of its path) nice, with what they start from then on; say whether one does."""
+    found = False
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            # A raylet has the commands of its agents in its own.
+            if any(word.endswith(program) for word in path.read_bytes().split(b"\0")[:3]):
+                os.setpriority(os.PRIO_PROCESS, int(path.parent.name), NICENESS)
+                found = True
     return found
 
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import re
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pod_processes import yield_cpu
 from pod_progress import log
 
 # How `ray start` waits for the dashboard (Ray 2.52 to 2.58, _private/ray_constants.py and dashboard/consts.py). Where an option demands
@@ -21,8 +21,6 @@ STARTUP_SECONDS = "RAY_DASHBOARD_STARTUP_TIMEOUT_S"
 MODULE_SECONDS = "RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT"
 DEMANDED = "--include-dashboard"
 PATIENCE_SECONDS = 300
-# Of the 20 steps that a process can be nicer than others.
-NICENESS = 15
 LOOK_SECONDS = 0.2
 ASK_SECONDS = 5.0
 LOG = Path("/tmp/ray/session_latest/logs/dashboard.log")
@@ -36,7 +34,7 @@ _COMMAND = re.compile(r"\sscripts\.py:\d+ -- ")
 
 def environment(command: str) -> dict[str, str]:
     """Return what the environment of a start command says of the dashboard."""
-    waited = PATIENCE_SECONDS if DEMANDED in command else 1
+    waited = PATIENCE_SECONDS if DEMANDED in command else 0
     return {STARTUP_SECONDS: str(waited), MODULE_SECONDS: str(PATIENCE_SECONDS)}
 
 
@@ -68,7 +66,8 @@ def _attend(port: int, warn: Callable[[str], None]) -> None:
                 for line in LOG.read_text(errors="replace").splitlines()[-LOG_LINES:]:
                     log(f"dashboard.log: {line}")
             return
-        _yield_cpu()
+        # Before it starts its modules, which take that from it.
+        yield_cpu(_PROGRAM)
         time.sleep(LOOK_SECONDS)
 
 
@@ -82,11 +81,3 @@ def _answers(port: int) -> bool:
     finally:
         connection.close()
     return True
-
-
-def _yield_cpu() -> None:
-    """Make the dashboard nice before it starts its modules, which take that from it."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if _PROGRAM in path.read_bytes():
-                os.setpriority(os.PRIO_PROCESS, int(path.parent.name), NICENESS)

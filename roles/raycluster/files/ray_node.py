@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 import pod_processes
+import ray_agents
 import ray_dashboard
 from engine_log import Log
 from group_file import STATE_FOLDER
@@ -85,9 +86,10 @@ class RayNode:
         _drop_old_sessions()
         _adopt_orphans()
         _allow_open_files()
-        environment = {**PATIENCE, **ray_dashboard.environment(command), **os.environ}
-        if node_id:
-            environment["RAY_OVERRIDE_NODE_ID_FOR_TESTING"] = node_id
+        node_id = node_id or worker_node_id(None)
+        environment = {**PATIENCE, **ray_agents.ENVIRONMENT, **ray_dashboard.environment(command), **os.environ}
+        environment["RAY_OVERRIDE_NODE_ID_FOR_TESTING"] = node_id
+        ray_agents.attend(SESSIONS, node_id, command)
         # A shell, since KubeRay means it for one; a session of its own, since the signals of this container are ours to pass on.
         self._command = subprocess.Popen(
             ["/bin/bash", "-c", "exec " + re.sub(r"--block\b", "", command)],
@@ -109,6 +111,9 @@ class RayNode:
         if self._processes is None:
             code = self._command.poll()
             if code is None:
+                # The command itself would wait for it until its patience is at an end.
+                if self.joinable and not pod_processes.named(("raylet",), ended=False):
+                    return Failure("ray", f"Ray's raylet ended while it started{_last_check()}")
                 return None
             if code == 127:
                 return Failure(
@@ -159,6 +164,16 @@ class RayNode:
 
 def _how(code: int) -> str:
     return f"by signal {-code}" if code < 0 else f"with exit code {code}"
+
+
+def _last_check() -> str:
+    """Return what the raylet of the latest session found wrong with itself, as far as it left it."""
+    with contextlib.suppress(OSError):
+        found = re.findall(
+            r"Check failed: (.{1,300})", (SESSIONS / "session_latest/logs/raylet.out").read_text(errors="replace")
+        )
+        return f": {found[-1].strip()}" if found else ""
+    return ""
 
 
 def _provide_home() -> None:
