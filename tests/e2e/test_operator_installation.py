@@ -8,6 +8,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,27 @@ def test_a_release_without_an_operator_is_made_anew(
     run = deployment.playbooks.run("deploy", deployment.recipe)
     assert run.code == 0, run.output
     assert operators(rig) == [f"deployment.apps/{OPERATOR}"]
+
+
+def test_an_operator_that_crashes_is_named_with_its_last_words_within_a_minute(
+    deployments: list[Deployment], rig: RunningRig
+) -> None:
+    chart = rig.directory / "charts" / OPERATOR
+    helm(rig, "install", OPERATOR, str(chart), "--create-namespace", "--skip-crds")
+    arguments = [{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--no-such-flag=1"}]
+    strategy = [{"op": "replace", "path": "/spec/strategy", "value": {"type": "Recreate"}}]
+    rig.kubectl(
+        "patch", "deployment", OPERATOR, "-n", NAMESPACE, "--type=json", "-p", json.dumps([*strategy, *arguments])
+    )
+    try:
+        run = deployments[0].playbooks.run("deploy", deployments[0].recipe)
+        ended = datetime.now(UTC)
+        assert run.code != 0
+        assert [fault["code"] for fault in run.faults] == ["operator"], run.output
+        assert "no-such-flag" in run.faults[0]["found"] and OPERATOR in run.faults[0]["found"]
+        cluster = json.loads(rig.kubectl("get", "rayclusters.ray.io", "-A", "-o", "json"))["items"][0]
+        made = datetime.fromisoformat(cluster["metadata"]["creationTimestamp"])
+        # A minute, and what the end of the run takes.
+        assert (ended - made).total_seconds() < 60 + 30
+    finally:
+        rig.kubectl("delete", "deployment", OPERATOR, "-n", NAMESPACE)
