@@ -24,7 +24,7 @@ from tests.e2e.served_group import ServedGroup
 
 NAME = "bench-healing"
 ROUNDS = 3
-BOUND_SECONDS = 15.0
+BOUND_SECONDS = 10.0
 SERVED_SECONDS = 900
 
 

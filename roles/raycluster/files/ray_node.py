@@ -56,7 +56,7 @@ class RayNode:
         self._command: subprocess.Popen[bytes] | None = None
         # What ends with Ray's node, by process ID; None until the start command is done.
         self._processes: dict[int, str] | None = None
-        self._raylet_seen = False
+        self._raylet_seen = self._own_raylet_seen = False
         self._output: threading.Thread | None = None
         self._held: list[str] = []
         self._log = Log()
@@ -112,8 +112,11 @@ class RayNode:
             code = self._command.poll()
             if code is None:
                 # The command itself would wait for it until its patience is at an end.
-                if self.joinable and not pod_processes.named(("raylet",), ended=False):
+                children = pod_processes.named(("raylet",), ended=False).values()
+                lives = any(parent == self._command.pid for _name, parent in children)
+                if self._own_raylet_seen and not lives:
                     return Failure("ray", f"Ray's raylet ended while it started{_last_check()}")
+                self._own_raylet_seen = lives
                 return None
             if code == 127:
                 return Failure(

@@ -64,15 +64,17 @@ def test_a_raylet_that_ends_while_it_starts_is_noticed_at_once(tmp_path: Path, m
     (logs / "raylet.out").write_text(
         "[2026 C 1] node_manager.cc:3555:  Check failed: x.has_value() Timed out waiting for it\n"
     )
-    living: list[str] = []
-    monkeypatch.setattr(pod_processes, "named", lambda names, ended=True: dict.fromkeys(living))
+    living: dict[int, tuple[str, int]] = {4711: ("raylet", 1)}
+    monkeypatch.setattr(pod_processes, "named", lambda names, ended=True: living)
     node = ray_node.RayNode()
     node.start()
     try:
-        assert node.failure() is None and not node.joinable
-        living.append("raylet")
-        assert node.joinable and node.failure() is None
-        living.clear()
+        assert node.failure() is None
+        assert node._command is not None
+        living[4712] = ("raylet", node._command.pid)
+        assert node.failure() is None
+        # That another pod's lives says nothing.
+        del living[4712]
         failure = node.failure()
         assert failure is not None
         assert failure.cause == "Ray's raylet ended while it started: x.has_value() Timed out waiting for it"
