@@ -13,6 +13,9 @@ from dataclasses import dataclass
 DRAFTS_WITH_STAGES_SINCE = "0.31.0"
 # Methods that need no weights: they draft from the request's own tokens.
 WITHOUT_WEIGHTS = ("ngram", "ngram_gpu", "suffix")
+# Drafters made for one model: a projection of so many of its hidden states, and at least one layer of its width
+# (vllm/model_executor/models/llama_eagle.py, llama_eagle3.py).
+MADE_FOR_ONE_MODEL = {"eagle": 2, "eagle3": 3}
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,22 @@ class ModelFacts:
         weights = (*self.inventory.extra, *(self.inventory.embedding if embedding else ()))
         return sum(weight.rank_bytes(tensor, self.element_bytes, self.quantization) for weight in weights)
 
+    def least_draft_bytes(self, tensor: int, states: int, embedding: bool) -> int:
+        """Least bytes on one GPU of a drafter that was made for the model and whose files are not known.
+
+        It projects `states` hidden states, whole on each GPU, and has the attention of one layer at least, in 16 bits; embedding: it
+        has one of its own.
+        """
+        attentive = [
+            weights
+            for layer, weights in zip(self.layers, self.inventory.layers, strict=True)
+            if layer.attention not in ("linear", "mamba", "none")
+        ]
+        attention = [weight for weight in (attentive[-1] if attentive else ()) if "self_attn." in weight.name]
+        weights = (*attention, *(self.inventory.embedding if embedding else ()))
+        projection = states * self.hidden_size * self.hidden_size * self.element_bytes
+        return projection + sum(weight.rank_bytes(tensor, self.element_bytes, None) for weight in weights)
+
     def kv_element(self, cache_dtype: str = "auto", sparse_in_8_bits: bool = False) -> float:
         """Bytes of one cached value with vLLM's --kv-cache-dtype.
 

@@ -51,7 +51,8 @@ def check_division(model: ModelFacts, tensor: int, options: MemoryOptions, findi
     _check_counts(model, tensor, options, findings)
     if findings.faults or tensor == 1:
         return
-    for weight in _distinct(model, model.tower_is_whole(tensor, options.encoder_whole)):
+    drafter = model.inventory.extra if options.draft_layers else ()
+    for weight in _distinct(model, model.tower_is_whole(tensor, options.encoder_whole), drafter):
         of_experts = ".experts." in weight.name
         if weight.split == "whole" or weight.columns == 1 or (of_experts and options.expert_parallel):
             continue
@@ -92,11 +93,11 @@ def _check_counts(model: ModelFacts, tensor: int, options: MemoryOptions, findin
         divisible(model.vision_heads, "heads of the vision tower", "vision_heads_not_divisible")
 
 
-def _distinct(model: ModelFacts, tower_whole: bool) -> Iterable[Weight]:
-    """The matrices of the model, those that are alike once."""
+def _distinct(model: ModelFacts, tower_whole: bool, drafter: tuple[Weight, ...]) -> Iterable[Weight]:
+    """The matrices of the model and of its drafter, those that are alike once."""
     seen: dict[tuple[str, int, int, bool], Weight] = {}
     beside = () if tower_whole else model.inventory.everywhere
-    groups = {id(group): group for group in (*model.inventory.layers, beside)}
+    groups = {id(group): group for group in (*model.inventory.layers, beside, drafter)}
     for group in groups.values():
         for weight in group:
             seen.setdefault((weight.name, weight.rows, weight.columns, weight.converted), weight)

@@ -22,6 +22,7 @@ class MemoryOptions:
     gpu_memory_gib    memory of one GPU, for shapes of which it is not known
     layers            the layers of each stage, where a person asks for them (VLLM_PP_LAYER_PARTITION)
     draft_layers      layers of the model's own drafter, which the last stage holds
+    draft_states      hidden states that a drafter made for the model projects (EAGLE); 0 without one
     """
 
     gpu_memory_utilization: float = 0.92
@@ -41,6 +42,7 @@ class MemoryOptions:
     gpu_memory_gib: float | None = None
     layers: tuple[int, ...] = ()
     draft_layers: int = 0
+    draft_states: int = 0
 
     @property
     def element_bytes(self) -> int:

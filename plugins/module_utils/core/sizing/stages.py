@@ -108,7 +108,13 @@ def plan_stages(model: ModelFacts, gpu: Gpu, tensor: int, pipeline: int, options
     tokens = batched_tokens(gpu.memory_gib, gpu.capability, options, model.vllm)
     # Every stage works on a batch, and one more is being scheduled (vllm/config/vllm.py, max_concurrent_batches).
     layout = cache_layout(
-        model, tensor, element, packed, options.block_size, tokens * (pipeline + 1), options.draft_layers
+        model,
+        tensor,
+        element,
+        packed,
+        options.block_size,
+        tokens * (pipeline + 1),
+        options.draft_layers or bool(options.draft_states),
     )
     usable = int(gpu.memory_gib * GIB * options.gpu_memory_utilization)
     stages: list[StageMemory] = []
@@ -119,6 +125,8 @@ def plan_stages(model: ModelFacts, gpu: Gpu, tensor: int, pipeline: int, options
         if options.draft_layers and stage == pipeline - 1:
             # The drafter is whole on the last stage; from the second on it cannot share the model's embedding.
             weights += model.draft_bytes(tensor, embedding=pipeline > 1)
+        if options.draft_states and stage == pipeline - 1:
+            weights += model.least_draft_bytes(tensor, options.draft_states, embedding=pipeline > 1)
         weights = max(0, weights - int(options.cpu_offload_gib * GIB))
         copies = count * model.latent_copies // tensor * model.element_bytes
         beside = overhead_of(

@@ -34,7 +34,7 @@ from .answer import Question, question_of
 from .class_rules import check_release
 from .image import ChosenImage, choose_image
 from .parsers import plan_parsers
-from .speculation import Speculation, drafts_itself, plan_speculation
+from .speculation import Speculation, draft_states, drafts_itself, plan_speculation
 from .variables import read_variables
 
 
@@ -78,8 +78,11 @@ def begin(inputs: Inputs, facts: Facts) -> Beginning:
     model = _model(facts.model, given, known, findings)
     if drafts_itself(recipe, given.speculative):
         given = replace(given, memory=replace(given.memory, draft_layers=model.predicted))
+    elif states := draft_states(given.speculative):
+        given = replace(given, memory=replace(given.memory, draft_states=states))
     pipeline = _nodes(inputs, model, shape, given.memory, choices, facts, findings)
-    speculation = plan_speculation(recipe, model, given.speculative, known, pipeline, findings)
+    parallel = recipe["recipe_nvidia_gpu_count"], pipeline
+    speculation = plan_speculation(recipe, model, given.speculative, known, parallel, findings)
     parsers = plan_parsers(recipe, model, known, given.given, choices, findings)
     executor = check_release(model, known, pipeline, shape, given.given, variables.old_executor, findings)
     return Beginning(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...catalog.drafters import DRAFTERS, DRAFTS_WITH_STAGES_SINCE, WITHOUT_WEIGHTS, Drafter
+from ...catalog.drafters import DRAFTERS, DRAFTS_WITH_STAGES_SINCE, MADE_FOR_ONE_MODEL, WITHOUT_WEIGHTS, Drafter
 from ...catalog.vllm.release import Release
 from ...fault import Findings
 from ...model.facts import ModelFacts
@@ -33,16 +33,31 @@ def drafts_itself(recipe: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     return recipe[_RECIPE] == "mtp" or (str(config.get("method") or "").endswith("mtp") and not config.get("model"))
 
 
+def draft_states(config: Mapping[str, Any]) -> int:
+    """Return how many hidden states a drafter made for one model projects; 0 for every other. config: --speculative-config.
+
+    Where no method is given, vLLM tells it by the folder's name too (vllm/config/speculative.py).
+    """
+    if not config.get("model"):
+        return 0
+    method, name = str(config.get("method") or ""), str(config["model"]).lower()
+    told = method or next((mark for mark in ("eagle3", "eagle") if mark in name.rpartition("/")[2]), "")
+    return MADE_FOR_ONE_MODEL.get(told, 0)
+
+
 def plan_speculation(
     recipe: Mapping[str, Any],
     model: ModelFacts,
     config: Mapping[str, Any],
     known: Release,
-    stages: int,
+    parallel: tuple[int, int],
     findings: Findings,
 ) -> Speculation:
-    """Return what drafts for the model: what the recipe asks for, or --speculative-config (`config`) as it is given."""
-    wish = recipe[_RECIPE]
+    """Return what drafts for the model: what the recipe asks for, or --speculative-config (`config`) as it is given.
+
+    parallel: GPUs of a node, and nodes
+    """
+    wish, (tensor, stages) = recipe[_RECIPE], parallel
     if wish == "mtp" and config:
         expected = "one of the two"
         findings.fault("speculation", _RECIPE, f"{wish} beside --speculative-config", expected, f"leave {_RECIPE} out")
@@ -60,8 +75,22 @@ def plan_speculation(
     if drafts_itself(recipe, config):
         drafter = _own_drafter(_CONFIG, model, known, stages, findings)
         return Speculation(layers=model.predicted if drafter else 0)
-    _other_model(own, method, known, stages, findings)
+    _other_model(own, config, known, stages, findings)
+    _check_draft_division(config, tensor, findings)
     return Speculation()
+
+
+def _check_draft_division(config: Mapping[str, Any], tensor: int, findings: Findings) -> None:
+    """Refuse another division of a draft model than vLLM has (vllm/config/speculative.py)."""
+    given = config.get("draft_tensor_parallel_size")
+    if given not in (None, 1, tensor):
+        findings.fault(
+            "draft_division",
+            f"{_CONFIG} draft_tensor_parallel_size",
+            str(given)[:20],
+            f"1 or {tensor}, the GPUs of a node",
+            "leave it out: the draft model is divided like the model",
+        )
 
 
 def _own_drafter(where: str, model: ModelFacts, known: Release, stages: int, findings: Findings) -> Drafter | None:
@@ -105,7 +134,8 @@ def _own_drafter(where: str, model: ModelFacts, known: Release, stages: int, fin
     return drafter
 
 
-def _other_model(own: str, method: str, known: Release, stages: int, findings: Findings) -> None:
+def _other_model(own: str, config: Mapping[str, Any], known: Release, stages: int, findings: Findings) -> None:
+    method = str(config.get("method") or "")
     if not own.startswith("/"):
         findings.fault(
             "speculation_model",
@@ -123,10 +153,16 @@ def _other_model(own: str, method: str, known: Release, stages: int, findings: F
             images_from(DRAFTS_WITH_STAGES_SINCE),
         )
     else:
+        least = (
+            "counted with the least that a drafter of its kind has, a projection and the attention of one layer; "
+            if draft_states(config)
+            else "and nothing of its weights and cache is counted; "
+        )
         findings.warn(
-            "argument_not_reckoned",
+            "draft_model_not_read",
             _CONFIG,
-            "the draft model's weights and cache on the last stage are not part of the plan",
+            f"the draft model is in the pods alone: {least}"
+            "what the last stage holds, and so the KV cache of the group, is not certain",
             "",
-            "leave room for them: gpu_overhead_mib",
+            "leave room for it with gpu_overhead_mib; the image's vLLM checks beside staging whether the GPUs divide it",
         )

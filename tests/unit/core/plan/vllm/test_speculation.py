@@ -112,6 +112,45 @@ def test_another_draft_model() -> None:
     assert plan(**args(method="ngram", num_speculative_tokens=3))["engine"]["args"]
 
 
+def drafted(nodes: int, **config: Any) -> dict[str, Any]:
+    """The plan of Llama 3.1 70B with a draft model."""
+    words = ["--speculative-config", json.dumps({"num_speculative_tokens": 3, **config})]
+    more = {"recipe_container_command_args": words} if config else {}
+    return plan(of("meta-llama--Meta-Llama-3.1-70B"), **h200(nodes, "0.31.0", **more))
+
+
+@pytest.mark.parametrize(
+    ("config", "states"),
+    [
+        ({"method": "eagle", "model": "/drafts/a"}, 2),
+        ({"method": "eagle3", "model": "/drafts/a"}, 3),
+        ({"model": "/drafts/Llama-EAGLE3"}, 3),
+        ({"model": "/eagle/small"}, 0),
+        ({"method": "draft_model", "model": "/drafts/eagle"}, 0),
+    ],
+)
+def test_a_draft_model_counts_with_the_least_that_is_known(config: dict[str, Any], states: int) -> None:
+    without, made = drafted(2), drafted(2, **config)
+    first, last = ([stage["weights_bytes"] for stage in entry["memory"]["per_gpu"]] for entry in (without, made))
+    hidden, heads, kept = 8192, 8192, 1024
+    attention = (hidden * heads * 2 + hidden * kept * 2) // 8
+    embedding = 128256 * hidden // 8
+    expected = 2 * (states * hidden * hidden + attention + embedding) if states else 0
+    assert last[0] == first[0] and last[1] - first[1] == expected
+    (warning,) = (entry for entry in made["warnings"] if entry["code"] == "draft_model_not_read")
+    assert ("the least" in warning["found"]) == bool(states) and "not certain" in warning["found"]
+    fewer = made["memory"]["per_gpu"][1]["kv_tokens"] < without["memory"]["per_gpu"][1]["kv_tokens"]
+    assert fewer == bool(states)
+
+
+def test_a_draft_model_is_divided_like_the_model_or_not_at_all() -> None:
+    config = {"model": "/drafts/a", "num_speculative_tokens": 3}
+    words = ["--speculative-config", json.dumps({**config, "draft_tensor_parallel_size": 4})]
+    assert "draft_division" in faults(facts(), **h200(2, "0.31.0", recipe_container_command_args=words))
+    for size in (1, 8):
+        assert drafted(2, model="/drafts/a", draft_tensor_parallel_size=size)
+
+
 def parsers(found: Facts | None = None, **changes: Any) -> list[str]:
     arguments = plan(found, **changes)["engine"]["args"]
     return [word for place, word in enumerate(arguments) if "parser" in arguments[place - 1]] + [
