@@ -72,6 +72,23 @@ def test_two_deploys_of_one_name_and_a_holder_elsewhere(tmp_path: Path, rig: Run
 
 
 @pytest.mark.soak
+def test_a_holder_of_another_machine_that_is_dead_is_waited_for_as_long_as_its_lease(
+    tmp_path: Path, rig: RunningRig, tenancy: Tenancy
+) -> None:
+    deployment = Deployment("atlast", tmp_path, rig, tenancy)
+    try:
+        first = deployment.playbooks.run("deploy", deployment.recipe)
+        assert first.code == 0, first.output
+        write_lease(rig, "atlast", "alice@elsewhere/1", ELSEWHERE)
+        began = time.monotonic()
+        second = deployment.playbooks.run("deploy", deployment.recipe)
+        assert second.code == 0 and time.monotonic() - began > 120, second.output
+        assert "held by alice@elsewhere (deploy, job 42) since" in second.output and second.recap["changed"] == 0
+    finally:
+        deployment.undeploy()
+
+
+@pytest.mark.soak
 def test_ten_deploys_of_one_name(tmp_path: Path, rig: RunningRig, tenancy: Tenancy) -> None:
     deployment, chance = Deployment("attentimes", tmp_path, rig, tenancy), random.Random(10)
     try:

@@ -18,6 +18,8 @@ from ...module_utils.kube.lease import DURATION, RENEW_SECONDS, Lease
 
 # A renewal as young as this one counts before a write: nobody takes the Lease over before DURATION is over.
 FRESH_SECONDS = DURATION / 2
+# Seconds between the tries of a renewal that a write waits for, where the API server is away or too busy.
+AWAY_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
 
 
 class Hold:
@@ -33,11 +35,13 @@ class Hold:
         removal: bool = False,
         clock: Callable[[], float] = time.monotonic,
         renew_seconds: float = RENEW_SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._connect = connect
         self._removal = removal
         self._clock = clock
         self._renew_seconds = renew_seconds
+        self._sleep = sleep
         self._lease: Lease | None = None
         self._renewed: float | None = None
         self._lost: list[Fault] = []
@@ -60,8 +64,15 @@ class Hold:
         """Make sure before a write that this run holds the Lease. Raises Refused where it does not."""
         with self._turn:
             self.refuse_lost()
-            if self._renewed is None or self._clock() - self._renewed > FRESH_SECONDS:
-                self._renew()
+            if self._renewed is not None and self._clock() - self._renewed <= FRESH_SECONDS:
+                return
+            for pause in (*AWAY_PAUSES, None):
+                try:
+                    return self._renew()
+                except Refused as refused:
+                    if pause is None or not may_pass(refused.faults):
+                        raise
+                self._sleep(pause)
 
     def refuse_lost(self) -> None:
         """Raise Refused where a renewal has found that this run no longer holds the Lease."""

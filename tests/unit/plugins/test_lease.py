@@ -21,7 +21,7 @@ from ansible_collections.multinode.inference.plugins.plugin_utils.lease.acquire 
     process,
     record_of_run,
 )
-from ansible_collections.multinode.inference.plugins.plugin_utils.lease.hold import FRESH_SECONDS, Hold
+from ansible_collections.multinode.inference.plugins.plugin_utils.lease.hold import AWAY_PAUSES, FRESH_SECONDS, Hold
 from tests.unit.kube.leases import Leases
 from tests.waiting import wait
 
@@ -219,13 +219,27 @@ def test_a_task_that_lost_it_while_it_waited_fails_at_its_end(server: Leases) ->
 @pytest.mark.parametrize("code", ["kubernetes", "unreachable"])
 def test_an_api_server_that_is_away_loses_nothing(server: Leases, code: str) -> None:
     server.fault = Fault(code, "Kubernetes API", "503")
-    with hold_of(server, renew_seconds=0.02) as hold:
+    with hold_of(server, renew_seconds=0.02, sleep=lambda _seconds: None) as hold:
         wait("tries", lambda: len(server.requests) >= 5, 10)
         with pytest.raises(Refused):
             # What cannot be checked is not written.
             hold.check()
         server.fault = None
         hold.check()
+
+
+def test_a_write_waits_for_an_api_server_that_is_busy_for_a_moment(server: Leases) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            server.fault = None
+
+    server.fault = Fault("kubernetes", "Kubernetes API", "503")
+    with hold_of(server, sleep=sleep) as hold:
+        hold.check()
+    assert slept == list(AWAY_PAUSES[:3])
 
 
 def test_who_may_no_longer_renew_it_has_lost_it(server: Leases) -> None:
