@@ -58,18 +58,18 @@ class ActionModule(WritingAction):
 
     def _rotate_token(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         """Write another token for Ray and delete the pods: each has the token in its environment."""
+        pods = pods_of(self._kubernetes, self._name, self._namespace)
         if self._task.check_mode:
-            return {"changed": True, "in_force": None}
+            return {"changed": True, "in_force": None, "replaced": pods}
         cluster = self._kubernetes.get(
             f"/apis/ray.io/v1/namespaces/{part(self._namespace)}/rayclusters/{part(self._name)}"
         )
         options = ((cluster or {}).get("spec") or {}).get("authOptions") or {}
         name = options.get("secretName") or self._names["kuberay_token_secret"]
         self._patch(name, self._read(name), {"auth_token": secrets.token_urlsafe(32)}, task_vars)
-        pods = pods_of(self._kubernetes, self._name, self._namespace)
         metadata = [{"name": pod, "namespace": self._namespace} for pod in pods]
         self.remove([{"apiVersion": "v1", "kind": "Pod", "metadata": one} for one in metadata], task_vars)
-        return {"changed": True, "in_force": False}
+        return {"changed": True, "in_force": False, "replaced": pods}
 
     def _patch(self, name: str, before: dict[str, str], after: dict[str, str], task_vars: dict[str, Any]) -> None:
         """Change the entries of a Secret, and drop those that are gone."""

@@ -48,6 +48,12 @@ in_force:
   returned: success
   type: bool
   sample: true
+replaced:
+  description: The pods that were deleted and are made again, with C(keys_action=rotate_ray_token).
+  returned: success
+  type: list
+  elements: str
+  sample: []
 started:
   description: When the work began, UTC.
   returned: always

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,31 @@ def test_an_ingress(deployment: Deployment, rig: RunningRig, tmp_path: Path) -> 
     check_long_answers(client, rig, 60 * SCALE)
     again = deploy(deployment, INGRESS)
     assert again.recap["changed"] == 0, again.output
+
+
+def test_the_lines_that_users_know_with_key_and_authority(
+    deployment: Deployment, rig: RunningRig, tmp_path: Path
+) -> None:
+    result = deploy(deployment, INGRESS).result
+    assert result is not None
+    host = f"{NAME}.{result['address'].replace('.', '-')}.nip.io"
+    assert result["recipes"] == {
+        f"{NAME}-raycluster-app": f"https://{host}",
+        f"{NAME}-raycluster-dashboard": f"https://dashboard.{host}",
+    }
+    client = EndpointClient(deployment.playbooks, result, tmp_path)
+
+    def pasted(line: str) -> str:
+        resolve = " ".join(f"--resolve {host}:{port}:{result['address']}" for port in (80, 443))
+        more = f"--cacert '{result['ca_file']}' {resolve} --silent --output /dev/null --write-out '%{{http_code}}'"
+        command = ["bash", "-c", f'{line} --header "Authorization: Bearer $KEY" {more}']
+        environment = {**deployment.playbooks.environment, "KEY": client.key}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
+
+    assert pasted(f"curl --request GET --location 'https://{host}/v1/models'") == "200"
+    # Without a scheme it begins in clear: the redirect leads to TLS, and curl takes the key along to another port only where it is told to.
+    assert pasted(f"curl --request GET --location '{host}/v1/models'") == "401"
+    assert pasted(f"curl --request GET --location-trusted '{host}/v1/models'") == "200"
 
 
 def test_a_certificate_of_the_users_own_is_checked(deployment: Deployment, rig: RunningRig, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def _gateway(kubernetes: Kubernetes, plan: Plan, wanted: Gateway, found: Finding
         closed = f"listener {chosen} of Gateway {name} takes routes from {source}"
         found.fault("gateway_closed", place, closed, f"namespace {namespace}", "set its allowedRoutes.namespaces")
     status = gateway.get("status") or {}
-    of_listener = next((entry for entry in status.get("listeners") or [] if entry.get("name") == chosen), {})
+    of_listener: Object = next((entry for entry in status.get("listeners") or [] if entry.get("name") == chosen), {})
     for what, conditions in ((f"Gateway {name}", status), (f"listener {chosen} of Gateway {name}", of_listener)):
         if words := _not_met(conditions.get("conditions") or []):
             remedy = "see kubectl describe; a certificate of another namespace needs a ReferenceGrant there"

@@ -14,6 +14,7 @@ from ansible_collections.multinode.inference.plugins.action import api_keys as a
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.core.names import common_labels
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.inputs import read_inputs
+from ansible_collections.multinode.inference.plugins.plugin_utils import playbook_results
 
 SECRETS = "/api/v1/namespaces/llama/secrets"
 PODS = "/api/v1/namespaces/llama/pods"
@@ -123,7 +124,9 @@ def test_check_mode_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_another_token_of_ray_takes_other_pods(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = Keys()
-    assert act(monkeypatch, keys, keys_action="rotate_ray_token")["in_force"] is False
+    result = act(monkeypatch, keys, keys_action="rotate_ray_token")
+    assert result["in_force"] is False and result["replaced"] == ["llama-head", "llama-worker"]
+    assert any("the group restarts" in line for line in playbook_results.keys({"keys": result})[1])
     assert keys.secrets["llama-ray-token"]["auth_token"] != "canary-2"
     assert keys.removed == ["llama-head", "llama-worker"]
     assert keys.secrets["llama-api-key"] == {"default": "canary-1"}
