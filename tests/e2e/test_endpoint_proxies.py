@@ -18,7 +18,7 @@ from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.endpoint_client import EndpointClient, check_long_answers
 from tests.e2e.light_deployment import Deployment
 from tests.e2e.playbooks import Run
-from tests.e2e.web_controller import apply, web_controller
+from tests.e2e.web_controller import apply, cert_manager, web_controller
 from tests.waiting import wait
 
 NAME = "webway"
@@ -178,6 +178,41 @@ def test_a_certificate_of_the_users_own_is_checked(deployment: Deployment, rig: 
     assert client.ask(f"{client.urls['app']}/v1/models", key=client.key).status == "200"
     secrets = rig.kubectl("--namespace", NAME, "get", "secrets", "--output", "name")
     assert f"{NAME}-tls" not in secrets, "the self-signed one is gone"
+
+
+def test_an_issuer(deployment: Deployment, rig: RunningRig, tmp_path: Path) -> None:
+    wanted = {**INGRESS, "endpoint_tls_issuer": "ClusterIssuer/own"}
+    own = certificates.new_authority("own", datetime.datetime.now(datetime.timezone.utc))
+    issuer = {"apiVersion": "cert-manager.io/v1", "kind": "ClusterIssuer", "metadata": {"name": "own"}}
+
+    def ready() -> str:
+        path = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
+        return rig.kubectl("get", "clusterissuer", "own", "--output", path)
+
+    with cert_manager(rig):
+        assert codes(deployment, wanted) == ["issuer_missing"]
+        apply(rig, {**issuer, "spec": {"ca": {"secretName": "own"}}})
+        wait("what is said of an issuer without a Secret", lambda: ready() == "False")
+        assert codes(deployment, wanted) == ["issuer_not_ready"]
+        apply(rig, tls_secret("own", "cert-manager", own))
+        wait("the issuer", lambda: ready() == "True")
+        result = deploy(deployment, wanted).result
+        assert result is not None and result["ca_pem"] == own["tls.crt"]
+        client = EndpointClient(deployment.playbooks, result, tmp_path)
+        assert client.ask(f"{client.urls['app']}/v1/models", key=client.key).status == "200"
+        assert client.ask(f"{client.urls['dashboard']}/nodes?view=summary").status == "401"
+        again = deploy(deployment, wanted)
+        assert again.recap["changed"] == 0, again.output
+        # Other hosts: the same issuer makes another certificate.
+        named = deploy(deployment, wanted, {"service_endpoint_domain": "llm.example.com"}).result
+        assert named is not None
+        client = EndpointClient(deployment.playbooks, named, tmp_path)
+        assert client.urls["app"] == f"https://{NAME}.llm.example.com"
+        assert client.ask(f"{client.urls['app']}/v1/models", key=client.key).status == "200"
+        # Without the issuer the certificate is the deployment's own, and cert-manager has none to keep.
+        back = deploy(deployment, INGRESS).result
+        assert back is not None and back["ca_pem"] != own["tls.crt"]
+        assert not rig.kubectl("--namespace", NAME, "get", "certificates", "--output", "name")
 
 
 def test_a_gateway(deployment: Deployment, rig: RunningRig, tmp_path: Path) -> None:
