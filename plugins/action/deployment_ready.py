@@ -19,7 +19,7 @@ from ..module_utils.core.names import object_names
 from ..module_utils.core.plan.presentation.text import bill
 from ..module_utils.core.plan.types import Plan
 from ..module_utils.kube.deployment import Observer, read_secret
-from ..plugin_utils.completion import NOT_ACCEPTED, complete
+from ..plugin_utils.completion import NOT_ACCEPTED, NOT_KNOWN, complete
 from ..plugin_utils.endpoint import Endpoint
 from ..plugin_utils.inputs import given_inputs
 from ..plugin_utils.kubernetes_writes import WritingAction
@@ -206,7 +206,7 @@ class ActionModule(WritingAction):
                 if answer["text"] is not None:
                     break
                 problem = f"{reach.url} at {reach.address} does not answer a completion yet ({answer['problem']})"
-                self._bound("certificate", _not_accepted(plan, str(answer["problem"])), CERTIFICATE_SECONDS)
+                self._bound("answer", _not_ours(plan, reach.host, str(answer["problem"])), CERTIFICATE_SECONDS)
             self._lines.say("endpoint", str(problem))
             if time.monotonic() >= deadline:
                 raise Refused(
@@ -242,8 +242,13 @@ class ActionModule(WritingAction):
         }
 
 
-def _not_accepted(plan: Plan, problem: str) -> Fault | None:
-    """Return the fault of an endpoint whose certificate is not verified; None for any other problem."""
+def _not_ours(plan: Plan, host: str, problem: str) -> Fault | None:
+    """Return the fault of an endpoint whose certificate is not verified, or that does not know our key; None for other problems."""
+    if problem.startswith(NOT_KNOWN):
+        remedy = "look for another Ingress, HTTPRoute or deployment with this host, and for one in front that asks for a sign-in"
+        return Fault(
+            "answer_of_another", host, f"{problem} to the deployment's own key", "the deployment's answer", remedy
+        )
     if not problem.startswith(NOT_ACCEPTED):
         return None
     place = f"endpoint_tls: {plan['endpoint']['tls']}"

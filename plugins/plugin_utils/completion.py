@@ -26,6 +26,8 @@ SECONDS = 60
 MOST_BYTES = 1024 * 1024
 # How the problem of a certificate begins that is not verified.
 NOT_ACCEPTED = "its certificate is not accepted"
+# And of a key that whoever answers does not know: the deployment's guard knows it.
+NOT_KNOWN = "HTTP 401"
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 

@@ -76,9 +76,17 @@ def test_a_refusal_that_is_corrected_is_none(waited: Any) -> None:
     assert seconds < 60 and ended["recipes"] == {"raycluster_vm_test-raycluster-app": "https://llama.example.com"}
 
 
-def test_a_certificate_that_is_never_accepted_is_a_fault_before_the_end_of_the_wait(waited: Any) -> None:
-    problem = "its certificate is not accepted: self-signed certificate"
-    assert waited(Endpoint((None, None)), problem) == (300.0, ["certificate_not_accepted"])
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        ("its certificate is not accepted: self-signed certificate", "certificate_not_accepted"),
+        ("HTTP 401", "answer_of_another"),
+    ],
+)
+def test_an_answer_that_is_never_the_deployments_is_a_fault_before_the_end_of_the_wait(
+    waited: Any, problem: str, code: str
+) -> None:
+    assert waited(Endpoint((None, None)), problem) == (300.0, [code])
 
 
 def test_a_certificate_that_is_on_its_way_is_waited_for(waited: Any) -> None:
