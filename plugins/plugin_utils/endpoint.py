@@ -310,14 +310,14 @@ def _reference(api_version: str, kind: str, name: str, namespace: str) -> Object
 
 def _best_address(addresses: Iterable[str | None]) -> str | None:
     """Return the first IPv4 address, else the first of IPv6, else the first name: what most clients can ask by nip.io."""
-
-    def rank(address: str) -> int:
+    found: list[tuple[int, str]] = []
+    for address in addresses:
         try:
-            return ipaddress.ip_address(address).version
+            parsed = ipaddress.ip_address(address or "")
+            found.append((parsed.version, str(parsed)))
         except ValueError:
-            return 9
-
-    return min((address for address in addresses if address), key=rank, default=None)
+            found += [(9, address)] if address else []
+    return min(found, key=lambda entry: entry[0])[1] if found else None
 
 
 def _authority_of(data: Mapping[str, str]) -> str | None:
