@@ -225,7 +225,9 @@ def test_a_gateway(deployment: Deployment, rig: RunningRig, tmp_path: Path) -> N
     apply(rig, gateway(listener("https", "HTTPS", 443, tls=reference), listener("http", "HTTP", 80)))
     result = deploy(deployment, GATEWAY, domain).result
     assert result is not None and result["ca_pem"] == own["tls.crt"]
-    check(EndpointClient(deployment.playbooks, result, tmp_path), rig, tmp_path)
+    client = EndpointClient(deployment.playbooks, result, tmp_path)
+    check(client, rig, tmp_path)
+    check_long_answers(client, rig, 60 * SCALE)
     assert not rig.kubectl("--namespace", NAME, "get", "ingresses", "--output", "name"), "the Ingress is gone"
     again = deploy(deployment, GATEWAY, domain)
     assert again.recap["changed"] == 0, again.output
