@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from ..module_utils.core.catalog.images import operator_values
+from ..module_utils.core.catalog.kuberay import RELEASE, is_older, not_to_upgrade
 from ..module_utils.core.fault import Refused
 from ..module_utils.kube.operator import find_helm, find_operator
 from ..plugin_utils.kubernetes_writes import WritingAction, kubernetes_core_version
@@ -20,7 +21,6 @@ BUSY = re.compile("another operation|re-use a name|already exists")
 # A release on which Helm still works after a minute is that of a run that was killed.
 BUSY_PAUSES = (5.0,) * 12
 KILLED = re.compile("another operation")
-RELEASE = "kuberay-operator"
 
 
 class ActionModule(WritingAction):
@@ -30,13 +30,18 @@ class ActionModule(WritingAction):
         settings = self.registered["recipe"]["settings"]
         self.cluster = self.reach(settings)
         kuberay = find_operator(self.cluster.connect())
-        if kuberay["usable"]:
+        upgrade = bool(settings["kuberay_upgrade"] and is_older(kuberay, settings))
+        if kuberay["usable"] and not upgrade:
             return {"changed": False, "kuberay": {**kuberay, "helm": None}}
+        if upgrade:
+            if fault := not_to_upgrade(kuberay, settings):
+                raise Refused([fault])
+            self.show(f"  the operator is upgraded from {kuberay['version']} to {settings['kuberay_chart_version']}")
         kuberay["helm"] = find_helm(settings["helm_binary"], kubernetes_core_version())
-        changed = self._install(settings, kuberay["helm"]["path"], task_vars)
+        changed = self._install(settings, kuberay["helm"]["path"], not upgrade, task_vars)
         return {"changed": changed, "kuberay": kuberay}
 
-    def _install(self, settings: dict[str, Any], helm: str, task_vars: dict[str, Any]) -> bool:
+    def _install(self, settings: dict[str, Any], helm: str, force: bool, task_vars: dict[str, Any]) -> bool:
         reference = settings["kuberay_chart_ref"]
         chart = {
             "chart_ref": reference,
@@ -60,7 +65,7 @@ class ActionModule(WritingAction):
             "skip_crds": True,
             "values": operator_values(settings),
             # A release that failed, or whose Deployment somebody deleted, is otherwise taken for one that is there.
-            "force": True,
+            "force": force,
         }
         try:
             result = self._while_busy(installed, task_vars)

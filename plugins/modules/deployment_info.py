@@ -187,6 +187,11 @@ leftovers:
       description: The pre-authenticated request that was made for them, or was about to be. Empty without one.
       type: dict
       sample: {}
+operator:
+  description: The KubeRay operator, where O(with_leftovers) and one is there that may be read. C(release) is Helm's, with its namespace.
+  returned: success
+  type: dict
+  sample: {version: 1.7.1, namespace: kuberay-system, release: kuberay-system/kuberay-operator}
 secrets:
   description: The keys of each Secret of O(secrets), null for one that is not there. Values are not returned.
   returned: success
@@ -200,6 +205,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.kube.client import argument_spec, connect_as_asked
 from ..module_utils.kube.deployment import list_deployments, nearest_deployment, secret_keys
+from ..module_utils.kube.operator import shown_operator
 from ..module_utils.kube.removal import leftovers
 from ..module_utils.outcome import run
 
@@ -210,11 +216,12 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     kubernetes = connect_as_asked(given)
     deployments = list_deployments(kubernetes, given["name"], with_endpoint=True)
     left = leftovers(kubernetes, given["name"]) if given["with_leftovers"] else []
+    operator = shown_operator(kubernetes) if given["with_leftovers"] else None
     secrets = {name: secret_keys(kubernetes, given["namespace"], name) for name in given["secrets"]}
     deployments.sort(key=lambda entry: entry["name"])
     nearest = nearest_deployment(kubernetes, given["name"]) if given["name"] and not deployments else ""
     found = {"deployments": deployments, "leftovers": left, "secrets": secrets, "nearest": nearest}
-    return {"changed": False, **found}
+    return {"changed": False, **found, "operator": operator}
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ version_added: 0.1.0
 description:
   - Leaves an operator alone that can serve a deployment. Where there is none, it applies the chart's definitions and
     installs the chart with Helm, both through M(kubernetes.core.k8s) and M(kubernetes.core.helm).
+  - Upgrades an older operator that it installed where the setting C(kuberay_upgrade) says so. RayClusters that run go on, since the
+    operator alone is restarted.
   - Waits for another run that is installing the chart, and replaces the release of a run that was killed.
   - The cluster, the chart and the namespace are those of the platform settings, which it takes from the result of
     M(multinode.inference.recipe_info), registered as C(recipe_result).
@@ -49,7 +51,7 @@ kuberay:
   description: What was found, as M(multinode.inference.kuberay_info) returns it.
   returned: success
   type: dict
-  sample: {usable: true, version: 1.7.0}
+  sample: {usable: true, version: 1.7.1}
 started:
   description: When the work began, UTC.
   returned: always

@@ -51,7 +51,7 @@ kuberay:
     version:
       description: Version of the operator.
       type: str
-      sample: 1.7.0
+      sample: 1.7.1
     namespace:
       description: Namespace of the operator.
       type: str

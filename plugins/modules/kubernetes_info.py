@@ -97,6 +97,10 @@ cluster:
       type: list
       elements: str
       sample: [oci-bv]
+    operator:
+      description: The KubeRay operator that is installed, null without one. C(release) is Helm's, with its namespace.
+      type: dict
+      sample: {version: 1.7.1, namespace: kuberay-system, release: kuberay-system/kuberay-operator}
     operator_available:
       description: Whether a KubeRay operator runs.
       type: bool
@@ -153,6 +157,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
         given["namespace"] or given["name"],
         given["operator_namespace"],
         given["helm_binary"],
+        "",
         "",
         f"node.kubernetes.io/instance-type={given['node_shape']}" if given["node_shape"] else "",
         given["file_systems"],

@@ -93,6 +93,7 @@ def _surroundings(inputs: Inputs, kubernetes: Kubernetes) -> dict[str, Any]:
         settings["kuberay_namespace"],
         settings["helm_binary"],
         kubernetes_core_version(),
+        settings["kuberay_chart_version"] if settings["kuberay_upgrade"] else "",
         f"node.kubernetes.io/instance-type={shape}" if shape else "",
         bool(recipe["input_file_system"]),
         settings["kuberay_image_pull_secret"] or "",

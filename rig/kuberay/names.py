@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-VERSION = "v1.7.0"
+VERSION = "v1.7.1"
 
 LABEL_CLUSTER = "ray.io/cluster"
 LABEL_NODE_TYPE = "ray.io/node-type"

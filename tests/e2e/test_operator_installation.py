@@ -16,6 +16,7 @@ import pytest
 from rig.fixtures import RunningRig, Tenancy
 from rig.tests.e2e.ray_clusters import NAMESPACE, OPERATOR, helm, no_operator
 from tests.e2e.light_deployment import Deployment
+from tests.e2e.playbooks import Run
 
 __all__ = ["no_operator"]  # fixtures
 pytestmark = pytest.mark.soak
@@ -94,3 +95,35 @@ def test_an_operator_that_crashes_is_named_with_its_last_words_within_a_minute(
         assert (ended - made).total_seconds() < 60 + 30
     finally:
         rig.kubectl("delete", "deployment", OPERATOR, "-n", NAMESPACE)
+
+
+def test_an_older_operator_is_upgraded_where_that_is_asked_for_and_groups_go_on(
+    deployments: list[Deployment], rig: RunningRig
+) -> None:
+    chart = rig.directory / "charts" / OPERATOR
+    helm(rig, "install", OPERATOR, str(chart), "--create-namespace", "--skip-crds", "--set", "image.tag=v1.7.0")
+    standing, other = deployments
+
+    def image() -> str:
+        place = "-o=jsonpath={.spec.template.spec.containers[0].image}"
+        return rig.kubectl("get", "deployment", OPERATOR, "-n", NAMESPACE, place).rpartition(":")[2]
+
+    def pods() -> set[str]:
+        return set(rig.kubectl("-n", standing.name, "get", "pods", "-o=jsonpath={.items[*].metadata.uid}").split())
+
+    def codes(run: Run) -> list[str]:
+        assert run.code == 0 and run.result is not None, run.output
+        return [warning["code"] for warning in run.result["warnings"]]
+
+    assert "kuberay_older" in codes(standing.playbooks.run("deploy", standing.recipe))
+    assert image() == "v1.7.0"
+    before = pods()
+    assert "kuberay_older" in codes(standing.playbooks.run("status"))
+
+    upgraded = other.playbooks.run("deploy", other.recipe, {"kuberay_upgrade": True})
+    assert "kuberay_older" not in codes(upgraded)
+    assert "the operator is upgraded from 1.7.0 to 1.7.1" in upgraded.output
+    assert image() == "v1.7.1"
+    again = standing.playbooks.run("deploy", standing.recipe)
+    assert "kuberay_older" not in codes(again) and again.recap["changed"] == 0
+    assert pods() == before, "a group restarts for an operator that is another"

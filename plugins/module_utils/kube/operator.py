@@ -10,6 +10,7 @@ import subprocess
 from typing import Any
 
 from ..core.fault import Fault, Refused
+from ..core.version import read_version
 from .client import Kubernetes
 
 # Token authentication (spec.authOptions) came with KubeRay 1.5.1 (release notes).
@@ -21,12 +22,15 @@ DEPLOYMENTS = "/apis/apps/v1/deployments"
 _IMAGE = re.compile(r"kuberay[^:@]*operator", re.IGNORECASE)
 # The oldest kubernetes.core that can run each Helm: from 6.5 on it leaves out options that Helm 4 no longer has (its changelog).
 _HELM = {3: (6, 0, 0), 4: (6, 5, 0)}
+# What is told of an operator.
+SHOWN = ("version", "namespace", "release")
 _CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayclusters.ray.io"
 
 
 def find_operator(kubernetes: Kubernetes) -> dict[str, Any]:
-    """Return {installed, usable, version, namespace, available, crd, fields}.
+    """Return {installed, usable, version, namespace, release, available, crd, fields}.
 
+    release: <namespace>/<name> of Helm's release that it is part of, None where Helm did not install it.
     fields: the keys of RayCluster's spec that the installed CRD knows, and those of its authOptions.
     Raises Refused where an operator is installed that cannot serve: it is somebody's, so it is left alone, and none is
     installed beside it. Of several, each has to serve: whose a RayCluster becomes is not ours to say.
@@ -38,6 +42,7 @@ def find_operator(kubernetes: Kubernetes) -> dict[str, Any]:
         "usable": False,
         "version": None,
         "namespace": None,
+        "release": None,
         "available": False,
         "crd": crd is not None,
         "fields": _spec_fields(crd) if crd else [],
@@ -47,6 +52,15 @@ def find_operator(kubernetes: Kubernetes) -> dict[str, Any]:
     for deployment in reversed(deployments):
         _judge(deployment, found)
     return found
+
+
+def shown_operator(kubernetes: Kubernetes) -> dict[str, Any] | None:
+    """Return {version, namespace, release} of the operator; None where there is none, or none that can be used or read."""
+    try:
+        found = find_operator(kubernetes)
+    except Refused:
+        return None
+    return {key: found[key] for key in SHOWN} if found["installed"] else None
 
 
 def _is_operator(deployment: dict[str, Any]) -> bool:
@@ -68,6 +82,11 @@ def _judge(deployment: dict[str, Any], found: dict[str, Any]) -> None:
         (metadata.get("labels") or {}).get("app.kubernetes.io/version", "")
     )
     found["namespace"] = metadata["namespace"]
+    marks = metadata.get("annotations") or {}
+    if release := marks.get("meta.helm.sh/release-name"):
+        found["release"] = f"{marks.get('meta.helm.sh/release-namespace')}/{release}"
+    else:
+        found["release"] = None
     found["version"] = ".".join(map(str, version)) if version else None
     found["available"] = (deployment.get("status") or {}).get("availableReplicas", 0) > 0
     if version and version < OLDEST:
@@ -120,12 +139,6 @@ def _spec_fields(crd: dict[str, Any]) -> list[str]:
             authentication = known.get("authOptions", {}).get("properties", {})
             return sorted([*known, *(f"authOptions.{name}" for name in authentication)])
     return []
-
-
-def read_version(text: str) -> tuple[int, int, int] | None:
-    """Return the three numbers of a version such as v1.7.0, or None."""
-    match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text)
-    return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
 def find_helm(binary: str | None, kubernetes_core: str = "") -> dict[str, str]:

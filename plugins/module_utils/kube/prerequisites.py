@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ..core.catalog.kuberay import is_older
 from ..core.catalog.kubernetes_rights import Right, rights
 from ..core.fault import Fault, Findings, Refused
 from ..core.recipe.secret_references import PULL_KEY, check_references
 from .client import Kubernetes, unless_forbidden
 from .deployment import secret_keys
-from .operator import find_helm, find_operator
+from .operator import SHOWN, find_helm, find_operator
 from .removal import strange_objects
 
 try:
@@ -50,6 +51,7 @@ def read_surroundings(
     operator_namespace: str,
     helm_binary: str | None = None,
     kubernetes_core: str = "",
+    upgraded_to: str = "",
     node_selector: str = "",
     file_systems: bool = False,
     pull_secret: str = "",
@@ -59,6 +61,7 @@ def read_surroundings(
 
     name           DNS name of the deployment: its own pods do not count as taking room
     kubernetes_core  version of the collection that runs Helm, "" where it is not known
+    upgraded_to    version that an older operator is upgraded to, "" where it is left alone
     pull_secret    Secret that an operator that is still to be installed pulls its image with
     endpoint       optional kinds of objects that its endpoint takes
     node_selector  with it the nodes that it selects are described, with what other pods take of them
@@ -75,11 +78,11 @@ def read_surroundings(
         # Pods that ended hold nothing.
         living = "status.phase!=Succeeded,status.phase!=Failed"
         pods = read("/api/v1/pods", fieldSelector=living) if node_selector else None
-        operator = threads.submit(_operator, kubernetes, helm_binary, kubernetes_core)
+        operator = threads.submit(_operator, kubernetes, helm_binary, kubernetes_core, upgraded_to)
         strange = threads.submit(strange_objects, kubernetes, name, namespace)
         missing = _missing_rights(kubernetes, threads, rights(namespace, "", file_systems, endpoint))
         found, against = operator.result()
-        if found is not None and not found["usable"]:
+        if found is not None and _is_installed(found, upgraded_to):
             installing = [right for right in rights(namespace, operator_namespace) if right not in rights(namespace)]
             missing += _missing_rights(kubernetes, threads, installing)
             against += _pull_secret(kubernetes, operator_namespace, pull_secret)
@@ -100,6 +103,7 @@ def read_surroundings(
             else [_full_name(item) for item in all_daemons if _advertises(item)],
             "policy_engines": None if all_daemons is None else _policy_engines(all_daemons),
             "storage_classes": _all(classes.result(), lambda item: item["metadata"]["name"]),
+            "operator": {key: found[key] for key in SHOWN} if found and found["installed"] else None,
             "operator_available": bool(found and found["available"]),
             "raycluster_fields": found["fields"] if found and found["usable"] else None,
             "operator_faults": [fault.as_dict() for fault in against],
@@ -109,17 +113,22 @@ def read_surroundings(
 
 
 def _operator(
-    kubernetes: Kubernetes, helm_binary: str | None, kubernetes_core: str
+    kubernetes: Kubernetes, helm_binary: str | None, kubernetes_core: str, upgraded_to: str
 ) -> tuple[dict[str, Any] | None, list[Fault]]:
     """Return the operator (None where it may not be looked for), and what forbids to use or to install it."""
     found = None
     try:
         found = unless_forbidden(lambda: find_operator(kubernetes))
-        if found is not None and not found["usable"]:
+        if found is not None and _is_installed(found, upgraded_to):
             find_helm(helm_binary, kubernetes_core)
     except Refused as refused:
         return found, refused.faults
     return found, []
+
+
+def _is_installed(operator: Mapping[str, Any], upgraded_to: str) -> bool:
+    """Tell whether deploy installs the operator: there is none that serves, or an older one is to be upgraded."""
+    return not operator["usable"] or (bool(upgraded_to) and is_older(operator, {"kuberay_chart_version": upgraded_to}))
 
 
 def _pull_secret(kubernetes: Kubernetes, namespace: str, name: str) -> list[Fault]:

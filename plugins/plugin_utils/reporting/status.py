@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from ...module_utils.core.catalog.kuberay import behind
 from ...module_utils.core.catalog.shapes import find_shape
 from ...module_utils.core.fault import Fault
 from ...module_utils.core.health import benchmark as benchmarks
@@ -45,6 +46,9 @@ def status(results: Results) -> Details:
     warnings = [fault for entry in deployments if (fault := end_near(entry.get("source_request") or {}, now))]
     warnings += [fault for entry in deployments for fault in _endpoint_warnings(entry, now)]
     warnings += nodes_of_paused(results, {entry["name"] for entry in deployments if entry["paused"]})
+    operator = (results.get("status") or {}).get("operator")
+    if operator and (older := behind(operator, results["recipe"]["settings"])):
+        warnings.append(older)
     orphans = _orphans(results, deployments)
     header = ("NAME", "NAMESPACE", "STATE", "NODES", "SHAPE", "USD/H", "AGE", "WAITING FOR")
     rows = [header]

@@ -63,10 +63,10 @@ def values(folder: Path) -> dict[str, Any]:
 def test_own_chart(rig: Any) -> None:
     folder = chart.write_chart(rig)
     about = yaml.safe_load((folder / "Chart.yaml").read_text())
-    assert (about["name"], about["version"], about["appVersion"]) == ("kuberay-operator", "1.7.0", "1.7.0")
+    assert (about["name"], about["version"], about["appVersion"]) == ("kuberay-operator", "1.7.1", "1.7.1")
     assert values(folder)["image"] == {
         "repository": "quay.io/kuberay/operator",
-        "tag": "v1.7.0",
+        "tag": "v1.7.1",
         "pullPolicy": "IfNotPresent",
     }
     assert values(folder)["env"] == [{"name": "CLUSTER_DOMAIN", "value": "rig.local"}]

@@ -176,15 +176,15 @@ def test_the_time_of_a_condition_is_that_of_its_last_change() -> None:
 
 
 def test_images_are_found_by_full_name_only() -> None:
-    assert images.find("quay.io/kuberay/operator:v1.7.0").user == 65532
+    assert images.find("quay.io/kuberay/operator:v1.7.1").user == 65532
     with pytest.raises(images.PullError, match="short name mode is enforcing"):
-        images.find("kuberay/operator:v1.7.0")
+        images.find("kuberay/operator:v1.7.1")
     with pytest.raises(images.PullError, match="not found"):
         images.find("quay.io/kuberay/operator:v0.1")
 
 
 def identity(pod: dict[str, Any], container: dict[str, Any]) -> security.Identity:
-    image = images.find("quay.io/kuberay/operator:v1.7.0")
+    image = images.find("quay.io/kuberay/operator:v1.7.1")
     return security.identity({"spec": {"securityContext": pod}}, {"name": "c", "securityContext": container}, image)
 
 

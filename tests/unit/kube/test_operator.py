@@ -14,6 +14,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.kube.operator 
     find_helm,
     find_operator,
     read_version,
+    shown_operator,
 )
 
 HEAD_CLUSTER_IP = "ENABLE_RAY_HEAD_CLUSTER_IP_SERVICE"
@@ -55,6 +56,20 @@ def deployment(image: str, **labels: str) -> dict[str, Any]:
 def test_an_operator_of_a_good_version_is_left_alone() -> None:
     found = found_in([deployment("quay.io/kuberay/operator:v1.7.0")], ["authOptions", "headGroupSpec"])
     assert found["usable"] and found["available"] and found["version"] == "1.7.0" and found["namespace"] == "ray"
+
+
+def test_the_release_of_helm_is_told() -> None:
+    installed = deployment("quay.io/kuberay/operator:v1.7.0")
+    assert found_in([installed], ["authOptions"])["release"] is None
+    marks = {"meta.helm.sh/release-name": "kuberay-operator", "meta.helm.sh/release-namespace": "ray"}
+    installed["metadata"]["annotations"] = marks
+    cluster: Any = Cluster([installed], ["authOptions"])
+    told = {"version": "1.7.0", "namespace": "ray", "release": "ray/kuberay-operator"}
+    assert shown_operator(cluster) == told
+    nothing: Any = Cluster([], None)
+    assert shown_operator(nothing) is None
+    unusable: Any = Cluster([installed], ["headGroupSpec"])
+    assert shown_operator(unusable) is None
 
 
 def test_a_version_may_stand_in_a_label_only() -> None:

@@ -151,6 +151,22 @@ def test_what_may_not_be_read_is_not_known() -> None:
     assert found["system_nodes"] is found["advertisers"] is found["policy_engines"] is found["storage_classes"] is None
 
 
+def test_what_an_upgrade_takes_is_asked_for_before_anything_is_made() -> None:
+    def asked(upgraded_to: str) -> tuple[list[str], bool]:
+        schema = {"openAPIV3Schema": {"properties": {"spec": {"properties": {"authOptions": {}}}}}}
+        cluster: Any = Cluster(
+            crd={"spec": {"versions": [{"name": "v1", "schema": schema}]}},
+            allowed=lambda right: right["verb"] != "*" and right["resource"] != "clusterroles",
+        )
+        found = read_surroundings(cluster, "llama", "llama", "kuberay-system", "/no/such/helm", upgraded_to=upgraded_to)
+        rights = {right["resource"] for right in found["missing_rights"]}
+        return [fault["code"] for fault in found["operator_faults"]], "clusterroles" in rights
+
+    assert asked("") == ([], False)
+    assert asked("1.0.0") == ([], False)
+    assert asked("99.0.0") == (["no_helm"], True)
+
+
 def test_without_an_operator_helm_is_looked_for_before_anything_is_made() -> None:
     found = read(Cluster(), helm="/no/such/helm")
     assert [fault["code"] for fault in found["operator_faults"]] == ["no_helm"]

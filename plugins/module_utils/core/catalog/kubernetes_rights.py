@@ -54,7 +54,7 @@ _ENDPOINT = {
 # Claims of file systems are ours; those of the pods' volumes are KubeRay's to make and ours to remove.
 _CLAIMS = ("", "persistentvolumeclaims")
 _VOLUMES = ("", "persistentvolumes")
-# What the operator's chart is made of (KubeRay 1.7.0); Helm keeps its own record in a Secret.
+# What the operator's chart is made of (KubeRay 1.7.1); Helm keeps its own record in a Secret.
 _CHART = (
     ("", "serviceaccounts"),
     ("", "services"),

@@ -98,7 +98,7 @@ def make_plan(inputs: Inputs, facts: Facts) -> Plan:
 
     # Where it runs: the cluster, and the node pool with its place in the cloud.
     check_rdma(inputs, shape, (cluster or {}).get("compute_cluster") or {}, findings)
-    check_prerequisites(facts.surroundings, pod, pipeline, findings)
+    check_prerequisites(facts.surroundings, pod, pipeline, inputs.settings, findings)
     placement = _placement(inputs, facts, shape, pipeline, pod, findings) if cluster else None
     if placement:
         choices.add(placement)

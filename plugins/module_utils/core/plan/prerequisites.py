@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..catalog.kuberay import behind, not_to_upgrade
 from ..catalog.kubernetes_rights import report_missing
 from ..fault import Findings, fault_of
 from .types import Pod
@@ -19,7 +20,9 @@ _NAMED = 8
 _UNITS = (("gpus", "GPUs"), ("cpu", "vCPU"), ("memory_gib", "GiB of memory"), ("ephemeral_gib", "GiB of disk"))
 
 
-def check_prerequisites(found: Mapping[str, Any], pod: Pod, nodes: int, findings: Findings) -> None:
+def check_prerequisites(
+    found: Mapping[str, Any], pod: Pod, nodes: int, settings: Mapping[str, Any], findings: Findings
+) -> None:
     """Add what stands against a deployment, and what it has to do without.
 
     found  `cluster` of `kubernetes_info`; empty without a cluster
@@ -29,6 +32,11 @@ def check_prerequisites(found: Mapping[str, Any], pod: Pod, nodes: int, findings
         return
     findings.faults += map(fault_of, [*found["operator_faults"], *found["not_ours"]])
     report_missing(found["missing_rights"], findings)
+    if operator := found["operator"]:
+        if fault := not_to_upgrade(operator, settings):
+            findings.faults.append(fault)
+        if (warning := behind(operator, settings)) and not settings["kuberay_upgrade"]:
+            findings.warnings.append(warning)
     _check_system_node(found, findings)
     _check_dns(found, findings)
     _check_storage_classes(found, pod, findings)

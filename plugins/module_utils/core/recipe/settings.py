@@ -30,12 +30,7 @@ CLOUD = (
         default="oke",
         choices=("oke", "none"),
     ),
-    of_no_pod(
-        "adopt_defaults",
-        "boolean",
-        "Use today's defaults instead of those recorded at creation.",
-        default=False,
-    ),
+    of_no_pod("adopt_defaults", "boolean", "Use today's defaults, not those recorded at creation.", default=False),
     of_no_pod("region", "string", "OCI region; without it, that of the cluster's OCID.", format=formats.REGION),
     of_no_pod(
         "compartment_id",
@@ -312,7 +307,13 @@ KUBERAY = (
         "Helm repository of the chart, when kuberay_chart_ref is a name.",
         default="https://ray-project.github.io/kuberay-helm",
     ),
-    of_no_pod("kuberay_chart_version", "string", "Version of the chart that is installed.", default="1.7.0"),
+    of_no_pod("kuberay_chart_version", "string", "Version of the chart that is installed.", default="1.7.1"),
+    of_no_pod(
+        "kuberay_upgrade",
+        "boolean",
+        "Upgrade an older operator that deploy installed to that version. Without it an operator that can serve stays as it is.",
+        default=False,
+    ),
     of_no_pod(
         "kuberay_image",
         "string",
@@ -328,9 +329,7 @@ KUBERAY = (
     of_no_pod(
         "kuberay_namespace", "string", "Namespace of the operator.", default="kuberay-system", format=formats.NAMESPACE
     ),
-    of_no_pod(
-        "helm_binary", "string", "Path of Helm 3, or of Helm 4 with kubernetes.core 6.5; without it, helm on PATH."
-    ),
+    of_no_pod("helm_binary", "string", "Path of Helm 3, or 4 with kubernetes.core 6.5; without it, helm on PATH."),
 )
 
 MONITORING = (

@@ -49,6 +49,7 @@ def found(**changes: Any) -> dict[str, Any]:
         "advertisers": ["DaemonSet kube-system/nvidia-gpu-device-plugin"],
         "policy_engines": ["Calico"],
         "storage_classes": ["oci-bv"],
+        "operator": None,
         "operator_available": True,
         "operator_faults": [],
         "not_ours": [],
@@ -72,7 +73,7 @@ def node(name: str = "10.0.0.9", **changes: Any) -> dict[str, Any]:
 
 def checked(cluster: dict[str, Any], nodes: int = 2) -> Findings:
     findings = Findings()
-    check_prerequisites(cluster, POD, nodes, findings)
+    check_prerequisites(cluster, POD, nodes, read_inputs(recipe()).settings, findings)
     return findings
 
 
@@ -206,3 +207,32 @@ def test_block_volumes_are_seen_to_go_by_whoever_deploys() -> None:
 def test_the_plan_takes_it_over() -> None:
     made = plan(facts(surroundings=found(policy_engines=[])))
     assert "network_policy_not_enforced" in [warning["code"] for warning in made["warnings"]]
+
+
+OURS = {"version": "1.6.2", "namespace": "kuberay-system", "release": "kuberay-system/kuberay-operator"}
+
+
+@pytest.mark.parametrize(
+    ("operator", "settings", "faults", "warnings"),
+    [
+        (OURS, {}, [], ["kuberay_older"]),
+        (OURS, {"kuberay_upgrade": True}, [], []),
+        ({**OURS, "release": None}, {}, [], ["kuberay_older"]),
+        ({**OURS, "release": None}, {"kuberay_upgrade": True}, ["kuberay_not_ours"], []),
+        ({**OURS, "release": "rays/kuberay-operator"}, {"kuberay_upgrade": True}, ["kuberay_not_ours"], []),
+        ({**OURS, "release": "rays/kuberay-operator"}, {"kuberay_upgrade": True, "kuberay_namespace": "rays"}, [], []),
+        ({**OURS, "version": "1.7.1"}, {"kuberay_upgrade": True}, [], []),
+        ({**OURS, "version": "1.10.0", "release": None}, {"kuberay_upgrade": True}, [], []),
+        ({**OURS, "version": None}, {"kuberay_upgrade": True}, [], []),
+        (OURS, {"kuberay_chart_version": "1.6.2"}, [], []),
+    ],
+)
+def test_an_older_operator_is_told_and_upgraded_only_where_it_is_the_release_that_deploy_installs(
+    operator: dict[str, Any], settings: dict[str, Any], faults: list[str], warnings: list[str]
+) -> None:
+    findings = Findings()
+    check_prerequisites(found(operator=operator), POD, 2, read_inputs(recipe(**settings)).settings, findings)
+    assert [fault.code for fault in findings.faults] == faults
+    assert [warning.code for warning in findings.warnings] == warnings
+    for warning in findings.warnings:
+        assert ("kuberay_upgrade: true" in warning.remedy) == bool(operator["release"])

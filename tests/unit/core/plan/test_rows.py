@@ -122,7 +122,7 @@ ELSEWHERE = {
     "hugging_face_endpoint": "model_info reads from it and hands it on with the files (test_model_info.py)",
     "source_request_days": "of the pre-authenticated request that deploy makes (test_bucket_access.py)",
     **dict.fromkeys(
-        ("kuberay_chart_ref", "kuberay_chart_repository", "kuberay_chart_version", "kuberay_image"),
+        ("kuberay_chart_ref", "kuberay_chart_repository", "kuberay_chart_version", "kuberay_image", "kuberay_upgrade"),
         "of the operator, which is no deployment's (test_operator.py)",
     ),
     **dict.fromkeys(

@@ -108,7 +108,7 @@ def applied(made: dict[str, Any], programs: dict[str, str]) -> dict[str, dict[st
         {"shortfall_keep_minutes": 5},
         {"recipe_id": "another"},
         {"skip_capacity_validation": True},
-        {"kuberay_chart_version": "1.7.1"},
+        {"kuberay_chart_version": "1.7.2"},
         {"input_object_storage__0__par": "https://objectstorage.x.com/p/other/n/tenancy/b/models/o/"},
         {"recipe_public_ssh_key": "ssh-ed25519 AAAA"},
     ],
