@@ -120,6 +120,7 @@ ELSEWHERE = {
     "node_pods_vcpus": "it narrows what fits on a node (test_plan_refusals.py)",
     "node_pods_memory_gb": "it narrows what fits on a node (test_plan_refusals.py)",
     "hugging_face_endpoint": "model_info reads from it and hands it on with the files (test_model_info.py)",
+    "vllm_python": "plan asks it and hands its answer on (test_vllm_python.py)",
     "source_request_days": "of the pre-authenticated request that deploy makes (test_bucket_access.py)",
     **dict.fromkeys(
         ("kuberay_chart_ref", "kuberay_chart_repository", "kuberay_chart_version", "kuberay_image", "kuberay_upgrade"),
@@ -132,7 +133,7 @@ ELSEWHERE = {
     **dict.fromkeys(
         ("region", "auth_type", "config_file_location", "config_profile_name", "oci_service_endpoint"), SIGN_IN
     ),
-    **dict.fromkeys(("kubeconfig", "kubeconfig_context", "kubernetes_endpoint"), SIGN_IN),
+    **dict.fromkeys(("kubeconfig", "kubeconfig_context", "kubernetes_endpoint", "kubernetes_strict_tls"), SIGN_IN),
     **dict.fromkeys(("convert_to", "failure_bundle", "html_file", "model_facts_file", "result_file"), WRITTEN),
     **dict.fromkeys(("logs_component", "logs_worker", "logs_lines", "logs_previous", "logs_raw"), OF_LOGS),
     **dict.fromkeys(("logs_follow", "logs_follow_minutes"), OF_LOGS),
