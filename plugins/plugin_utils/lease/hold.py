@@ -68,7 +68,8 @@ class Hold:
                 return
             for pause in (*AWAY_PAUSES, None):
                 try:
-                    return self._renew()
+                    self._renew()
+                    return
                 except Refused as refused:
                     if pause is None or not may_pass(refused.faults):
                         raise
