@@ -26,6 +26,10 @@ _JOB_VARIABLES = ("awx_job_id", "tower_job_id")
 _USER_VARIABLES = ("awx_user_name", "tower_user_name")
 
 
+class _Ended(Exception):
+    """A process that has ended."""
+
+
 def acquire(
     lease: Lease,
     record: Mapping[str, str],
@@ -125,27 +129,30 @@ def process(pid: int) -> str:
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink(_PROC / 'self/ns/pid')} {pid} {_start(pid)}"
-    except (OSError, LookupError):
+    except (OSError, LookupError, _Ended):
         return ""
 
 
 def may_live(named: str) -> bool:
     """Tell whether the process that `process` named may still be there; one of another machine or container may."""
     try:
-        _boot, _space, pid, _began = named.split()
-        here = process(os.getpid()).split()[:2]
-        if named.split()[:2] != here:
+        boot, space, pid, began = named.split()
+        if process(os.getpid()).split()[:2] != [boot, space]:
             return True
-        return process(int(pid)) == named
-    except ValueError:
+        os.kill(int(pid), 0)
+        return _start(int(pid)) == began
+    except (ProcessLookupError, _Ended):
+        return False
+    except (OSError, LookupError, ValueError, OverflowError):
+        # Another user's, perhaps behind a /proc that shows a user their own processes only.
         return True
 
 
 def _start(pid: int) -> str:
-    """The start of a process in ticks since boot; LookupError of one that has ended."""
+    """The start of a process in ticks since boot. Raises _Ended for one that only waits to be reaped."""
     fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     if fields[0] in "ZX":
-        raise LookupError(pid)
+        raise _Ended(pid)
     return fields[19]
 
 

@@ -135,6 +135,21 @@ def test_a_process_is_known_by_more_than_its_number() -> None:
         assert may_live(other), other
 
 
+def test_another_users_process_behind_a_hidden_proc_may_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """/proc mounted with hidepid shows a user their own processes only; kill(2) tells that there is one."""
+
+    def not_permitted(*_arguments: int) -> None:
+        raise PermissionError
+
+    with subprocess.Popen(["sleep", "60"]) as child:
+        named = process(child.pid)
+        monkeypatch.setattr(acquiring.os, "kill", not_permitted)
+        monkeypatch.setattr(acquiring, "_start", lambda pid: (tmp_path / "hidden").read_text())
+        assert may_live(named) is True
+        monkeypatch.undo()
+        child.kill()
+
+
 def test_where_the_system_does_not_tell_everybody_may_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     named = process(os.getpid())
     monkeypatch.setattr(acquiring, "_PROC", tmp_path)
