@@ -6,7 +6,6 @@ The version of the lock is what all other tests run.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -18,28 +17,9 @@ from rig.tests.e2e.ray_clusters import no_operator
 from tests.e2e.playbooks import Playbooks, Run
 from tests.tools.environments import environment, find_python
 from tests.tools.setup import KUBERNETES_CORE_VERSION, REPOSITORY, cache_directory, kubernetes_core
+from tests.versions import BETWEEN, NEWEST, NEWEST_KUBERNETES_CORE, OLDEST, Versions
 
 __all__ = ["no_operator"]  # fixtures
-
-
-@dataclasses.dataclass(frozen=True)
-class Versions:
-    """ansible-core and the Pythons that it is tried on, best first; other packages where a version is asked for."""
-
-    core: str
-    pythons: tuple[str, ...]
-    packages: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return self.core.replace(".", "-")
-
-
-# What requirements.txt and meta/runtime.yml still take.
-OLDEST = Versions("2.17", ("3.10",), ("oci==2.150.0", "kubernetes==31.0.0", "cryptography==42.0.8", "jmespath==1.0.1"))
-BETWEEN = (Versions("2.18", ("3.11",)), Versions("2.20", ("3.12",)))
-NEWEST = Versions("2.21", ("3.13", "3.12"))
-NEWEST_KUBERNETES_CORE = ("6.6.0", "ansible==14.5.0")
 
 
 class Lives:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.tools.setup import KUBERNETES_CORE_VERSION, REPOSITORY
+from tests.tools.setup import REPOSITORY
 
 LINKED = ("plugins", "roles", "meta", "galaxy.yml")
 # Longer than this a file has a seam.
@@ -137,14 +137,6 @@ def test_the_changelog_names_every_module_and_role_plugin() -> None:
     releases = load("changelogs/changelog.yaml")["releases"].values()
     named = {module["name"] for release in releases for module in release.get("modules", [])}
     assert named == {path.stem for path in tracked("plugins/modules/*.py")}, "run antsibull-changelog (CONTRIBUTING.md)"
-
-
-def test_kubernetes_core_of_the_tests_is_in_the_range_for_users() -> None:
-    wanted = load("galaxy.yml")["dependencies"]["kubernetes.core"]
-    lower, upper = re.fullmatch(r">=(\d+)\.0\.0,<(\d+)\.0\.0", wanted).groups()
-    assert int(lower) <= int(KUBERNETES_CORE_VERSION.split(".")[0]) < int(upper)
-    (for_awx,) = load("collections/requirements.yml")["collections"]
-    assert for_awx == {"name": "kubernetes.core", "version": wanted}
 
 
 def test_the_execution_environment_names_files_that_are_there() -> None:
