@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import secrets
 import time
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import Any
 from ..module_utils.core import api_keys
 from ..module_utils.core.fault import Fault, Refused
 from ..module_utils.core.names import common_labels, object_names
+from ..module_utils.core.text import read_json
 from ..module_utils.kube.client import part
 from ..module_utils.kube.deployment import missing_deployment, secret_values
 from ..module_utils.kube.removal import namespace_of, pods_of
@@ -132,6 +132,6 @@ def _revision_of(line: str) -> str | None:
     if not line.startswith("keys {"):
         return None
     try:
-        return str(json.loads(line.removeprefix("keys "))["revision"])
+        return str(read_json(line.removeprefix("keys "))["revision"])
     except (ValueError, KeyError, TypeError):
         return None

@@ -17,6 +17,7 @@ from ..module_utils.core.plan.types import Plan
 from ..module_utils.core.plan.vllm.beginning import vllm_question
 from ..module_utils.core.recipe.inputs import Inputs
 from ..module_utils.core.recipe.model_source import model_prefix, model_source
+from ..module_utils.core.text import read_json
 from ..module_utils.kube.client import Kubernetes
 from ..module_utils.oci.node_pool import own_pool
 from ..plugin_utils.action import Action
@@ -74,7 +75,7 @@ def _model(read: dict[str, Any] | None, inputs: Inputs) -> dict[str, Any]:
             if path:
                 write_file(setting, path, json.dumps(read) + "\n")
             return read
-        kept = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        kept = read_json(Path(path).expanduser().read_bytes())
     except OSError as error:
         raise Refused([Fault(setting, setting, f"{path}: {error.strerror}", "a file", "name another")]) from error
     except ValueError as error:

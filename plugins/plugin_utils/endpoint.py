@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import ipaddress
 import json
@@ -29,7 +28,9 @@ from ..module_utils.core.manifests.objects import mark
 from ..module_utils.core.names import ENDPOINT_ANNOTATION, label_selector, object_names
 from ..module_utils.core.plan.endpoint import TYPE_ANNOTATION, hosts_at
 from ..module_utils.core.plan.types import Issuer, Plan
+from ..module_utils.core.text import read_json
 from ..module_utils.kube.client import Kubernetes, part, unless_forbidden
+from ..module_utils.kube.deployment import read_secret
 from .completion import Reach
 from .reachability import certificates
 from .reachability.checks import issuer_fault, listeners_of, route_problem
@@ -86,7 +87,7 @@ class Endpoint:
         """Whether the objects that stand are of what the cluster tells now."""
         annotations = (self._service.get("metadata") or {}).get("annotations") or {}
         try:
-            stands = json.loads(annotations.get(ENDPOINT_ANNOTATION, ""))
+            stands = read_json(annotations.get(ENDPOINT_ANNOTATION, ""))
         except ValueError:
             return False
         return bool(stands == record(self._plan, self.around))
@@ -295,13 +296,7 @@ class Endpoint:
         return found
 
     def _secret(self, name: str, namespace: str | None = None) -> dict[str, str] | None:
-        """Return what is text in a Secret; None where there is none."""
-        item = self._get("/api/v1", "secrets", name, namespace)
-        if item is None:
-            return None
-        return {
-            key: base64.b64decode(value).decode("utf-8", "replace") for key, value in (item.get("data") or {}).items()
-        }
+        return read_secret(self._kubernetes, namespace or self._namespace, name)
 
 
 def _reference(api_version: str, kind: str, name: str, namespace: str) -> Object:

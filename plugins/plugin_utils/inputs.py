@@ -111,11 +111,11 @@ def _no_constant(name: str) -> None:
 
 def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse a key that stands twice: which value is meant is not known."""
-    held = dict(pairs)
-    if len(held) < len(pairs):
-        names = [name for name, _value in pairs]
-        double = next(name for name in names if names.count(name) > 1)
-        raise _Unwanted(f"the key {double[:64]!r} twice")
+    held: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in held:
+            raise _Unwanted(f"the key {name[:64]!r} twice")
+        held[name] = value
     return held
 
 

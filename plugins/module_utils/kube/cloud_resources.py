@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.names import COLLECTION, MANAGED_BY_LABEL, WORKER_GROUP, label_selector
+from ..core.ownership import is_ours
 from .client import Kubernetes, part, unless_forbidden
 
 # The CSI driver of OKE's block volumes; its volume handle is the OCID of the volume.
@@ -21,7 +22,7 @@ def volumes_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[s
     of a block volume, else None. None where the caller may not read volumes, which belong to the whole cluster.
     """
     path = f"/api/v1/namespaces/{part(namespace)}/persistentvolumeclaims"
-    claims = {item["metadata"]["name"] for item in kubernetes.items(path, labelSelector=label_selector(name))}
+    claims = {item["metadata"]["name"]: is_ours(item, name) for item in kubernetes.items(path)}
     volumes = unless_forbidden(lambda: kubernetes.items("/api/v1/persistentvolumes"))
     if volumes is None:
         return None
@@ -31,8 +32,10 @@ def volumes_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[s
             # Of a file system that was there before: our object, somebody else's bytes.
             continue
         claim = item["spec"].get("claimRef") or {}
-        ours = claim.get("name", "") in claims or claim.get("name", "").startswith(
-            (f"{name}-head-", f"{name}-{WORKER_GROUP}-worker-")
+        # The claim itself says whose it is, as long as it is there.
+        ours = claims.get(
+            claim.get("name", ""),
+            claim.get("name", "").startswith((f"{name}-head-", f"{name}-{WORKER_GROUP}-worker-")),
         )
         if claim.get("namespace") == namespace and ours:
             csi = item["spec"].get("csi") or {}

@@ -79,7 +79,7 @@ def _row(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a deployment; one whose objects cannot be understood is a row of its own, and hides no other."""
     try:
         return _describe(kubernetes, cluster)
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         metadata = cluster.get("metadata") or {}
         fault = Fault(
             "unreadable",
@@ -333,6 +333,6 @@ def secret_values(item: Mapping[str, Any]) -> dict[str, str]:
     """Return the decoded values of a Secret, of those that are text."""
     values = {}
     for key, value in (item.get("data") or {}).items():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, TypeError):
             values[key] = base64.b64decode(value).decode()
     return values

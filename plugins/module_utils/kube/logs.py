@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ def find_pod(kubernetes: Kubernetes, deployment: str, component: str, worker: in
     if component == "worker":
         # KubeRay numbers the workers of a group from 0; without its label their names keep an order.
         label = "ray.io/worker-group-replica-index"
-        pods.sort(key=lambda pod: (int(pod["metadata"]["labels"].get(label, 0)), pod["metadata"]["name"]))
+        pods.sort(key=lambda pod: (_number(pod["metadata"], label), pod["metadata"]["name"]))
         pods = pods[worker - 1 : worker]
     if not pods:
         what = f"worker {worker}" if component == "worker" else component
@@ -52,6 +53,12 @@ def find_pod(kubernetes: Kubernetes, deployment: str, component: str, worker: in
         raise Refused([Fault("no_pod", where, f"no pod of the {what}", "one", "see the status playbook")])
     metadata = pods[0]["metadata"]
     return Pod(metadata["namespace"], metadata["name"], pods[0]["spec"]["containers"][0]["name"])
+
+
+def _number(metadata: Mapping[str, Any], label: str) -> int:
+    """Return the number in a label, which anybody may have written; 0 where it holds none."""
+    text = (metadata.get("labels") or {}).get(label) or ""
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def read_log(kubernetes: Kubernetes, pod: Pod, lines: int, previous: bool = False, times: bool = False) -> list[str]:

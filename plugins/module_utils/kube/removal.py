@@ -106,7 +106,8 @@ def objects_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[s
             found.append({"apiVersion": api_version, "kind": kind, "metadata": metadata})
     # Those of file systems, after their claims; they belong to no namespace.
     for item in _volumes(kubernetes, name):
-        if item["spec"]["claimRef"]["namespace"] == namespace:
+        # An administrator who takes a released volume into use again empties its claimRef.
+        if (item["spec"].get("claimRef") or {}).get("namespace") == namespace:
             metadata = {"name": item["metadata"]["name"]}
             found.append({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata})
     return found

@@ -9,6 +9,7 @@ Nothing here fails: a deployment may come about although one of these could not 
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -130,10 +131,7 @@ def _availability(
                 continue
             break
         available = answer.available if answer.available is not None else answer.fractional_availability
-        return {
-            "available": None if available is None else int(available),
-            "quota": None if answer.effective_quota_value is None else int(answer.effective_quota_value),
-        }
+        return {"available": _whole(available), "quota": _whole(answer.effective_quota_value)}
     return {"unknown": unknown}
 
 
@@ -163,17 +161,21 @@ def _addresses(connection: Connection, subnet_id: str) -> dict[str, Any]:
     try:
         subnet = client.get_subnet(subnet_id).data
         used = sum(1 for _address in all_pages(client.list_private_ips, subnet_id=subnet_id, limit=1000))
+        blocks = subnet.ipv4_cidr_blocks or [subnet.cidr_block]
+        whole = sum(max(0, ipaddress.ip_network(block).num_addresses - RESERVED_ADDRESSES) for block in blocks)
     except Exception as error:
         return {"unknown": _why(error)}
-    blocks = subnet.ipv4_cidr_blocks or [subnet.cidr_block]
-    whole = sum(max(0, ipaddress.ip_network(block).num_addresses - RESERVED_ADDRESSES) for block in blocks)
     return {"name": subnet.display_name, "free": max(0, whole - used)}
 
 
+def _whole(number: float | None) -> int | None:
+    return int(number) if number is not None and math.isfinite(number) else None
+
+
 def _why(error: Exception) -> str:
-    """Why there is no answer, in a few words; an error that is none of the service's or the network's is raised again."""
+    """Why there is no answer, in a few words."""
     if is_service_error(error):
         return f"HTTP {error.status} {error.code or ''}".rstrip()  # type: ignore[attr-defined]
     if is_connection_error(error):
         return "no answer"
-    raise error
+    return f"an answer that cannot be read ({type(error).__name__})"

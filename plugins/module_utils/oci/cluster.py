@@ -60,7 +60,9 @@ def read_cluster(connection: Connection, cluster_id: str) -> dict[str, Any]:
         )
     engine = connection.client("container_engine")
     with connection.asking("container_engine", "reading the OKE cluster", cluster_id, "use clusters"):
-        cluster: dict[str, Any] = as_data(engine.get_cluster(cluster_id).data)
+        cluster: dict[str, Any] = as_data(
+            engine.get_cluster(cluster_id).data, "id", "compartment_id", "lifecycle_state"
+        )
     if cluster["lifecycle_state"] in ("DELETING", "DELETED", "FAILED"):
         raise Refused([Fault("cluster_not_active", cluster_id, cluster["lifecycle_state"], "ACTIVE")])
     return cluster

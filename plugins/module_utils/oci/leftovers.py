@@ -20,6 +20,7 @@ from .waiting import Wait
 
 # What is being deleted stops billing by itself.
 GOING = frozenset(("TERMINATING", "TERMINATED", "DELETING", "DELETED"))
+_SHOWN = ("id", "lifecycle_state")
 Found = list[dict[str, Any]]
 
 
@@ -80,7 +81,8 @@ class Remainder:
         """By the tags that the pool gives its instances."""
         client = self.connection.client("compute")
         with self.connection.asking("compute", "listing instances", self.compartment_id, "inspect instances"):
-            found = [as_data(item) for item in all_pages(client.list_instances, compartment_id=self.compartment_id)]
+            listed = all_pages(client.list_instances, compartment_id=self.compartment_id)
+            found = [as_data(item, *_SHOWN) for item in listed]
         return [item for item in found if bears_tags(item, self.deployment, self.cluster_id)]
 
     def _volumes(self) -> Found:
@@ -89,7 +91,7 @@ class Remainder:
         with self.connection.asking("block_storage", "reading block volumes", self.compartment_id, "inspect volumes"):
             for ocid in self.volumes:
                 try:
-                    found.append(as_data(client.get_volume(ocid).data))
+                    found.append(as_data(client.get_volume(ocid).data, *_SHOWN))
                 except Exception as error:
                     # Also when the right is missing; the cluster's own volume object, which went, is the better witness.
                     if not is_service_error(error, 404):
@@ -111,7 +113,7 @@ class Remainder:
                 service, "listing load balancers", self.compartment_id, "inspect load-balancers"
             ):
                 items = all_pages(getattr(client, verb), compartment_id=self.compartment_id)
-                found += [item for item in map(as_data, items) if item.get("display_name") in names]
+                found += [as_data(item, *_SHOWN) for item in items if item.display_name in names]
         return found
 
 

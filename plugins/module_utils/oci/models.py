@@ -16,9 +16,14 @@ except ImportError:  # reported by the module (module.py)
     oci = None
 
 
-def as_data(model: Any) -> Any:
-    """Return a model, or a list of them, as plain data without its empty fields."""
-    return _without_none(oci.util.to_dict(model))
+def as_data(model: Any, *needed: str) -> Any:
+    """Return a model, or a list of them, as plain data without its empty fields. Raises Refused where one of `needed` is empty."""
+    data = _without_none(oci.util.to_dict(model))
+    for one in data if isinstance(data, list) else [data]:
+        if missing := [field for field in needed if not (isinstance(one, dict) and one.get(field))]:
+            words = f"{type(model).__name__} without {', '.join(missing)}"
+            raise Refused([Fault("cloud_answer", "Oracle Cloud", words, "the API's own answer", "run again")])
+    return data
 
 
 def _without_none(value: Any) -> Any:

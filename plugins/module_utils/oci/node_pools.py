@@ -31,6 +31,8 @@ MANAGE = "manage cluster-node-pools"
 READ_WORK_REQUESTS = "read cluster-work-requests"
 RUNNING_STATES = ("ACCEPTED", "IN_PROGRESS", "CANCELING")
 FAILED_STATES = ("FAILED", "CANCELED")
+# What of the answers is read without asking whether it is there.
+_POOL, _WORK_REQUEST = ("id", "name", "lifecycle_state"), ("id", "status", "operation_type")
 # Seconds between two reads of a work request; more often meets 429 in practice.
 WORK_REQUEST_PAUSE = 10.0
 
@@ -59,18 +61,18 @@ class NodePools:
             pools = all_pages(
                 self.engine.list_node_pools, compartment_id=self.compartment_id, cluster_id=self.cluster_id
             )
-            return [as_data(pool) for pool in pools]
+            return [as_data(pool, *_POOL) for pool in pools]
 
     def read(self, node_pool_id: str) -> dict[str, Any] | None:
         """Return a pool with its nodes, or None when OCI does not show it (absent, not yet visible, or forbidden)."""
         with self._asking("reading the node pool", node_pool_id, "read cluster-node-pools"):
             try:
-                pool: dict[str, Any] = as_data(self.engine.get_node_pool(node_pool_id).data)
-                return pool
+                pool: dict[str, Any] = as_data(self.engine.get_node_pool(node_pool_id).data, *_POOL)
             except Exception as error:
                 if is_service_error(error, 404):
                     return None
                 raise
+        return {**pool, "nodes": [node for node in pool.get("nodes") or () if node.get("id")]}
 
     def find(self, name: str, deployment: str) -> dict[str, Any] | None:
         """Return the deployment's pool with its nodes, or None. Refuses a doubled or a foreign one."""
@@ -130,7 +132,7 @@ class NodePools:
         arguments = {"resource_id": node_pool_id, "resource_type": "NODEPOOL"} if node_pool_id else {}
         with self._asking("listing work requests", self.cluster_id, READ_WORK_REQUESTS):
             requests = [
-                as_data(request)
+                as_data(request, *_WORK_REQUEST)
                 for request in all_pages(
                     self.engine.list_work_requests,
                     compartment_id=self.compartment_id,
@@ -143,7 +145,7 @@ class NodePools:
     def work_request(self, work_request_id: str) -> dict[str, Any]:
         """Return one work request, with its `errors` when it failed."""
         with self._asking("reading the work request", work_request_id, READ_WORK_REQUESTS):
-            request = as_data(self.engine.get_work_request(work_request_id).data)
+            request = as_data(self.engine.get_work_request(work_request_id).data, *_WORK_REQUEST)
         return self.with_errors(request)
 
     def with_errors(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -66,9 +66,9 @@ class PreauthenticatedRequests:
         remedy = "it may exist; run again to find it by its name and revoke it"
         with self._asking("making a pre-authenticated request", ambiguous_remedy=remedy):
             made = self.storage.create_preauthenticated_request(self.namespace, self.bucket, details).data
-        # Services of before the field have the path alone.
-        url = made.full_path or self.storage.base_client.endpoint.rstrip("/") + made.access_uri
-        return self._shown(made), url
+            # Services of before the field have the path alone.
+            url = made.full_path or self.storage.base_client.endpoint.rstrip("/") + made.access_uri
+            return self._shown(made), url
 
     def delete(self, request_id: str) -> None:
         """Revoke a request; one that is gone already is as good."""
@@ -80,7 +80,7 @@ class PreauthenticatedRequests:
                     raise
 
     def _shown(self, request: Any) -> dict[str, Any]:
-        data = as_data(request)
+        data = as_data(request, "id", "name", "access_type", "time_created", "time_expires")
         created, expires = data["time_created"], data["time_expires"]
         return {
             "id": data["id"],

@@ -81,7 +81,7 @@ class BucketSource:
 
     def nearby(self) -> list[str]:
         """Return the first names of the bucket."""
-        return [item.name for item in self._page("", None).objects or ()]
+        return [item.name for item in self._page("", None).objects or () if item.name]
 
     def _page(self, prefix: str, start: str | None) -> Any:
         arguments = {"fields": LISTED_FIELDS, "limit": 1000, **({"prefix": prefix} if prefix else {})}

@@ -16,14 +16,26 @@ from ...module_utils.core.fault import Fault, Refused
 
 try:
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 except ImportError as error:  # reported where one is needed
     MISSING: ImportError | None = error
+    _UNREADABLE: tuple[type[Exception], ...] = (LookupError, ValueError, TypeError)
 else:
     MISSING = None
+    # By which a certificate or key is missing, or the library refuses it; parts are read when they are asked for.
+    _UNREADABLE = (
+        LookupError,
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        x509.InvalidVersion,
+        x509.DuplicateExtension,
+        x509.ExtensionNotFound,
+        x509.UnsupportedGeneralNameType,
+    )
 
 # Browsers take no certificate of more than 398 days.
 LEAF_DAYS, AUTHORITY_DAYS = 365, 3650
@@ -75,10 +87,13 @@ def is_authority(data: Mapping[str, str], now: datetime.datetime) -> bool:
     try:
         certificate, key = _load(data[CERTIFICATE]), _load_key(data[KEY])
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except (KeyError, ValueError, TypeError, x509.ExtensionNotFound):
+        # A certificate is issued by it: all that this reads has to be there.
+        certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        lasting = certificate.not_valid_after_utc > now + LEAF_DAYS * _DAY
+        own = certificate.issuer == certificate.subject and certificate.public_key() == key.public_key()
+    except _UNREADABLE:
         return False
-    lasting = certificate.not_valid_after_utc > now + LEAF_DAYS * _DAY
-    return bool(constraints.ca and lasting and certificate.public_key() == key.public_key())
+    return bool(constraints.ca and lasting and own and isinstance(key, rsa.RSAPrivateKey))
 
 
 def renewal(
@@ -88,15 +103,17 @@ def renewal(
     try:
         certificate, key = _load(data[CERTIFICATE]), _load_key(data[KEY])
         certificate.verify_directly_issued_by(_load(authority[CERTIFICATE]))
-    except (KeyError, ValueError, TypeError):
+        pair = certificate.public_key() == key.public_key()
+        lacking = _lacking(certificate, names)
+        left = certificate.not_valid_after_utc - now
+    except _UNREADABLE:
         return "there is none yet" if CERTIFICATE not in data else "it is not of the deployment's authority"
     except InvalidSignature:
         return "it is not of the deployment's authority"
-    if certificate.public_key() != key.public_key() or data.get(AUTHORITY) != authority[CERTIFICATE]:
+    if not pair or data.get(AUTHORITY) != authority[CERTIFICATE]:
         return "its key or its authority is another's"
-    if lacking := _lacking(certificate, names):
+    if lacking:
         return f"it is not for {', '.join(lacking)}"
-    left = certificate.not_valid_after_utc - now
     return f"it expires in {left.days} days" if left < RENEW_DAYS * _DAY else None
 
 
@@ -113,42 +130,45 @@ def wrong_with(
         return [fault("secret_missing", "not there", "a Secret of type kubernetes.io/tls", make)], []
     try:
         certificate, key = _load(data[CERTIFICATE]), _load_key(data[KEY])
+        pair, held = certificate.public_key() == key.public_key(), sorted(names_of(certificate))
+        broken = _broken_chain(data) if pair else None
+        of_another = any(other.public_key() == key.public_key() for other in _chain(data[CERTIFICATE])[1:])
+        begins, until = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except KeyError as missing:
         return [fault("secret_key_missing", f"no {missing.args[0]} in it", f"{CERTIFICATE} and {KEY}", make)], []
-    except (ValueError, TypeError):
+    except _UNREADABLE:
         return [
             fault(
                 "certificate_unreadable", "no PEM certificate and key in it", "both, the key without pass phrase", make
             )
         ], []
     faults, warnings = [], []
-    if certificate.public_key() != key.public_key():
-        if any(other.public_key() == key.public_key() for other in _chain(data[CERTIFICATE])[1:]):
+    if not pair:
+        if of_another:
             found = "the certificate of its key is not the first"
             faults.append(fault("certificate_chain", found, "it first, then the one that signed it, and so on", make))
         else:
             faults.append(fault("certificate_key", "the key is not the certificate's", "a pair", make))
-    elif words := _broken_chain(data):
-        faults.append(fault(words[0], words[1], words[2], make))
-    until, left = certificate.not_valid_after_utc, certificate.not_valid_after_utc - now
+    elif broken:
+        faults.append(fault(broken[0], broken[1], broken[2], make))
+    left = until - now
     if left <= datetime.timedelta(0):
         faults.append(
             fault("certificate_expired", f"expired on {until:%Y-%m-%d}", "a certificate that is valid", "renew it")
         )
     elif left < RENEW_DAYS * _DAY:
         warnings.append(expiring(place, until, now))
-    if certificate.not_valid_before_utc > now:
-        begins = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+    if begins > now:
         faults.append(
             fault(
                 "certificate_early",
-                f"not valid before {begins}",
+                f"not valid before {begins:%Y-%m-%d %H:%M} UTC",
                 "a certificate that is valid",
                 "wait, or make another",
             )
         )
     if lacking := _lacking(certificate, names):
-        found = f"for {', '.join(sorted(names_of(certificate))) or 'no host'}"
+        found = f"for {', '.join(held) or 'no host'}"
         remedy = "make one for both hosts, or set service_endpoint_domain"
         faults.append(fault("certificate_names", found, f"for {', '.join(lacking)} as well", remedy))
     return faults, warnings
@@ -165,7 +185,7 @@ def _broken_chain(data: Mapping[str, str]) -> tuple[str, str, str] | None:
         return None
     try:
         authorities = _chain(data[AUTHORITY])
-    except ValueError:
+    except _UNREADABLE:
         return "certificate_authority", f"no PEM certificate in {AUTHORITY}", "the authority's, or none"
     if any(one in authorities or any(_signed_by(one, other) for other in authorities) for one in chain):
         return None
@@ -190,7 +210,7 @@ def until(pem: str) -> datetime.datetime | None:
     """Return when the first certificate of a PEM text expires; None where there is none."""
     try:
         found: datetime.datetime = _load(pem).not_valid_after_utc
-    except ValueError:
+    except _UNREADABLE:
         return None
     return found
 
@@ -199,9 +219,9 @@ def own_root(pem: str) -> str | None:
     """Return the last certificate of a chain where it signed itself; None where another authority did, or none can be read."""
     try:
         last = _chain(pem)[-1]
-    except ValueError:
+        return _pem(last) if last.issuer == last.subject else None
+    except _UNREADABLE:
         return None
-    return _pem(last) if last.issuer == last.subject else None
 
 
 def names_of(certificate: Any) -> set[str]:
@@ -279,7 +299,9 @@ def _chain(pem: str) -> list[Any]:
 def _signed_by(certificate: Any, other: Any) -> bool:
     try:
         certificate.verify_directly_issued_by(other)
-    except (ValueError, TypeError, InvalidSignature):
+    except InvalidSignature:
+        return False
+    except _UNREADABLE:
         return False
     return True
 

@@ -33,13 +33,18 @@ def volume(name: str, claim: str, namespace: str = "a", policy: str = "Delete", 
 def test_volumes_are_those_of_its_claims_also_of_claims_that_went() -> None:
     found = volumes_of(
         Cluster(
-            persistentvolumeclaims=[{"metadata": {"name": "models"}}],
+            persistentvolumeclaims=[
+                {"metadata": {"name": "models", "labels": common_labels("a")}},
+                # Of a deployment named a-head.
+                {"metadata": {"name": "a-head-head-x1-model", "labels": common_labels("a-head")}},
+            ],
             persistentvolumes=[
                 volume("csi-1", "models"),
                 volume("csi-2", "a-head-x2-model"),
                 volume("csi-3", "a-workers-worker-y-model", policy="Retain"),
                 volume("csi-4", "a-head-x2-model", namespace="other"),
                 volume("csi-5", "theirs"),
+                volume("csi-6", "a-head-head-x1-model"),
                 volume("fss", "a-head-x2-cache", csi={"driver": "fss.csi.oraclecloud.com", "volumeHandle": "x"}),
                 {"metadata": {"name": "free"}, "spec": {}},
                 {**volume("ours", "models"), "metadata": {"name": "ours", "labels": common_labels("a")}},

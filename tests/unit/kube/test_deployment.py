@@ -124,7 +124,8 @@ def test_a_deployment_that_cannot_be_understood_hides_no_other(change: Any) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "endpoint"), [('{"tls": "none"}', {"tls": "none"}), ("nonsense", {}), ("[]", {}), (None, {})]
+    ("text", "endpoint"),
+    [('{"tls": "none"}', {"tls": "none"}), ("nonsense", {}), ("[]", {}), ("[" * 9000, {}), (None, {})],
 )
 def test_the_endpoint_is_what_the_service_says_where_it_is_asked_for(
     text: str | None, endpoint: dict[str, Any]

@@ -47,6 +47,15 @@ def test_a_worker_is_found_in_the_deployments_namespace() -> None:
     assert find_pod(cluster, "llama", "worker", 2) == Pod("models", "b", "ray")
 
 
+def test_a_label_that_is_no_number_hides_no_worker() -> None:
+    workers = [pod("a", "models", "x" * 63), pod("b", "models", "\u0663"), {**pod("c", "models")}]
+    del workers[2]["metadata"]["labels"]
+    cluster: Any = Cluster(
+        {RAYCLUSTERS: [{"metadata": {"namespace": "models"}}], "/api/v1/namespaces/models/pods": workers}
+    )
+    assert [find_pod(cluster, "llama", "worker", number).name for number in (1, 2, 3)] == ["a", "b", "c"]
+
+
 def test_the_operator_is_found_by_its_deployment() -> None:
     owner = {"metadata": {"namespace": "kuberay-system"}}
     cluster: Any = Cluster(

@@ -15,6 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ansible_collections.multinode.inference.plugins.plugin_utils.completion import Reach, complete
 from ansible_collections.multinode.inference.plugins.plugin_utils.reachability import certificates
@@ -252,3 +254,35 @@ def test_an_answer_without_a_token_is_none(tmp_path: Path, body: bytes, problem:
 )
 def test_a_url_has_its_port_where_it_is_not_the_schemes(scheme: str, port: int, url: str) -> None:
     assert Reach(scheme, "a.example", "192.0.2.7", port).url == url
+
+
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=4), st.binary(max_size=40))
+def test_whatever_a_secret_holds_is_answered_or_said(
+    authority: dict[str, str], made: dict[str, str], changes: list[tuple[int, int]], garbage: bytes
+) -> None:
+    """A part of the certificate is another: the library reads some of it only when it is asked for."""
+    der = bytearray(ssl.PEM_cert_to_DER_cert(made["tls.crt"]))
+    for place, value in changes:
+        der[place % len(der)] = value
+    odd = ssl.DER_cert_to_PEM_cert(bytes(der))
+    for text in (odd, garbage.decode(errors="replace")):
+        data = {**made, "tls.crt": text}
+        certificates.until(text)
+        certificates.own_root(text)
+        certificates.renewal(data, authority, HOSTS, NOW)
+        certificates.renewal(made, {**authority, "tls.crt": text}, HOSTS, NOW)
+        certificates.wrong_with(data, "endpoint_tls_secret", "s", HOSTS, NOW)
+        chain = {**made, "tls.crt": made["tls.crt"] + text}
+        certificates.own_root(chain["tls.crt"])
+        certificates.wrong_with(chain, "endpoint_tls_secret", "s", HOSTS, NOW)
+        certificates.wrong_with({**made, "ca.crt": text}, "endpoint_tls_secret", "s", HOSTS, NOW)
+        certificates.wrong_with({**made, "tls.key": text}, "endpoint_tls_secret", "s", HOSTS, NOW)
+        if certificates.is_authority({**authority, "tls.crt": text}, NOW):
+            certificates.issue({**authority, "tls.crt": text}, HOSTS, NOW)
+
+
+def test_an_authority_has_to_be_one_to_be_taken(authority: dict[str, str], made: dict[str, str]) -> None:
+    assert certificates.is_authority(authority, NOW)
+    for other in (made, {**authority, "tls.key": made["tls.key"]}, {}, {"tls.crt": authority["tls.crt"]}):
+        assert not certificates.is_authority(other, NOW)

@@ -107,6 +107,8 @@ def test_a_key_is_given_in_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
         ('{"a": ' + "9" * 400_000 + "}", "a number with too many digits"),
         ('{"a": 1, "a": 2}', "the key 'a' twice"),
         ('{"b": {"a": 1, "a": 2}}', "the key 'a' twice"),
+        # As many keys as a recipe has bytes for: each is looked up once.
+        ("{" + "".join(f'"{number:x}":1,' for number in range(100_000)) + '"1869f":1}', "the key '1869f' twice"),
         ('{"a": "' + "x" * 2**20 + '"}', "more than 1048576 bytes"),
     ],
 )

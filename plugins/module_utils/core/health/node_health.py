@@ -172,7 +172,7 @@ def _of_running(
             "a root file system as large as the boot volume",
             "look for oci-growfs in /var/log/cloud-init-output.log there",
         )
-    gpus = int((node["status"].get("allocatable") or {}).get("nvidia.com/gpu", 0))
+    gpus = int(quantity((node["status"].get("allocatable") or {}).get("nvidia.com/gpu")))
     if gpus < wanted.gpus:
         return finding(
             "node_without_gpus",

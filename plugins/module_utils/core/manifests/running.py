@@ -54,7 +54,11 @@ def keep_pods(
     recorded = raycluster["metadata"].get("annotations") or {}
     today = made["metadata"]["annotations"]
     same_pods = recorded.get(RENDERED_ANNOTATION) == today[RENDERED_ANNOTATION]
-    if runtime is None or (same_pods and runtime["metadata"]["name"] == programs["metadata"]["name"]):
+    if (
+        runtime is None
+        or not runtime.get("data")
+        or (same_pods and runtime["metadata"]["name"] == programs["metadata"]["name"])
+    ):
         return []
     kept = ["programs"] if _texts(programs) != _texts(runtime) else []
     if not same_pods:

@@ -8,7 +8,6 @@ one fits, --no-NAME of a switch, -tp for a long name, and the keys of a JSON val
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 from ..catalog.vllm.option_effects import DERIVED, NOT_RECKONED, REFUSED, REFUSED_WITH_STAGES
 from ..catalog.vllm.release import Option, Release, release, versions_with_option
 from ..fault import Findings
+from ..text import read_json
 from .values import nearest
 
 PLACE = "recipe_container_command_args"
@@ -253,7 +253,7 @@ def size(text: str) -> int:
 
 def _json(text: str) -> Any:
     """The value of JSON in which numbers may be written as sizes; raises ValueError where it is none."""
-    return json.loads(re.sub(r'"(?:[^"\\]|\\.)*"|\b\d+(?:\.\d+)?[kKmMgGtT]\b', _expanded, text))
+    return read_json(re.sub(r'"(?:[^"\\]|\\.)*"|\b\d+(?:\.\d+)?[kKmMgGtT]\b', _expanded, text))
 
 
 def _expanded(match: re.Match[str]) -> str:
@@ -290,7 +290,7 @@ def _put(target: dict[str, Any], key: tuple[str, ...], text: str) -> None:
         value = [*target.get(last, ()), *value] if isinstance(target.get(last), list) else value
     else:
         try:
-            value = json.loads(text)
+            value = read_json(text)
         except ValueError:
             value = size(text) if _converts(size, text) else text
     target[last] = value

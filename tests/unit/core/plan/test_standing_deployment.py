@@ -298,6 +298,17 @@ def test_another_version_of_the_programs_restarts_nothing_unasked() -> None:
     ]
 
 
+@pytest.mark.parametrize("forged", ["nonsense", "[]", "[" * 100_000, '"x"', ""])
+def test_a_record_of_fields_that_somebody_wrote_over_stops_no_deploy(forged: str) -> None:
+    before = rendered(plan())
+    before["RayCluster"]["metadata"]["annotations"][FIELDS_ANNOTATION] = forged
+    objects = render(again(), NEWER)
+    assert keep_pods(objects, before["RayCluster"], before["ConfigMap"])
+    after = {item["kind"]: item for item in objects}
+    assert after["RayCluster"]["spec"] == before["RayCluster"]["spec"]
+    assert isinstance(json.loads(after["RayCluster"]["metadata"]["annotations"][FIELDS_ANNOTATION]), dict)
+
+
 def test_another_version_that_renders_other_pods_restarts_nothing_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     before, found = rendered(plan()), stands(plan())
     monkeypatch.setattr(engine, "OBJECT_STORE_BYTES", 300_000_000)

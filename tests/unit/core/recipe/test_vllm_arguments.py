@@ -115,6 +115,8 @@ def test_sizes(text: str, number: int) -> None:
         (["--kv-cache-memory-bytes", "1G"], "0.26.0", []),
         (["--compilation-config", "{mode"], "0.26.0", ["argument"]),
         (["--compilation-config", '{"mode": 3}'], "0.26.0", []),
+        (["--compilation-config", "[" * 2000], "0.26.0", ["argument"]),
+        (["--compilation-config.a", "[" * 2000], "0.26.0", []),
         (["--chat-template", "a", "b"], "0.26.0", ["argument"]),
         # What this product does not serve.
         (["--runner", "pooling"], "0.26.0", ["argument_refused"]),
