@@ -56,7 +56,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "real-vllm": (sys.executable, "-m", "tests.tools.real_vllm"),
     "e2e-real": (
         *(*PYTEST, "-v", "-s", "--durations=10", "-m", "real_vllm"),
-        *("tests/unit/plugins/test_real_vllm_python.py", "tests/e2e/test_real_vllm.py"),
+        *("tests/e2e/test_real_vllm_python.py", "tests/e2e/test_real_vllm.py"),
     ),
 }
 
