@@ -149,7 +149,7 @@ class ActionModule(WritingAction):
             if nodes := self._patience.read(look):
                 text += f"; {nodes}"
             self._lines.say(step.phase if step else "token", text)
-            # Nodes that are being given back are seen off: nobody else would.
+            # Nodes that are being given back are watched until they are gone.
             if now >= deadline and not watch.emptying:
                 raise Refused(
                     [
@@ -257,7 +257,7 @@ def _not_ours(plan: Plan, host: str, problem: str) -> Fault | None:
 
 
 def _remedy(words: str, plan: Plan) -> str:
-    """Say also what the nodes cost that nobody waits for any more."""
+    """Add what the nodes cost, which are still billed after the wait."""
     return "; ".join(part for part in (words, bill(plan)) if part)
 
 

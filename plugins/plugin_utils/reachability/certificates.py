@@ -69,7 +69,7 @@ def issue(authority: Mapping[str, str], names: Iterable[str], now: datetime.date
     key = rsa.generate_private_key(65537, _BITS)
     public = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     made = (
-        # A common name has 64 characters at most; nobody reads it any more (RFC 9525).
+        # A common name has 64 characters at most; verifiers ignore it (RFC 9525).
         _builder(_name(names[0][:64]), issuer.subject, key.public_key(), now, LEAF_DAYS)
         .add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

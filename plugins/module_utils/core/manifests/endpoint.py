@@ -91,7 +91,7 @@ def tls_secret(plan: Plan, name: str, values: Mapping[str, str]) -> dict[str, An
 
 
 def provisional_hosts(plan: Plan) -> dict[str, str]:
-    """Return hosts for the time before there is an address: of a domain that nobody has (RFC 2606)."""
+    """Return hosts for the time before there is an address: below a domain that does not exist (RFC 2606)."""
     host = f"{plan['deployment']['name']}.{plan['deployment']['namespace']}.invalid"
     return {"api": host, **({"dashboard": f"dashboard.{host}"} if plan["endpoint"]["dashboard"] else {})}
 
