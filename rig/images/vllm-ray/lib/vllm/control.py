@@ -6,6 +6,7 @@
   hang  no step comes back: requests run, counters stand, /health says 200
   lie   completions end with 500, /health says 200
   fail  the start prints the log named `log` and ends as that one did (failures.py)
+  small the start measures half the memory for the cache
   slow  every token and every file of the model takes `seconds` more (1)
 The URL is asked twice a second; a fault lasts until the answer changes, and meets the next start of the engine too.
 """
@@ -46,6 +47,11 @@ class Control:
     def seconds(self) -> float:
         """How much longer a token or a file takes."""
         return float(self._asked.get("seconds", 1)) if self.fault == "slow" else 0.0
+
+    @property
+    def cache_share(self) -> float:
+        """Which part of the memory for the cache the start measures."""
+        return 0.5 if self.fault == "small" else 1.0
 
     def watch(self, die: Callable[[], None]) -> None:
         """Ask from now on; `die` is called once when that is asked."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from vllm import __version__, checkpoint, log, placement
 from vllm.control import Control
+from vllm.measures import gpu_gib, measure
 
 # What the stand-in says: words, chosen by the digests that the ranks compute.
 TEXT = (
@@ -21,7 +22,6 @@ TEXT = (
     "when so first last next small large quick quiet warm cold new old here there again together alone slowly gladly"
 )
 WORDS = TEXT.split()
-BLOCK = 16
 WATCH_SECONDS = 5.0
 
 
@@ -102,12 +102,25 @@ class Engine:
         return ranks
 
     def _say_cache_size(self) -> None:
-        """The lines about the KV cache: a cache that holds eight requests of the longest kind."""
-        longest = self._arguments.max_model_len
-        tokens = -(-8 * longest // BLOCK) * BLOCK
-        self._say("gpu_worker.py:356", "Available KV cache memory: 16.02 GiB")
-        self._say("kv_cache_utils.py:1305", f"GPU KV cache size: {tokens:,} tokens")
-        text = f"Maximum concurrency for {longest:,} tokens per request: {tokens / longest:.2f}x"
+        """The lines about the KV cache, whose size follows from the GPU, the arguments and the model."""
+        arguments, config = self._arguments, checkpoint.text_config(self._config)
+        longest, tensor = arguments.max_model_len, arguments.tensor_parallel_size
+        parts = checkpoint.stages(
+            config["num_hidden_layers"], arguments.pipeline_parallel_size, os.environ.get("VLLM_PP_LAYER_PARTITION")
+        )
+        size = sum(path.stat().st_size for path in checkpoint.weight_files(arguments.model_tag)) / 2**30
+        found = measure(
+            config,
+            [part.end_layer - part.first_layer for part in parts],
+            tensor,
+            arguments.gpu_memory_utilization * gpu_gib(),
+            size / tensor,
+            longest,
+            self._control.cache_share,
+        )
+        self._say("gpu_worker.py:356", f"Available KV cache memory: {found.cache_gib:.2f} GiB")
+        self._say("kv_cache_utils.py:1305", f"GPU KV cache size: {found.tokens:,} tokens")
+        text = f"Maximum concurrency for {longest:,} tokens per request: {found.concurrency:.2f}x"
         self._say("kv_cache_utils.py:1310", text)
         if not self._arguments.enforce_eager:
             self._say("gpu_model_runner.py:4587", "Graph capturing finished in 0 secs, took 0.01 GiB")
