@@ -120,6 +120,8 @@ class Head:
             # No failure to count: another pod in a worker's place may be like this one.
             different = self._formation.mismatch(self._machine)
             state, step = "failed" if unlike.lasts(bool(different)) else "running", self._formation.waiting_for
+            if not step and asking.is_alive():
+                step = "vLLM is asked whether it would start"
             self._board.tell("ray", state=state, done=self._formation.gpus, step=step, cause=different)
             if different:
                 continue

@@ -174,6 +174,15 @@ def test_a_refused_par_ends_with_its_cause_and_a_new_one_is_taken(
     assert SECRET not in group.head.log()
 
 
+def test_a_head_that_waits_for_vllms_answer_says_so(make_group: MakeGroup) -> None:
+    group = make_group([])
+    group.head.replace("engine_answer.py", "Question.ask", "__import__('time').sleep(4)")
+    group.start()
+    step = "vLLM is asked whether it would start"
+    until(lambda: group.head.progress("ray").get("step") == step, 30, group.head.log()[-2000:])
+    group.served()
+
+
 def test_a_known_cause_comes_with_its_remedy(make_group: MakeGroup) -> None:
     group = make_group([])
     group.behave(
