@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -213,6 +214,51 @@ def test_an_answer_of_the_api_server(content: bytes, status: int) -> None:
     for call in calls:
         with contextlib.suppress(Refused):
             call()
+
+
+CLUSTER = {"server": "https://192.0.2.1:6443", "certificate-authority-data": "eA==", "proxy-url": "http://192.0.2.2"}
+KUBECONFIG = {
+    "clusters": [{"name": "c", "cluster": CLUSTER}],
+    "users": [{"name": "u", "user": {"token": "t", "client-certificate-data": "eA==", "tokenFile": "/x"}}],
+    "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+    "current-context": "c",
+}
+
+
+def kubeconfig(folder: Path, command: list[str]) -> str:
+    """A kubeconfig whose user signs in by a command."""
+    said = {"apiVersion": "client.authentication.k8s.io/v1", "command": command[0], "args": command[1:]}
+    users = [{"name": "u", "user": {"exec": {**said, "interactiveMode": "Never"}}}]
+    clusters = [{"name": "c", "cluster": {"server": "https://192.0.2.1:6443"}}]
+    path = folder / "config"
+    path.write_text(json.dumps({**KUBECONFIG, "clusters": clusters, "users": users}), encoding="utf-8")
+    return str(path)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(odd(KUBECONFIG).map(json.dumps) | st.text(max_size=60) | st.just("a: &a [*a, *a]"))
+def test_a_kubeconfig(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config").write_bytes(text.encode(errors="surrogatepass"))
+    with contextlib.suppress(Refused):
+        client.connect(str(tmp_path / "config"))._headers()
+
+
+@pytest.mark.parametrize(
+    "said", ["", "x", "{}", "[" * 100_000, '{"status": {"token": 7}}', '{"status": {"token": "a\\nb"}}', "\x00" * 99]
+)
+def test_what_a_command_of_a_kubeconfig_says(tmp_path: Path, said: str) -> None:
+    (tmp_path / "said").write_text(said, encoding="utf-8")
+    with contextlib.suppress(Refused):
+        client.connect(kubeconfig(tmp_path, ["cat", str(tmp_path / "said")]))._headers()
+
+
+def test_a_command_of_a_kubeconfig_that_never_ends_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "COMMAND_SECONDS", 0.3)
+    with pytest.raises(Refused) as refused:
+        client.connect(kubeconfig(tmp_path, ["sleep", "3"]))
+    assert refused.value.faults[0].code == "kubeconfig_command_failed"
 
 
 def test_pages_of_objects_end(monkeypatch: pytest.MonkeyPatch) -> None:

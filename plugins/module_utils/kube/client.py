@@ -50,6 +50,8 @@ BUSY_ATTEMPTS = 10
 LONGEST_PAUSE = 15
 # For one answer, pauses included: a server that sends a byte now and then would meet no other limit.
 LONGEST_SECONDS = BUSY_ATTEMPTS * LONGEST_PAUSE + 2 * READ_SECONDS
+# For the command by which the user of a kubeconfig signs in.
+COMMAND_SECONDS = 120.0
 # For all pages of a list.
 LONGEST_LIST = 600.0
 MOST_BYTES = 128 * 1024 * 1024
@@ -290,7 +292,11 @@ def connect(
             settings.ssl_ca_cert = os.path.expanduser(ca_cert)
         if validate_certs is not None:
             settings.verify_ssl = validate_certs
-        client = kubernetes_client.ApiClient(settings)
+        try:
+            client = kubernetes_client.ApiClient(settings)
+        except Exception as error:  # urllib3's of an address or a proxy that can be none
+            found = f"its cluster cannot be asked ({type(error).__name__})"
+            raise _refused("kubeconfig", "kubeconfig", found, "a server and a proxy-url", "correct it") from None
         try:
             authorities = _read_certificates(client, strict)
         except OSError as error:  # ssl's errors are OSErrors too
@@ -344,7 +350,12 @@ def _read_kubeconfig(given: str | Mapping[str, Any] | None, context: str | None,
             command = None if has_token else _command_of(path, context)
             if command and not (os.sep in command or shutil.which(command)):
                 raise _command_fault("kubeconfig_command_missing", where, command, "there is no such program")
-            config.load_kube_config(path, context, settings, persist_config=False)
+            load = functools.partial(config.load_kube_config, path, context, settings, persist_config=False)
+            try:
+                within(COMMAND_SECONDS, load)
+            except TimeoutError:
+                words = f"it gave no token within {COMMAND_SECONDS:.0f} s"
+                raise _command_fault("kubeconfig_command_failed", where, command or "", words) from None
             # The library only logs why a command gave nothing, and goes on as nobody.
             if command and not (settings.api_key or settings.cert_file):
                 raise _command_fault("kubeconfig_command_failed", where, command, "it gave no token")

@@ -29,10 +29,11 @@ class Cluster:
     def __init__(self) -> None:
         self.secret: dict[str, Any] | None = None
         self.annotations: dict[str, str] = {}
+        self.uid = "1234"
 
     def get(self, path: str) -> Any:
         if path == "/api/v1/namespaces/kube-system":
-            return {"metadata": {"uid": "1234"}}
+            return {"metadata": {"uid": self.uid}}
         assert path == SECRET
         return self.secret
 
@@ -154,6 +155,20 @@ def test_undeploy_finds_what_a_killed_run_made(cluster: Cluster, requests: Reque
     assert bool(access(cluster, requests).revoke()) == there
     assert not requests.made
     assert access(cluster, requests).revoke() == []
+
+
+def test_a_backup_restored_into_another_cluster_takes_nothing_from_the_first(
+    cluster: Cluster, requests: Requests
+) -> None:
+    deploy(cluster, requests)
+    (first,) = requests.made
+    restored = Cluster()
+    restored.uid, restored.secret, restored.annotations = "5678", cluster.secret, {**cluster.annotations}
+    assert access(restored, requests).revoke() == [] and access(restored, requests).disbelieved
+    assert deploy(restored, requests) == ["announced", "url"]
+    (second,) = requests.made.keys() - {first}
+    assert second in url(restored) and first in url(cluster)
+    assert access(restored, requests).revoke() and set(requests.made) == {first}
 
 
 def test_a_lost_secret_is_made_again_and_the_request_of_before_is_known_by_the_raycluster(

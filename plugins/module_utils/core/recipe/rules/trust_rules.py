@@ -10,7 +10,7 @@ from typing import Any
 
 from ...fault import Findings
 from ...redaction import SECRET_VALUE, names_a_secret
-from ..vllm_arguments import PLACE, options
+from ..vllm_arguments import PLACE, Given, as_mapping, options
 
 # Values that switch something, whatever the variable's name.
 _SWITCH = ("", "0", "1", "true", "false", "yes", "no", "on", "off", "none")
@@ -33,6 +33,15 @@ _VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "GIT_SSL_NO_VERIFY": (("0", "false"), "git checks no certificate"),
     "PYTHONPATH": ((), "Python loads modules from there first"),
     "LD_LIBRARY_PATH": ((), "libraries are loaded from there first"),
+    "PATH": ((), "programs are taken from there first"),
+    "PYTHONHOME": ((), "Python loads its own library from there"),
+    "PYTHONUSERBASE": ((), "Python loads modules from there too"),
+    "SSL_CERT_FILE": ((), "certificates are checked against this file"),
+    "SSL_CERT_DIR": ((), "certificates are checked against this folder"),
+    "VLLM_LOGGING_CONFIG_PATH": ((), "Python's logging imports and runs what this file names"),
+    "RAY_RUNTIME_ENV_PLUGINS": ((), "Ray runs this code"),
+    "CUDA_INJECTION64_PATH": ((), "this library is loaded into every process that uses a GPU"),
+    "NCCL_NET_PLUGIN": ((), "NCCL loads this library"),
     "LD_AUDIT": ((), "this library is loaded into every process"),
 }
 # Options of vLLM that do so.
@@ -49,7 +58,11 @@ _OPTIONS = {
     "--tool-parser-plugin": "vLLM imports and runs this file",
     "--reasoning-parser-plugin": "vLLM imports and runs this file",
     "--io-processor-plugin": "vLLM loads this plugin",
+    "--log-config-file": "Python's logging imports and runs what this file names",
+    "--kv-events-config": "it can publish which tokens are cached, those of prompts, to whoever reaches its port",
 }
+# Keys of options in JSON that name a module, a class or a function of Python (vLLM's config classes); a backend does with a dot in it.
+_NAMES_CODE = re.compile(r"\w+_module_path|\w+_plugin|\w+_cls|inductor_passes")
 
 
 def check_secrets_in_the_clear(recipe: Mapping[str, Any], findings: Findings) -> None:
@@ -94,3 +107,23 @@ def _trusted(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for option in options(recipe.get("recipe_container_command_args") or ()):
         if option.name in _OPTIONS:
             yield PLACE, option.name, _OPTIONS[option.name]
+        elif key := next(_keys_of_code(option), ""):
+            yield PLACE, f"{option.name} with {key}", "vLLM imports and runs this code"
+
+
+def _keys_of_code(option: Given) -> Iterator[str]:
+    """Yield the keys of an option in JSON, given as a whole or one by one, whose values name code."""
+    level: list[Any] = [as_mapping(option.value)]
+    for key in reversed(option.key):
+        level = [{key.rstrip("+"): level[0] or option.value}]
+    while level:
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                for key, below in value.items():
+                    if _NAMES_CODE.fullmatch(key) or (key == "backend" and "." in str(below)):
+                        yield key
+                    inner.append(below)
+            elif isinstance(value, list):
+                inner += value
+        level = inner

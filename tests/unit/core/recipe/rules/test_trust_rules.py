@@ -147,6 +147,32 @@ def test_an_option_that_runs_or_shows_more_is_warned_of(option: str) -> None:
     assert ("protection_off", "recipe_container_command_args") in [entry[:2] for entry in found]
 
 
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (
+            ["--kv-transfer-config", '{"kv_connector": "X", "kv_connector_module_path": "a.b"}'],
+            "kv_connector_module_path",
+        ),
+        (["--kv-transfer-config.kv_connector_module_path", "a.b"], "kv_connector_module_path"),
+        (["--kv_transfer_config.kv_connector_module_path=a.b"], "kv_connector_module_path"),
+        (['--ec-transfer-config={"ec_connector_module_path": "a"}'], "ec_connector_module_path"),
+        (["--structured-outputs-config", '{"reasoning_parser_plugin": "/x.py"}'], "reasoning_parser_plugin"),
+        (["--compilation-config", '{"backend": "a.b.c"}'], "backend"),
+        (["--compilation-config.inductor_passes", '{"post_grad": "a.b"}'], "inductor_passes"),
+        (["--compilation-config", '{"a": [{"inductor_passes": {}}]}'], "inductor_passes"),
+        (["--compilation-config", '{"backend": "inductor"}'], None),
+        (["--kv-transfer-config", '{"kv_connector": "LMCacheConnectorV1"}'], None),
+        (["--structured-outputs-config.backend", "xgrammar"], None),
+    ],
+)
+def test_code_that_an_option_in_json_names_is_warned_of(words: list[str], key: str | None) -> None:
+    found = [
+        entry[2] for entry in warnings_of(recipe(recipe_container_command_args=words)) if entry[0] == "protection_off"
+    ]
+    assert [words.split(":")[0].split(" with ")[1] for words in found] == ([key] if key else [])
+
+
 def hub(endpoint: str, **more: Any) -> dict[str, Any]:
     entry = {"repository": "org/model", "mount_location": "/models", "volume_size_in_gbs": 50, **more}
     return recipe(input_object_storage=None, input_hugging_face=entry, hugging_face_endpoint=endpoint)
