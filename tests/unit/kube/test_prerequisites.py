@@ -89,7 +89,7 @@ class Cluster:
 
 
 def read(cluster: Cluster, selector: str = "", helm: str = "true") -> dict[str, Any]:
-    return read_surroundings(cluster, "llama", "llama", "kuberay-system", helm, "", selector)
+    return read_surroundings(cluster, "llama", "llama", "kuberay-system", helm, node_selector=selector)
 
 
 def test_nodes_for_the_operator_are_ready_open_and_without_a_taint() -> None:
