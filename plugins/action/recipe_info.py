@@ -49,11 +49,20 @@ class ActionModule(Action):
             "deployment_name": inputs.deployment_name,
             "has_model_facts": planning and _is_file(inputs.settings["model_facts_file"]),
             "has_cluster": has_cluster,
+            "has_recipe": whole or _holds_a_recipe(variables),
             "kubeconfig": cluster.kubeconfig if cluster else None,
             "recipe": inputs.recipe,
             "settings": inputs.settings,
             "changes": [change.as_dict() for change in inputs.changes] if whole else [],
         }
+
+
+def _holds_a_recipe(variables: Mapping[str, Any]) -> bool:
+    """Tell whether more of a recipe is given than says which deployment is meant."""
+    try:
+        return bool(converted_recipe(variables).keys() - {"deployment_name", "recipe_use_shared_node_pool"})
+    except Refused:
+        return False
 
 
 def _as_file(recipe: Mapping[str, Any]) -> str:

@@ -92,6 +92,16 @@ deployments:
       description: List price of its nodes, in US dollars per hour. Of a paused one what it still costs, as far as that is known.
       type: float
       sample: 160.0
+    cost:
+      description: List prices in US dollars per hour of its C(nodes), C(boot_volumes), C(model_volumes) and C(load_balancer), their
+        C(total), and the number of C(file_systems), which are billed by what they hold, as deploy recorded them. Empty where they
+        are not recorded.
+      type: dict
+      sample: {nodes: 160.0, boot_volumes: 0.1, model_volumes: 0.0, load_balancer: 0.0, total: 160.1, file_systems: 0, price_date: 2026-01}
+    created:
+      description: When it was made, UTC; empty where that cannot be read.
+      type: str
+      sample: "2026-01-01T00:00:00Z"
     age_seconds:
       description: Seconds since it was made.
       type: int

@@ -73,6 +73,11 @@ has_cluster:
   returned: success
   type: bool
   sample: true
+has_recipe:
+  description: Whether more of a recipe is given than says which deployment is meant.
+  returned: success
+  type: bool
+  sample: true
 kubeconfig:
   description:
     - Path of the cluster's kubeconfig; without one a mapping in its form, with the cluster's address and authority and

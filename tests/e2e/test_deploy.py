@@ -211,8 +211,19 @@ def test_status_shows_it_ready(playbooks: Playbooks, recipe: dict[str, Any], out
         assert run.result is not None
         (deployment,) = run.result["deployments"]
         assert (deployment["name"], deployment["state"], deployment["ready"]) == (DNS_NAME, "Ready", True)
-        assert deployment["usd_per_hour"] == 4.0
+        assert deployment["usd_per_hour"] == deployment["cost"]["nodes"] == 4.0
+        assert (
+            f"  billed {deployment['cost']['total']:.2f} USD an hour since {deployment['created'][:10]}" in run.output
+        )
+        assert deployment["drift"] == ([] if given is recipe else None)
         assert run.result["orphans"] == []
+    other = playbooks.run("status", {**recipe, "recipe_max_model_length": 512})
+    assert other.code == 0 and other.result is not None, other.output
+    (difference,) = other.result["deployments"][0]["drift"]
+    assert (difference["field"], difference["class"]) == ("engine.args", "restart")
+    assert re.search(r"\n  differs from the recipe: restart, --max-model-len: .+ -> 512\n", other.output)
+    unplanned = playbooks.run("status", {**recipe, "recipe_node_shape": "BM.GPU.NONE.8"})
+    assert unplanned.code == 0 and "not compared with the recipe: recipe_node_shape" in unplanned.output
 
 
 def test_status_of_a_deployment_that_is_not_there_fails(playbooks: Playbooks) -> None:

@@ -25,6 +25,7 @@ RECIPE_ANNOTATION = "multinode.inference/recipe"
 SHAPE_ANNOTATION = "multinode.inference/shape"
 CHOICES_ANNOTATION = "multinode.inference/choices"
 PRICE_ANNOTATION = "multinode.inference/usd-per-hour"
+COST_ANNOTATION = "multinode.inference/cost"
 REQUEST_ANNOTATION = "multinode.inference/source-request"
 # Of the RayCluster: OCID and compartment of the node pool, which may lie elsewhere than the cluster.
 NODE_POOL_ANNOTATION = "multinode.inference/node-pool"

@@ -18,8 +18,10 @@ from ..core.health.deployment_health import judge
 from ..core.health.observation import Observation, container_statuses, living, node_ready, restarts, taken_up
 from ..core.health.paused import billed_while_paused, is_paused, kept_while_paused, read_paused
 from ..core.health.pod_words import progress_lines
+from ..core.manifests.cost_record import recorded_cost
 from ..core.names import (
     CHOICES_ANNOTATION,
+    COST_ANNOTATION,
     ENDPOINT_ANNOTATION,
     FIELDS_ANNOTATION,
     GIVEN_ANNOTATION,
@@ -50,15 +52,8 @@ def list_deployments(
 
     with_endpoint: also what its Service says of the endpoint
     """
-    items = kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(name))
-    rows = [_row(kubernetes, item) for item in items]
-    if with_endpoint:
-        for row, item in zip(rows, items, strict=True):
-            row["endpoint"] = read_endpoint(kubernetes, row["name"], row["namespace"])
-            if row["paused"] is not None:
-                kept = kept_while_paused(item, row["endpoint"])
-                row["paused"]["kept"], row["usd_per_hour"] = kept, billed_while_paused(kept)
-    return rows
+    found = kubernetes.items(RAYCLUSTERS, labelSelector=label_selector(name))
+    return [_row(kubernetes, item, with_endpoint) for item in found]
 
 
 def missing_deployment(kubernetes: Kubernetes, name: str, where: str) -> Fault:
@@ -75,47 +70,61 @@ def nearest_deployment(kubernetes: Kubernetes, name: str) -> str:
     return next(iter(difflib.get_close_matches(name, sorted(names), 1)), "")
 
 
-def _row(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe a deployment; one whose objects cannot be understood is a row of its own, and hides no other."""
+def _row(kubernetes: Kubernetes, cluster: Mapping[str, Any], with_endpoint: bool) -> dict[str, Any]:
+    """Describe a deployment; one whose objects cannot be read or understood is a row of its own, and hides no other."""
     try:
-        return _describe(kubernetes, cluster)
+        row = _describe(kubernetes, cluster)
+        if with_endpoint:
+            row["endpoint"] = read_endpoint(kubernetes, row["name"], row["namespace"])
+            if row["paused"] is not None:
+                kept = kept_while_paused(cluster, row["endpoint"])
+                row["paused"]["kept"], row["usd_per_hour"] = kept, billed_while_paused(kept)
+        return row
+    except Refused as refused:
+        # Whoever lists them all wants the others; where the API server is away, there are none to be had.
+        if not with_endpoint or may_pass(refused.faults):
+            raise
+        fault = refused.faults[0]
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        metadata = cluster.get("metadata") or {}
         fault = Fault(
             "unreadable",
-            f"RayCluster {metadata.get('name')}",
+            f"RayCluster {(cluster.get('metadata') or {}).get('name')}",
             f"its objects cannot be understood ({type(error).__name__})",
             "objects as deploy makes them",
             "run deploy again, which writes them as they should be",
         )
-        return {
-            "name": str(metadata.get("name", "")),
-            "namespace": str(metadata.get("namespace", "")),
-            "deployment_name": str(metadata.get("name", "")),
-            "recipe_name": "",
-            "state": "Unknown",
-            "ready": False,
-            "shape": "",
-            "nodes": 0,
-            "gpus": 0,
-            "own_nodes": False,
-            "usd_per_hour": None,
-            "age_seconds": 0,
-            "hash": "",
-            "choices": {},
-            "given": "",
-            "fields": {},
-            "values": {},
-            "source_request": {},
-            "node_pool": {},
-            "phases": {},
-            "measured": {},
-            "planned": {},
-            "benchmark": {},
-            "last_failure": None,
-            "failure": fault.as_dict(),
-            "paused": None,
-        }
+    metadata = cluster.get("metadata") or {}
+    return {
+        "name": str(metadata.get("name", "")),
+        "namespace": str(metadata.get("namespace", "")),
+        "deployment_name": str(metadata.get("name", "")),
+        "recipe_name": "",
+        "state": "Unknown",
+        "ready": False,
+        "shape": "",
+        "nodes": 0,
+        "gpus": 0,
+        "own_nodes": False,
+        "usd_per_hour": None,
+        "cost": {},
+        "created": "",
+        "age_seconds": 0,
+        "hash": "",
+        "choices": {},
+        "given": "",
+        "fields": {},
+        "values": {},
+        "source_request": {},
+        "node_pool": {},
+        "phases": {},
+        "measured": {},
+        "planned": {},
+        "benchmark": {},
+        "last_failure": None,
+        "failure": fault.as_dict(),
+        "paused": None,
+        **({"endpoint": {}} if with_endpoint else {}),
+    }
 
 
 def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,6 +150,8 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
         "gpus": gpus,
         "own_nodes": has_own_nodes(cluster),
         "usd_per_hour": 0.0 if is_paused(cluster) else _number(price),
+        "cost": recorded_cost(annotations.get(COST_ANNOTATION)),
+        "created": f"{created.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}",
         "age_seconds": int((datetime.now(timezone.utc) - created).total_seconds()),
         "hash": annotations.get(HASH_ANNOTATION, ""),
         "choices": _json(annotations.get(CHOICES_ANNOTATION)),

@@ -47,11 +47,6 @@ def paused_words(paused: Mapping[str, Any]) -> str:
     return f"resume; paused since {paused['since'] or 'an unknown time'} by {paused['by'] or 'somebody'}"
 
 
-def kept_lines(entry: Mapping[str, Any]) -> list[str]:
-    """Return a line for each thing that a paused deployment keeps; none for one that is not paused."""
-    return [f"{entry['name']} keeps {kept_line(kept)}" for kept in (entry["paused"] or {}).get("kept") or ()]
-
-
 def nodes_of_paused(results: Mapping[str, Mapping[str, Any]], paused: Collection[str]) -> list[Fault]:
     """Return a fault for each node pool of a paused deployment that has nodes: of a pause that was killed, or scaled by hand."""
     faults = []

@@ -4,71 +4,173 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ...module_utils.core.catalog.kuberay import behind
 from ...module_utils.core.catalog.shapes import find_shape
-from ...module_utils.core.fault import Fault
+from ...module_utils.core.fault import Fault, fault_of
 from ...module_utils.core.health import benchmark as benchmarks
 from ...module_utils.core.health.measured import beside_plan
+from ...module_utils.core.health.paused import kept_line
+from ...module_utils.core.manifests.cost_record import PARTS
 from ...module_utils.core.names import DEPLOYMENT_TAG
+from ...module_utils.core.plan.comparison.words import line
 from ...module_utils.core.plan.endpoint import endpoint_without_tls
+from ...module_utils.core.plan.presentation.text import MOST_PARTS
 from ...module_utils.core.source_request import end_near
+from ...module_utils.core.text import escaped, plain
 from ..reachability import certificates
-from .pausing import kept_lines, missing, nodes_of_paused, paused_words
+from .pausing import missing, nodes_of_paused, paused_words
 
 Details = tuple[dict[str, Any], list[str]]
 Results = Mapping[str, Mapping[str, Any]]
 
 
+COLUMNS = 100
+_HEADER = ("NAME", "NAMESPACE", "STATE", "NODES", "SHAPE", "USD/H", "AGE")
+_SHORTEST = 12
+# Of a deployment as `deployment_info` describes it, what the result has.
+_KEYS = (
+    "name",
+    "namespace",
+    "state",
+    "ready",
+    "shape",
+    "nodes",
+    "usd_per_hour",
+    "cost",
+    "created",
+    "age_seconds",
+    "measured",
+    "planned",
+    "benchmark",
+    "failure",
+    "paused",
+)
+
+
 def status(results: Results) -> Details:
     """A table of the deployments, and what stands without its other half: a node pool, or a RayCluster."""
     deployments = list((results.get("status") or {}).get("deployments") or [])
-    keys = (
-        "name",
-        "namespace",
-        "state",
-        "ready",
-        "shape",
-        "nodes",
-        "usd_per_hour",
-        "age_seconds",
-        "measured",
-        "planned",
-        "benchmark",
-        "failure",
-        "paused",
-    )
-    details = [{**{key: entry[key] for key in keys}, "drift": []} for entry in deployments]
     now = datetime.now(timezone.utc)
+    comparison = results.get("comparison") or {}
+    details, blocks = [], []
     warnings = [fault for entry in deployments if (fault := end_near(entry.get("source_request") or {}, now))]
     warnings += [fault for entry in deployments for fault in _endpoint_warnings(entry, now)]
     warnings += nodes_of_paused(results, {entry["name"] for entry in deployments if entry["paused"]})
     operator = (results.get("status") or {}).get("operator")
     if operator and (older := behind(operator, results["recipe"]["settings"])):
         warnings.append(older)
+    for entry in deployments:
+        plan, drift = comparison.get("plan"), _drift(comparison, entry)
+        measured, differing = beside_plan(entry["measured"], plan, entry.get("planned"))
+        warnings += [replace(fault, where=f"deployment {entry['name']}: {fault.where}") for fault in differing]
+        days = _days_left(entry, now)
+        details.append({**{key: entry.get(key) for key in _KEYS}, "days_left": days, "drift": drift})
+        blocks.append(
+            [
+                *([] if entry["ready"] else [f"waiting for: {_awaited(entry)}"]),
+                *_costs(entry),
+                *([f"measured at its start: {'; '.join(measured)}"] if measured else []),
+                *([benchmarks.in_short(entry["benchmark"])] if entry.get("benchmark") else []),
+                *(f"{words} in {days[name]} days" for name, words in _ENDS.items() if days[name] is not None),
+                *_drift_lines(comparison, drift),
+            ]
+        )
     orphans = _orphans(results, deployments)
-    header = ("NAME", "NAMESPACE", "STATE", "NODES", "SHAPE", "USD/H", "AGE", "WAITING FOR")
-    rows = [header]
-    for entry in deployments:
-        price = "-" if entry["usd_per_hour"] is None else f"{entry['usd_per_hour']:.2f}"
-        names = (entry["name"], entry["namespace"], entry["state"], str(entry["nodes"]), entry["shape"])
-        rows.append((*names, price, _age(entry["age_seconds"]), "" if entry["ready"] else _awaited(entry)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
-    if not deployments:
-        lines = ["No deployments."]
-    for entry in deployments:
-        lines += kept_lines(entry)
-        if entry["measured"]:
-            lines.append(f"{entry['name']}, measured at its start: {'; '.join(beside_plan(entry['measured'])[0])}")
-        if entry.get("benchmark"):
-            lines.append(f"{entry['name']}, {benchmarks.in_short(entry['benchmark'])}")
+    table = _table(deployments)
+    lines = table[:1]
+    for row, block in zip(table[1:], blocks, strict=True):
+        lines += [row, *(part for text in block for part in _wrapped(text))]
     lines += [f"{_orphan_name(orphan)} {_orphan_words(orphan)}: run deploy again, or undeploy." for orphan in orphans]
     lines += [f"Warning: {fault.line()}" for fault in warnings]
     return {"deployments": details, "orphans": orphans, "warnings": [fault.as_dict() for fault in warnings]}, lines
+
+
+def _table(deployments: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a header and a row for each deployment; names are cut where the row would be wider than a screen."""
+    if not deployments:
+        return ["No deployments."]
+    rows = [list(_HEADER)]
+    for entry in deployments:
+        price = "-" if entry["usd_per_hour"] is None else f"{entry['usd_per_hour']:.2f}"
+        names = [entry["name"], entry["namespace"], entry["state"], str(entry["nodes"]), entry["shape"] or "-"]
+        rows.append([*map(escaped, names), price, _age(entry["age_seconds"])])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    for column in (1, 0, 4):
+        over = sum(widths) + 2 * (len(widths) - 1) - COLUMNS
+        widths[column] -= max(0, min(over, widths[column] - _SHORTEST))
+    return ["  ".join(_cell(*pair) for pair in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _cell(text: str, width: int) -> str:
+    return f"{text[: width - 3]}..." if len(text) > width else text.ljust(width)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(plain(text), COLUMNS, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+
+
+def _costs(entry: Mapping[str, Any]) -> list[str]:
+    """Return what the deployment costs an hour and since when, with what is billed beside its nodes; what it keeps while paused."""
+    if paused := entry["paused"]:
+        return [f"keeps {kept_line(kept)}" for kept in paused.get("kept") or ()]
+    cost = entry.get("cost") or {}
+    parts = [f"{words} {cost[name]:.2f}" for name, words in PARTS.items() if cost.get(name)]
+    if not parts:
+        return []
+    since = f" since {entry['created'][:16].replace('T', ' ')} UTC" if entry.get("created") else ""
+    total = "USD an hour" if cost.get("total") is None else f"{cost['total']:.2f} USD an hour"
+    files = ", and a file system, billed by what it holds" if cost.get("file_systems") else ""
+    return [f"billed {total}{since}: {', '.join(parts)}{files}"]
+
+
+_ENDS = {"source_request": "pre-authenticated request ends", "certificate": "certificate expires"}
+
+
+def _days_left(entry: Mapping[str, Any], now: datetime) -> dict[str, int | None]:
+    """Return the days until the request that the pods read through ends, and the endpoint's certificate; negative when over."""
+    ends = {
+        "source_request": (entry.get("source_request") or {}).get("time_expires"),
+        "certificate": (entry.get("endpoint") or {}).get("until"),
+    }
+    return {name: _days(end, now) for name, end in ends.items()}
+
+
+def _days(end: Any, now: datetime) -> int | None:
+    try:
+        return (datetime.fromisoformat(str(end)) - now).days
+    except (ValueError, TypeError):
+        return None
+
+
+def _drift(comparison: Mapping[str, Any], entry: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Return what differs from what the given recipe would make; None where that was not compared."""
+    plan = comparison.get("plan") or {}
+    if (plan.get("deployment") or {}).get("name") != entry["name"] or not plan.get("existing"):
+        return None
+    existing = plan["existing"]
+    return [{**change, "kept": False} for change in existing["changes"]] + [
+        {**change, "kept": True} for change in existing["kept"]
+    ]
+
+
+def _drift_lines(comparison: Mapping[str, Any], drift: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    if drift is None:
+        faults = [fault_of(fault).line() for fault in comparison.get("faults") or ()]
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        return [f"not compared with the recipe: {faults[0]}{more}"] if faults else []
+    texts = [
+        f"{'kept' if change['kept'] else change['class']}, {line(part)}" for change in drift for part in change["parts"]
+    ]
+    shown = [f"differs from the recipe: {text}" for text in texts[:MOST_PARTS]]
+    if len(texts) > MOST_PARTS:
+        shown.append(f"and {len(texts) - MOST_PARTS} more differences")
+    return shown or ["as the recipe has it"]
 
 
 def _endpoint_warnings(entry: Mapping[str, Any], now: datetime) -> list[Fault]:

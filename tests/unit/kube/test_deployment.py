@@ -9,8 +9,11 @@ import pytest
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
 from ansible_collections.multinode.inference.plugins.module_utils.core.health.paused import paused_record
 from ansible_collections.multinode.inference.plugins.module_utils.core.names import (
+    COST_ANNOTATION,
     ENDPOINT_ANNOTATION,
+    FIELDS_ANNOTATION,
     PRICE_ANNOTATION,
+    VALUES_ANNOTATION,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.kube.deployment import (
     RAYCLUSTERS,
@@ -121,6 +124,44 @@ def test_a_deployment_that_cannot_be_understood_hides_no_other(change: Any) -> N
     assert [(row["name"], row["state"] == "Unknown") for row in rows] == [("odd", True), ("fine", False)]
     assert rows[0].keys() == rows[1].keys() and not rows[0]["ready"]
     assert "cannot be understood" in rows[0]["failure"]["found"]
+
+
+@pytest.mark.parametrize("name", [FIELDS_ANNOTATION, VALUES_ANNOTATION, COST_ANNOTATION, PRICE_ANNOTATION])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"total": 1e999}', "NaN", '{"nodes": "1"}', "[]", "\x1b", '{"total": true}']
+)
+def test_a_record_that_anybody_wrote_is_no_more_than_an_empty_one(name: str, text: str) -> None:
+    cluster: Any = Clusters(raycluster("odd", **{name: text}))
+    (row,) = list_deployments(cluster)
+    assert row["state"] != "Unknown" and row["cost"] == {} and row["usd_per_hour"] is None
+
+
+def test_the_recorded_cost_and_the_time_of_creation_are_read() -> None:
+    record = '{"nodes": 4.0, "total": 4.1, "price_date": "2026-01", "file_systems": 1}'
+    cluster: Any = Clusters(raycluster("a", **{COST_ANNOTATION: record}))
+    (row,) = list_deployments(cluster)
+    assert (row["cost"]["nodes"], row["cost"]["total"], row["cost"]["file_systems"]) == (4.0, 4.1, 1)
+    assert row["created"] == "2026-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(("code", "raised"), [("forbidden", False), ("unreachable", True)])
+def test_a_deployment_whose_pods_may_not_be_read_hides_no_other_where_all_are_listed(code: str, raised: bool) -> None:
+    class Closed(Clusters):
+        def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
+            if "/namespaces/closed/pods" in path:
+                raise Refused([Fault(code, "pods", "no")])
+            return super().items(path, **query)
+
+    cluster: Any = Closed(raycluster("closed"), raycluster("fine"))
+    with pytest.raises(Refused):
+        list_deployments(cluster)
+    if raised:
+        with pytest.raises(Refused):
+            list_deployments(cluster, with_endpoint=True)
+        return
+    rows = list_deployments(cluster, with_endpoint=True)
+    assert [(row["name"], row["state"] == "Unknown") for row in rows] == [("closed", True), ("fine", False)]
+    assert rows[0]["failure"]["code"] == "forbidden" and rows[0].keys() == rows[1].keys()
 
 
 @pytest.mark.parametrize(

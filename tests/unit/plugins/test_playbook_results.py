@@ -92,9 +92,12 @@ def test_status_is_a_table_and_names_the_halves_of_deployments() -> None:
     }
     details, lines = status(results)
     assert lines[1].split() == ["a", "a", "Ready", "2", "VM.GPU.A10.1", "4.00", "2h"]
-    assert "restart 2 of 5: it died; nodes: 2/2 nodes with 1 GPU; staging: 1/2 nodes staged" in lines[2]
-    assert lines[3] == "node pool lost (2 nodes, 4.00 USD an hour) has no RayCluster: run deploy again, or undeploy."
-    assert lines[4] == "RayCluster b has lost its node pool: run deploy again, or undeploy."
+    assert lines[2].split()[:3] == ["b", "b", "Staging"]
+    assert lines[3].strip() == (
+        "waiting for: restart 2 of 5: it died; nodes: 2/2 nodes with 1 GPU; staging: 1/2 nodes staged"
+    )
+    assert lines[-2] == "node pool lost (2 nodes, 4.00 USD an hour) has no RayCluster: run deploy again, or undeploy."
+    assert lines[-1] == "RayCluster b has lost its node pool: run deploy again, or undeploy."
     assert [fault["code"] for fault in not_ready(details, {})] == ["not_ready", "orphan", "orphan"]
 
 
@@ -108,8 +111,8 @@ def test_a_paused_deployment_is_neither_an_orphan_nor_a_fault() -> None:
         details["orphans"] == []
         and not_ready(details, {"recipe": {"name": "a"}, "status": {"deployments": [entry]}}) == []
     )
-    assert lines[1].endswith("resume; paused since 2026-11-30T20:00:00.000Z by alice@ws1")
-    assert lines[2] == "a keeps load balancer, with its address (0.0113 US dollars an hour)"
+    assert lines[2] == "  waiting for: resume; paused since 2026-11-30T20:00:00.000Z by alice@ws1"
+    assert lines[3] == "  keeps load balancer, with its address (0.0113 US dollars an hour)"
 
 
 def test_nodes_of_a_paused_deployment_are_told() -> None:
@@ -320,7 +323,7 @@ def test_what_vllm_measured_is_shown_beside_the_plan_and_by_status() -> None:
     )
     details, lines = status({"status": {"deployments": [{**deployment("a", True), "measured": measured}]}})
     assert details["deployments"][0]["measured"] == measured
-    assert "a, measured at its start: weights on the fullest GPU: 1.0 GiB; requests" in lines[-1]
+    assert "  measured at its start: weights on the fullest GPU: 1.0 GiB; requests" in lines[2]
 
 
 def test_a_name_that_leads_there_and_a_known_authority_need_no_more() -> None:

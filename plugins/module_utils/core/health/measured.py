@@ -30,8 +30,13 @@ def measures(value: Any) -> dict[str, float]:
     }
 
 
-def beside_plan(measured: Mapping[str, float], plan: Plan | None = None) -> tuple[list[str], list[Fault]]:
-    """Return a line for each measure, with the plan's figure where there is a plan, and a warning for each beyond the plan's range."""
+def beside_plan(
+    measured: Mapping[str, float], plan: Plan | None = None, planned: Mapping[str, float] | None = None
+) -> tuple[list[str], list[Fault]]:
+    """Return a line for each measure, with the plan's figure where there is one, and a warning for each beyond the plan's range.
+
+    planned: what deploy recorded of the plan (`benchmark.planned`), for where there is no plan
+    """
     memory = plan["memory"] if plan else None
     lines: list[str] = []
     warnings: list[Fault] = []
@@ -44,6 +49,8 @@ def beside_plan(measured: Mapping[str, float], plan: Plan | None = None) -> tupl
             "cache_gib": (_least(stages, "available_bytes"), _least(stages, "available_high_bytes")),
             "cache_tokens": (memory["kv_tokens"], memory["kv_tokens_high"]),
         }
+    elif planned:
+        ranges = {"cache_tokens": (planned["kv_tokens"], planned["kv_tokens_high"])}
     for name, (words, unit) in _WORDS.items():
         if name not in measured:
             continue
@@ -52,8 +59,8 @@ def beside_plan(measured: Mapping[str, float], plan: Plan | None = None) -> tupl
             lines.append(f"{words}: {value}")
             continue
         low, high = ranges[name]
-        planned = f"{_number(name, low)} to {_number(name, high)} {unit}"
-        lines.append(f"{words}: {value} (plan: {planned})")
+        span = f"{_number(name, low)} to {_number(name, high)} {unit}"
+        lines.append(f"{words}: {value} (plan: {span})")
         # What is shown as the bound is within.
         if not float(f"{low:.1f}") <= round(measured[name], 1) <= float(f"{high:.1f}"):
             warnings.append(
@@ -61,7 +68,7 @@ def beside_plan(measured: Mapping[str, float], plan: Plan | None = None) -> tupl
                     "measured_differs",
                     words,
                     value,
-                    f"{planned}, by the plan",
+                    f"{span}, by the plan",
                     "report it with the head's log and the model's config.json; --max-model-len bounds what is served",
                 )
             )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ..names import (
     CHOICES_ANNOTATION,
+    COST_ANNOTATION,
     FIELDS_ANNOTATION,
     GIVEN_ANNOTATION,
     HASH_ANNOTATION,
@@ -27,6 +28,7 @@ from ..names import (
 from ..plan.changes import field_hashes, field_values
 from ..plan.types import Plan
 from ..recipe.parameter_objects import STATUS_PORT
+from .cost_record import cost_record
 from .endpoint import Surroundings, endpoint_objects
 from .raycluster import SOURCE_FOLDER, raycluster
 from .running import GROUP_DOCUMENT, rendered_hash
@@ -139,6 +141,7 @@ def _record(plan: Plan) -> dict[str, str]:
         RECIPE_ANNOTATION: plan["deployment"]["recipe_name"],
         SHAPE_ANNOTATION: plan["nodes"]["shape"],
         PRICE_ANNOTATION: "" if price is None else f"{price:.2f}",
+        COST_ANNOTATION: json.dumps(cost_record(plan), sort_keys=True),
         # The pool itself remembers where it is, and the wait may move it after the objects were applied.
         CHOICES_ANNOTATION: json.dumps(
             {choice["field"]: choice["value"] for choice in plan["choices"] if choice["field"] != "placement_configs"},

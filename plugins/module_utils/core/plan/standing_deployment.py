@@ -116,11 +116,10 @@ def effect_on(
     asked = adopt_defaults or deployment.get("given") != plan["deployment"]["given"]
     failed = deployment.get("state") == "Failed"
     keep = not asked and not failed
-    kept = [entry["field"] for entry in changed if keep and entry["class"] == RESTART]
-    changes = [entry for entry in changed if entry["field"] not in kept]
-    for entry in changed:
-        if entry["field"] in kept:
-            findings.warn("newer_choice", entry["field"], *_kept_words(entry["parts"]), ADOPT)
+    kept = [entry for entry in changed if keep and entry["class"] == RESTART]
+    changes = [entry for entry in changed if entry not in kept]
+    for entry in kept:
+        findings.warn("newer_choice", entry["field"], *_kept_words(entry["parts"]), ADOPT)
     return {
         "keep_pods": keep,
         "changes": changes,

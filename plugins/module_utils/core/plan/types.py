@@ -283,7 +283,7 @@ class Existing(TypedDict):
 
     keep_pods: bool
     changes: list[Change]
-    kept: list[str]
+    kept: list[Change]
     by_delete: bool
     failed: bool
 
