@@ -18,7 +18,8 @@ from ..module_utils.core.health.node_repair import EMPTY_SECONDS, Decision, Limi
 from ..module_utils.core.health.observation import Observation
 from ..module_utils.core.plan.node_pool import moved
 from ..module_utils.core.plan.types import Plan
-from ..module_utils.core.recipe.settings import JOIN_MINUTES, JOIN_MINUTES_BARE_METAL, SIGN_IN
+from ..module_utils.core.recipe.setting_rows.nodes import JOIN_MINUTES, JOIN_MINUTES_BARE_METAL
+from ..module_utils.core.recipe.settings import SIGN_IN
 from ..module_utils.kube.client import Kubernetes
 from .progress import Lines
 
