@@ -80,11 +80,11 @@ class ActionModule(WritingAction):
             changes += self.create_secret(kubernetes, item)
         objects = [*([] if made else first), *wanted, *objects]
         if anew:
-            self.show("  this KubeRay has no upgradeStrategy: the RayCluster is deleted and made again")
+            self.show("  this KubeRay has no upgradeStrategy: the RayCluster is deleted and created again")
             self._delete(kubernetes, plan, task_vars)
             changes.append({"object": f"RayCluster/{plan['deployment']['name']}", "change": "delete"})
         if blocking := endpoint.in_the_way():
-            self.show("  the load balancer is made again, and its address changes")
+            self.show("  the load balancer is recreated, and its address changes")
             self.remove(blocking, task_vars)
             changes.append({"object": name_of(blocking[0]), "change": "delete"})
         changes += self.apply(objects, task_vars)
@@ -168,13 +168,13 @@ class ActionModule(WritingAction):
     def _make_again(
         self, kubernetes: Kubernetes, name: str, namespace: str, task_vars: dict[str, Any]
     ) -> list[dict[str, Any]]:
-        """Delete the pods that gave up, for KubeRay to make again: what they failed for may be mended by now."""
+        """Delete the pods that gave up, for KubeRay to make again: what they failed for may be fixed by now."""
         observation = Observer(kubernetes, name, namespace).look()
         owner = ((observation.raycluster or {}).get("metadata") or {}).get("uid")
         own = {pod["metadata"]["name"] for pod in observation.pods if is_ours(pod, name, [owner] if owner else ())}
         pods = [pod for pod in gave_up(observation) if pod in own]
         if pods:
-            self.show(f"  {', '.join(pods)} gave up: made again, to try once more")
+            self.show(f"  {', '.join(pods)} gave up: recreated, to try again")
         metadata = [{"name": pod, "namespace": namespace} for pod in pods]
         self.remove([{"apiVersion": "v1", "kind": "Pod", "metadata": one} for one in metadata], task_vars)
         return [{"object": f"Pod/{pod}", "change": "delete"} for pod in pods]

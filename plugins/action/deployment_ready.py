@@ -44,7 +44,7 @@ class ActionModule(WritingAction):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         plan = arguments["plan"]
         if self._task.check_mode:
-            return {"changed": False, "skipped": True, "msg": "check mode waits for nothing"}
+            return {"changed": False, "skipped": True, "msg": "check mode does not wait"}
         inputs = given_inputs(self._loader)
         self.cluster = self.reach(inputs.settings)
         kubernetes = self.cluster.connect()
@@ -158,7 +158,7 @@ class ActionModule(WritingAction):
                             step.phase if step else "token",
                             f"{text}, {readable_seconds(self._lines.age())} after the wait began",
                             "a completion by then (wait_timeout_minutes)",
-                            _remedy("look at the logs playbook; run deploy again to keep waiting", plan),
+                            _remedy("see the logs playbook; run deploy again to keep waiting", plan),
                         )
                     ]
                 )
@@ -216,7 +216,7 @@ class ActionModule(WritingAction):
                             "endpoint",
                             str(problem),
                             "an answer by then (wait_timeout_minutes)",
-                            _remedy("look at the events of its Service, Ingress or Gateway", plan),
+                            _remedy("see the events of its Service, Ingress or Gateway", plan),
                         )
                     ]
                 )

@@ -72,7 +72,7 @@ class ActionModule(WritingAction):
         except Refused as refused:
             if not KILLED.search(str(refused)):
                 raise
-            self.show("  Helm still works on the release after a minute: it is removed and installed again")
+            self.show("  Helm is still working on the release after a minute: it is removed and installed again")
             self.run_module("kubernetes.core.helm", {**release, "state": "absent"}, task_vars)
             result = self.run_module("kubernetes.core.helm", installed, task_vars)
         return changed or bool(result.get("changed"))

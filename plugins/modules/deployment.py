@@ -22,7 +22,7 @@ options:
     description: DNS name of the deployment. Needed for O(state=absent).
     type: str
   state:
-    description: Whether the objects are to be there.
+    description: Whether the objects should exist.
     type: str
     choices: [present, absent]
     default: present
@@ -43,7 +43,7 @@ options:
     default: {}
 attributes:
   check_mode:
-    description: Says what would change; the API server is asked where it can tell.
+    description: Tells what would change; the API server is asked where it can tell.
     support: full
   diff_mode:
     description: Shows what changes, but for Secrets.
@@ -70,7 +70,7 @@ objects:
   elements: dict
   sample: [{object: RayCluster/llama, change: apply}]
 drift:
-  description: What of the running pods is kept although a new deployment would get another, as faults.
+  description: What of the running pods is kept although a new deployment would differ, as faults.
   returned: when O(state=present)
   type: list
   elements: dict
@@ -94,7 +94,7 @@ left:
   elements: dict
   sample: []
 unseen:
-  description: What could not be looked for, as faults; a right that is missing.
+  description: What could not be checked, as faults; a right that is missing.
   returned: when O(state=absent)
   type: list
   elements: dict

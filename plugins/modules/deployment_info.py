@@ -157,7 +157,7 @@ deployments:
       type: dict
       sample: {}
     last_failure:
-      description: The last failure of its group that a restart may still mend, with its number; null where there is none.
+      description: The last failure of its group that a restart may still fix, with its number; null where there is none.
       type: str
     failure:
       description: Why it cannot become ready by waiting, where that is known.

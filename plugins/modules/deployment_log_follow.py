@@ -10,7 +10,7 @@ short_description: Follow the log of a deployment's pod, or of the operator
 version_added: 0.1.0
 description:
   - Prints the last lines of a log and then each new one as it comes, for a number of minutes.
-  - Goes on with the pod that takes the place of one that is gone, and with the container's next run.
+  - Continues with the pod that replaces one that is gone, and with the container's next run.
 author:
   - multinode.inference contributors (@multinode-inference)
 options:
@@ -32,7 +32,7 @@ options:
     type: int
     default: 200
   raw:
-    description: Print lines as they stand in the log, not progress lines as time, phase, how far and cause.
+    description: Print lines as they are in the log, not progress lines as time, phase, how far and cause.
     type: bool
     default: false
   minutes:

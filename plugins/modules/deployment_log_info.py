@@ -35,7 +35,7 @@ options:
     type: bool
     default: false
   raw:
-    description: Return lines as they stand in the log, not progress lines as time, phase, how far and cause.
+    description: Return lines as they are in the log, not progress lines as time, phase, how far and cause.
     type: bool
     default: false
 extends_documentation_fragment:

@@ -125,7 +125,7 @@ model:
       type: dict
       sample: {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 32}
     index:
-      description: C(weight_map) (tensor to file) and C(metadata) of the weights' index as it stands, with its name as
+      description: C(weight_map) (tensor to file) and C(metadata) of the weights' index, with its name as
         C(file) and the bytes that it states as C(total_size), null when it states none. Empty when the model has no index.
       returned: always
       type: dict

@@ -103,7 +103,7 @@ left:
   elements: dict
   sample: []
 unseen:
-  description: What could not be looked for, as faults; mostly a right that is missing.
+  description: What could not be checked, as faults; mostly a right that is missing.
   returned: success
   type: list
   elements: dict

@@ -52,12 +52,12 @@ options:
   node_pool_id:
     description:
       - OCID of the pool as the deployment's RayCluster has it, for O(state=absent). It is found in whatever compartment it lies,
-        and deleted where it bears the tags.
+        and deleted where it has the tags.
     type: str
   search_tenancy:
     description:
       - Whether O(state=absent) looks into all compartments of the tenancy that the sign-in may see, where it finds no pool in
-        O(compartment_id) and by O(node_pool_id). What it could not look into is said in RV(unseen).
+        O(compartment_id) and by O(node_pool_id). What it could not check is in RV(unseen).
     type: bool
     default: false
   expected:
@@ -197,7 +197,7 @@ left:
   elements: dict
   sample: []
 unseen:
-  description: What could not be looked for, as faults.
+  description: What could not be checked, as faults.
   returned: success
   type: list
   elements: dict

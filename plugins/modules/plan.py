@@ -9,7 +9,7 @@ module: plan
 short_description: Read what a plan needs and make it
 version_added: 0.1.0
 description:
-  - Reads what stands of the deployment, the Kubernetes cluster, the OKE cluster and the model's files side by side, as
+  - Reads the existing deployment, the Kubernetes cluster, the OKE cluster and the model's files side by side, as
     M(multinode.inference.deployment_info), M(multinode.inference.kubernetes_info), M(multinode.inference.oke_cluster_info)
     and M(multinode.inference.model_info) do, and makes the plan.
   - Needs the result of M(multinode.inference.recipe_info), registered as C(recipe_result).

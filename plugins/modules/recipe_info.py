@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Reads what was given as extra variables, the recipe's keys at top level or below C(recipe), as data. No value of it
     is ever taken for a template.
-  - A recipe in another spelling is converted; RV(changes) says what stands otherwise then.
+  - A recipe in another spelling is converted; RV(changes) says what was changed.
   - With the setting C(convert_to) the converted recipe is written to that file, before it is checked.
   - Checks it, and fails with every fault that it finds.
   - Without a kubeconfig it asks OKE for the address of the cluster, and makes sure that the API server there takes a
@@ -87,7 +87,7 @@ kubeconfig:
   sample: /etc/kubernetes/inference.kubeconfig
 changes:
   description:
-    - What stands otherwise than it was written, each with C(where), C(became) and C(why); empty for a recipe in today's
+    - What was converted, each with C(where), C(became) and C(why); empty for a recipe in today's
       spelling.
   returned: success
   type: list

@@ -117,7 +117,7 @@ class BucketAccess:
         return [self._secret(plan, self.record)] if self._made or would_be_made else []
 
     def settle(self, plan: Plan) -> list[dict[str, Any]]:
-        """After the Secret has its new URL: revoke what bears the name beside it, and those of other buckets before.
+        """After the Secret has its new URL: revoke what has the name beside it, and those of other buckets before.
 
         Another deploy may have put its own URL there meanwhile: what the Secret names now stays. Return the Secret, where it
         knows less now.
@@ -131,7 +131,7 @@ class BucketAccess:
         return [self._secret(plan, self.record)]
 
     def revoke(self) -> list[str]:
-        """Revoke the request of the record and all that bear its name; return what was revoked, in words."""
+        """Revoke the request of the record and all that have its name; return what was revoked, in words."""
         places = [*self.record.get("former", []), place_of(self.record)] if self.record else []
         return [
             f"pre-authenticated request {place['name']} of bucket {place['bucket']}"
@@ -145,7 +145,7 @@ class BucketAccess:
         return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
 
     def annotation(self) -> dict[str, str]:
-        """Return the annotation that bears the record, {} where no request is known."""
+        """Return the annotation that holds the record, {} where no request is known."""
         return record_of(self.record) if self.record.get("id") else {}
 
     def _ask(self, plan: Plan, known: str | None) -> dict[str, Any]:

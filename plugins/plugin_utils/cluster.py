@@ -58,7 +58,7 @@ class Cluster:
                         "kubeconfig",
                         f"{self.kubeconfig}, beside the environment's {variable}",
                         "one cluster",
-                        f"take kubeconfig out, or unset {variable}",
+                        f"remove kubeconfig, or unset {variable}",
                     )
                 ]
             )
@@ -154,7 +154,7 @@ def _explained(fault: Fault, address: Address) -> Fault:
         way_out = {
             "private": "it answers inside the cluster's network only: run there (a bastion, a runner in the VCN) or over a "
             "VPN, or give the kubeconfig of a tunnel",
-            "public": "see whether the security rules of its subnet, and this machine's proxy, let port 6443 through",
+            "public": "check that the security rules of its subnet and this machine's proxy allow port 6443",
         }[address.kind]
         return replace(
             fault,
@@ -165,7 +165,7 @@ def _explained(fault: Fault, address: Address) -> Fault:
         return replace(
             fault,
             where="OKE sign-in",
-            expected="a token that OKE takes",
+            expected="a token that OKE accepts",
             remedy="check this machine's clock (a token lives 4 minutes), and that the user may `use clusters` in the "
             "cluster's compartment",
         )

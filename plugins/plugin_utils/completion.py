@@ -102,7 +102,7 @@ def complete(reach: Reach, model: str, api_key: str, tokens: int = 8) -> dict[st
         said = f": {error}" if isinstance(error, OSError) else ""
         return {"text": None, "problem": f"no answer ({type(error).__name__}{said})"}
     except (ValueError, LookupError, TypeError):
-        return {"text": None, "problem": "an answer that is no completion"}
+        return {"text": None, "problem": "an answer that is not a completion"}
     finally:
         connection.close()
     if not text or not isinstance(text, str):

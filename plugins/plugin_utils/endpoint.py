@@ -150,7 +150,7 @@ class Endpoint:
         if not self.around.address:
             return f"{what} has no address yet" + self._last_warning()
         if not self.hosts:
-            found = f"{what} has the address {self.around.address}, which no nip.io name can be made of"
+            found = f"{what} has the address {self.around.address}, which cannot be part of a nip.io name"
             remedy = "give a domain whose records lead there"
             raise Refused([Fault("address_is_a_name", "service_endpoint_domain", found, "a domain", remedy)])
         if self._endpoint["tls"] == "secret":

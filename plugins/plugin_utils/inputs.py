@@ -71,13 +71,13 @@ def read_recipe_file(named: str) -> dict[str, Any]:
     except RecursionError as error:
         raise _fault("JSON nested too deeply to be read", "a flat one") from error
     except UnicodeDecodeError as error:
-        raise _fault(f"a byte at {error.start} that is no UTF-8", "JSON in UTF-8") from error
+        raise _fault(f"a byte at {error.start} that is not UTF-8", "JSON in UTF-8") from error
     except json.JSONDecodeError as error:
         raise _fault(f"no JSON: {error.msg} in line {error.lineno}, column {error.colno}", "JSON") from error
     except _Unwanted as error:
         raise _fault(str(error), "JSON") from error
     if not isinstance(recipe, dict):
-        raise _fault("JSON, but no object", "an object with the recipe's keys")
+        raise _fault("JSON, but not an object", "an object with the recipe's keys")
     return recipe
 
 
@@ -92,7 +92,7 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         raise _fault(f"{path}: {error.strerror}", "a file, or JSON") from error
     except ValueError as error:
-        raise _fault("a path that no file can have", "a file, or JSON") from error
+        raise _fault("not a valid path", "a file, or JSON") from error
 
 
 class _Unwanted(Exception):

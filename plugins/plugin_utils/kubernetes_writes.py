@@ -62,7 +62,7 @@ class WritingAction(Action):
     ) -> tuple[list[dict[str, Any]], bool]:
         """Return the Namespace where it is to be applied, and whether there is one already.
 
-        Only one that nobody named bears our mark, and goes with the deployment.
+        Only one that nobody named has our label, and goes with the deployment.
         """
         name, wanted = plan["deployment"]["name"], plan["deployment"]["namespace"]
         own = own_namespace(kubernetes, name, wanted)
@@ -131,7 +131,7 @@ class WritingAction(Action):
             left = [number for number in left if entries[number].get("error")]
             if pause is None or not any(entries[number]["error"].get("reason") in _BUSY for number in left):
                 break
-            self.show(f"  the API server is busy; {len(left)} objects are tried again in {pause:.0f} s")
+            self.show(f"  the API server is busy; {len(left)} objects are retried in {pause:.0f} s")
             time.sleep(pause)
         if left and not keep_on:
             raise Refused([_failed(objects[number], entries[number]["error"]) for number in left])

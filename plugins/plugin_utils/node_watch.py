@@ -116,7 +116,7 @@ class NodeWatch:
         if decision.move is not None:
             self._pool = moved(self._pool, decision.move)
             domain = decision.move[0].get("availability_domain")
-            self._note(pool, f"moved to {domain}", f"{self._wanted.size} nodes are asked for there", "node_pool_short")
+            self._note(pool, f"moved to {domain}", f"{self._wanted.size} nodes are requested there", "node_pool_short")
             self._set(self._pool, size=self._wanted.size)
         if decision.faults:
             raise Refused([fault_of(fault) for fault in decision.faults])

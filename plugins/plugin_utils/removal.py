@@ -32,9 +32,9 @@ LOOK_SECONDS = 1.0
 _VOLUMES_UNSEEN = Fault(
     "volumes_unseen",
     "block volumes",
-    "not looked for, since the user may not list persistentvolumes",
+    "not checked: the user may not list persistentvolumes",
     "the right to",
-    "look in the console for volumes that no instance has, or give the user the right before the next undeploy",
+    "check the console for unattached volumes, or grant the right before the next undeploy",
 )
 Write = Callable[..., dict[str, Any]]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Groups that no restart mends: they say why, stop trying, and deploy ends with the cause."""
+"""Groups that no restart fixes: they say why, stop trying, and deploy ends with the cause."""
 
 from __future__ import annotations
 

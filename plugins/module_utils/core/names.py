@@ -102,7 +102,7 @@ def object_names(name: str) -> dict[str, str]:
 
 
 def common_labels(name: str) -> dict[str, str]:
-    """Return the labels every Kubernetes object of the deployment `name` bears."""
+    """Return the labels every Kubernetes object of the deployment `name` has."""
     return {MANAGED_BY_LABEL: COLLECTION, INSTANCE_LABEL: name}
 
 

@@ -44,7 +44,7 @@ def namespace_is_ours(item: Mapping[str, Any], deployment: str) -> bool:
 
 
 def bears_tags(pool: Mapping[str, Any], deployment: str, cluster_id: str) -> bool:
-    """Tell whether a node pool, or an instance, bears the tags of a deployment of this cluster."""
+    """Tell whether a node pool, or an instance, has the tags of a deployment of this cluster."""
     tags = pool.get("freeform_tags") or {}
     return tags.get(DEPLOYMENT_TAG) == deployment and tags.get(CLUSTER_TAG) == cluster_id
 
@@ -63,7 +63,7 @@ def pool_record(pool: Mapping[str, Any]) -> dict[str, str]:
 def recorded_pool(annotations: Mapping[str, str] | None) -> dict[str, str]:
     """Return OCID and compartment of the node pool as an object's annotations have them, {} where they are none.
 
-    A pool that is found by them still has to bear the deployment's tags.
+    A pool that is found by them still has to have the deployment's tags.
     """
     try:
         record = read_json((annotations or {}).get(NODE_POOL_ANNOTATION, ""))

@@ -390,7 +390,7 @@ def _command_fault(code: str, path: Any, command: str, problem: str) -> Refused:
         "kubeconfig",
         f"the user of {path} signs in by the command `{command}`: {problem}",
         "a command that gives a token",
-        "with oke_cluster_id leave kubeconfig out (unset KUBECONFIG too): the OCI sign-in makes the tokens then; "
+        "with oke_cluster_id remove kubeconfig (unset KUBECONFIG too): the OCI sign-in makes the tokens then; "
         f"else see why `{command}` does not work",
     )
 

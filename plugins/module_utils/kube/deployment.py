@@ -89,9 +89,9 @@ def _row(kubernetes: Kubernetes, cluster: Mapping[str, Any], with_endpoint: bool
         fault = Fault(
             "unreadable",
             f"RayCluster {(cluster.get('metadata') or {}).get('name')}",
-            f"its objects cannot be understood ({type(error).__name__})",
-            "objects as deploy makes them",
-            "run deploy again, which writes them as they should be",
+            f"its objects cannot be parsed ({type(error).__name__})",
+            "objects as deploy writes them",
+            "run deploy again: it rewrites them",
         )
     metadata = cluster.get("metadata") or {}
     return {
@@ -292,7 +292,7 @@ class Observer:
         running = (statuses[0].get("state") or {}).get("running") if statuses else None
         if not running:
             return
-        # Another run of the container begins its phases anew.
+        # Another run of the container starts its phases again.
         run = statuses[0].get("containerID", "") + str(running.get("startedAt"))
         last_run, last_time = self._read.get(name, ("", None))
         now = datetime.now(timezone.utc)

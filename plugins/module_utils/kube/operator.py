@@ -109,8 +109,8 @@ def _judge(deployment: dict[str, Any], found: dict[str, Any]) -> None:
                     "kuberay_head_service",
                     f"KubeRay operator in namespace {metadata['namespace']}",
                     f"{_HEAD_CLUSTER_IP} is true",
-                    "false: the pods of a group reach the head on ports that its Service would not pass on",
-                    f"take {_HEAD_CLUSTER_IP} out of the operator's environment (env of its chart), and restart it",
+                    "false: the pods of a group reach the head on ports that its Service does not forward",
+                    f"remove {_HEAD_CLUSTER_IP} from the operator's environment (env of its chart), and restart it",
                 )
             ]
         )
@@ -120,11 +120,9 @@ def _judge(deployment: dict[str, Any], found: dict[str, Any]) -> None:
                 Fault(
                     "kuberay_not_usable",
                     f"KubeRay operator in namespace {metadata['namespace']}",
-                    "its definition of RayCluster has no authOptions"
-                    if found["crd"]
-                    else "there is no definition of RayCluster",
+                    "its RayCluster CRD has no authOptions" if found["crd"] else "there is no RayCluster CRD",
                     f"that of KubeRay {'.'.join(map(str, OLDEST))} or newer",
-                    "have whoever runs it upgrade it with its definitions (kubectl apply --server-side), or remove it so that "
+                    "ask its owner to upgrade it with its CRDs (kubectl apply --server-side), or remove it so that "
                     "deploy installs its own",
                 )
             ]

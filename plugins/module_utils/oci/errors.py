@@ -76,9 +76,7 @@ def service_fault(error: Any, doing: str, where: str, policy: str = "", sign_in:
         remedy += f"; {sign_in}" if sign_in else ""
     elif error.status == 404:
         code = "cloud_not_found_or_not_authorized"
-        remedy = (
-            f"OCI says the same for what is absent and what is forbidden: check the OCID and its region, or {needed}"
-        )
+        remedy = f"OCI returns the same for missing and forbidden resources: check the OCID and its region, or {needed}"
     elif error.status == 403:
         code = "cloud_not_authorized"
         remedy = needed
@@ -90,10 +88,10 @@ def service_fault(error: Any, doing: str, where: str, policy: str = "", sign_in:
         remedy = "ask for a higher service limit or quota, or use fewer nodes"
     elif error.status in (409, 412):
         code = "cloud_conflict"
-        remedy = "another change of the resource is running: run again when it has ended"
+        remedy = "another change of the resource is in progress: run again when it has finished"
     elif error.status == 429:
         code = "cloud_too_many_requests"
-        remedy = "run again in some minutes"
+        remedy = "run again in a few minutes"
     elif error.status >= 500:
         code = "cloud_unavailable"
         remedy = "run again later; with the request id Oracle's support can find the call"

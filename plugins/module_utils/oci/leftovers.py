@@ -132,6 +132,6 @@ def fault_of(item: dict[str, Any]) -> Fault:
         "left_behind",
         f"{words} {item['name'] or item['id']}",
         f"{item['state']} ({item['id']})",
-        "gone: it costs money",
-        "run undeploy again; what stays then, delete in the console",
+        "deleted: it is still billed",
+        "run undeploy again; delete in the console what remains",
     )

@@ -101,9 +101,9 @@ def own_pool(pools: Iterable[dict[str, Any]], name: str, deployment: str, cluste
                 Fault(
                     "node_pool_doubled",
                     f"node pool {name}",
-                    f"{len(ours)} node pools bear the tags of this deployment: {found}",
+                    f"{len(ours)} node pools have the tags of this deployment: {found}",
                     "one",
-                    "delete the one that is not to stay",
+                    "delete the extra one",
                 )
             ]
         )
@@ -129,8 +129,8 @@ def pool_not_found(name: str, compartment_id: str) -> Fault:
         "node_pool_not_found",
         f"node pool {name}",
         f"not in compartment {compartment_id}, though the deployment had nodes of its own",
-        "the node pool, or that it is gone",
-        "if it was made with another compartment_id, run undeploy again with that one: it costs money; else nothing is to be done",
+        "the node pool, or its deletion",
+        "if it was made with another compartment_id, run undeploy again with that one: it is still billed; otherwise do nothing",
     )
 
 
@@ -139,9 +139,9 @@ def pool_unseen(node_pool_id: str) -> Fault:
     return Fault(
         "node_pool_unseen",
         f"node pool {node_pool_id}",
-        "not found (404), which OCI says of what is forbidden, too",
+        "not found (404), which OCI also returns for what is forbidden",
         "that it is gone",
-        "if nobody has deleted it, look in the console of the account that made it",
+        "if it was not deleted on purpose, check the console of the account that created it",
     )
 
 
@@ -163,7 +163,7 @@ def refuse_other_owner(pool: dict[str, Any], deployment_name: str, required: boo
     if owner == deployment_name[:256] or (owner is None and not required):
         return
     if owner is None:
-        found = f"{pool['id']} has no freeform tag {NAME_TAG}: whose it is could be told by the RayCluster only"
+        found = f"{pool['id']} has no freeform tag {NAME_TAG}: only the RayCluster could tell whose it is"
         remedy = "run undeploy again when the Kubernetes API answers, or delete the node pool in the console; its nodes are still billed"
         raise Refused([Fault("node_pool_owner_unknown", f"node pool {pool['name']}", found, deployment_name, remedy)])
     found = f"{deployment_name}, and the node pool {pool['id']} is of the deployment {owner}"

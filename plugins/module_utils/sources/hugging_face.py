@@ -59,7 +59,7 @@ class HuggingFaceSource:
             raise self._refused("endpoint_malformed", f"{endpoint!r}", "a URL that begins with https://", "")
         if token and not self.endpoint.startswith("https://"):
             raise self._refused(
-                "token_without_tls", "the token would travel in clear", "https://", "use an https endpoint"
+                "token_without_tls", "the token would be sent in clear text", "https://", "use an https endpoint"
             )
 
     def describe(self) -> dict[str, Any]:

@@ -46,13 +46,17 @@ class ParSource:
             raise _refused(
                 "par_of_one_object",
                 self.place,
-                "the URL goes on behind /o/",
+                "the URL continues after /o/",
                 "a PAR of the bucket or of a prefix",
                 "make one of type AnyObjectRead that allows listing; the model's folder is named by include or model path",
             )
         if scheme == "http" and not _same_address(host, plain_http_endpoint):
             raise _refused(
-                "par_without_tls", self.place, "http:// would send the secret in clear", "https://", "use the https URL"
+                "par_without_tls",
+                self.place,
+                "http:// would send the secret in clear text",
+                "https://",
+                "use the https URL",
             )
         self._base = f"{scheme}://{host}/p/{self._secret}/n/{self.namespace}/b/{self.bucket}/o/"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cause:
-    """pattern: of the error; lasting: no restart mends it; follows: where another process says something else, that came first."""
+    """pattern: of the error; lasting: no restart fixes it; follows: where another process says something else, that came first."""
 
     pattern: re.Pattern[str]
     cause: str
@@ -281,20 +281,20 @@ CAUSES = (
     # The node's GPUs
     _passing(
         r"Error 802|system not yet initialized|fabric ?manager",
-        "the node's fabric manager does not run", "replace the node where it comes again (recycle it in the node pool)",
+        "the node's fabric manager does not run", "if it recurs, replace the node (recycle it in the node pool)",
     ),
     _passing(
         r"uncorrectable (?:ECC|NVLink)|fallen off the bus|unspecified launch failure|illegal memory access|misaligned address"
         r"|GPU is lost"
         r"|hardware stack error|illegal instruction was encountered|Xid \(|NVLink error|cudaErrorECCUncorrectable",
-        "a GPU failed", "where it comes again, replace the node: its GPU may be broken",
+        "a GPU failed", "if it recurs, replace the node: its GPU may be broken",
     ),
     _passing(
         r"No CUDA GPUs are available|Found no NVIDIA driver|no CUDA-capable device is detected"
         r"|Failed to infer device type|Driver/library version mismatch"
         r"|NVML.*(?:Not Found|Unknown Error|Not Loaded|Can't initialize)|invalid device ordinal"
         r"|lib(?:cuda\.so|nvidia-)\S* cannot open shared object",
-        "the pod does not see its GPUs", "see the node's NVIDIA device plugin and driver; where it comes again, replace the node",
+        "the pod does not see its GPUs", "see the node's NVIDIA device plugin and driver; if it recurs, replace the node",
     ),
     _passing(
         r"Duplicate GPU detected",
@@ -314,7 +314,7 @@ CAUSES = (
     _passing(
         r"Input/output error|Errno 5\b|Stale file handle|Errno 116|Transport endpoint is not connected",
         "a disk or a file system over the network failed",
-        "see the node's disk and the model's file system; where it comes again on one node only, replace that node",
+        "see the node's disk and the model's file system; if it recurs on one node only, replace that node",
     ),
     _passing(
         r"/dev/shm|shared.memory segment|Insufficient space .*shared|Bus error|unable to (?:write to file|open shared memory)",
@@ -429,7 +429,7 @@ CAUSES = (
     ),
     _consequence(
         r"CUDA error:|cudaError\w+|CUDNN_STATUS_\w+|CUBLAS_STATUS_\w+|AcceleratorError",
-        "a CUDA call failed", "see the pod's log; where it comes again on one node only, replace that node",
+        "a CUDA call failed", "see the pod's log; if it recurs on one node only, replace that node",
     ),
 )  # fmt: skip
 

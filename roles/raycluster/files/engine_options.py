@@ -30,7 +30,7 @@ def demanded(arguments: Sequence[str]) -> None:
         raise Failure(
             "engine",
             f"the image's vLLM {_version()} has no option {', '.join(missing)}: take an image with a vLLM that has it, "
-            "or take it out of recipe_container_command_args",
+            "or remove it from recipe_container_command_args",
             lasting=True,
         )
 

@@ -15,14 +15,14 @@ from pod_progress import Failure
 from pod_status import Watch
 from ray_driver import Cluster, Node
 
-# How long Ray may not answer before the group is begun anew: its start on a busy machine takes minutes.
+# How long Ray may not answer before the group is started again: its start on a busy machine takes minutes.
 SILENCE_SECONDS = 900.0
 # A node that has just joined may be the one that is about to go; the order of stages is taken from what stays.
 STABLE_SECONDS = 1.0
 
 
 class Formation:
-    """What the head knows of its group. `look` reads Ray anew; the rest judges what was seen."""
+    """What the head knows of its group. `look` reads Ray again; the rest judges what was seen."""
 
     def __init__(self, group: Group, cluster: Cluster) -> None:
         self._group = group

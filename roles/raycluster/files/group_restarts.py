@@ -143,7 +143,7 @@ class Restarts:
         rest = f"{self.count} of at most {self._limit + 1}"
         if hopeless := self._hopeless:
             rest = (
-                "no restart mends it"
+                "no restart fixes it"
                 if hopeless["lasting"]
                 else f"{rest}, and the same cause came before: no further try"
             )
@@ -161,7 +161,7 @@ class Restarts:
             cause = hopeless["cause"]
         else:
             cause = f"given up after {self.count} failures, the same twice before the first token: {hopeless['cause']}"
-        return f"{cause}. The nodes still cost money: deploy again when it is fixed, or undeploy"
+        return f"{cause}. The nodes are still billed: fix it and deploy again, or undeploy"
 
     @property
     def remedy(self) -> str:

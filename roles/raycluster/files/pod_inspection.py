@@ -163,7 +163,7 @@ def _devices() -> list[dict[str, str]]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_SECONDS, check=False)
     except FileNotFoundError:
-        log("nvidia-smi is not in the image: driver and GPU memory are not looked at")
+        log("nvidia-smi is not in the image: driver and GPU memory are not checked")
         return []
     except subprocess.TimeoutExpired:
         raise Failure("ray", f"nvidia-smi did not answer for {ASK_SECONDS:.0f} s: a GPU of the node hangs") from None

@@ -3,7 +3,7 @@
 """What a pod says of itself: log lines, progress lines, and the message that its container leaves when it ends.
 
 A progress line is the word `multinode` and a JSON object {phase, state, done, total, unit, rate, eta, cause}. States: `waiting`,
-`running`, `done`, `ended` (this try is over; another may succeed), `failed` (no restart mends it). `step` says what is being done,
+`running`, `done`, `ended` (this try is over; another may succeed), `failed` (no restart fixes it). `step` says what is being done,
 `remedy` what to do about the cause.
 """
 
@@ -30,7 +30,7 @@ _output = threading.Lock()
 
 
 class Failure(Exception):
-    """A foreseen end: its cause in words, the phase in which it came, and whether a restart can mend it.
+    """A foreseen end: its cause in words, the phase in which it came, and whether a restart can fix it.
 
     evidence: the lines of a log that show it, last line last. remedy: what to do about it, where the cause does not say it.
     """

@@ -95,7 +95,7 @@ def ask(host: str, port: int, seconds: float = ASK_SECONDS) -> Status:
 class Watch:
     """Asks one pod twice a second, in the background: an answer may take longer than a decision can wait.
 
-    It is asked at the address that its name was last resolved to. The name is resolved anew where it does not answer, for it may be
+    It is asked at the address that its name was last resolved to. The name is resolved again where it does not answer, for it may be
     another pod by now; and beside the asking, for a cluster's DNS that fails or hangs says nothing of a pod that lives.
     """
 

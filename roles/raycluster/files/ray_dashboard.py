@@ -59,7 +59,7 @@ def _attend(port: int, warn: Callable[[str], None]) -> None:
     end = time.monotonic() + PATIENCE_SECONDS
     while not _answers(port):
         if time.monotonic() > end:
-            words = f"Ray's dashboard has not answered for {PATIENCE_SECONDS} s; the group goes on without it"
+            words = f"Ray's dashboard has not answered for {PATIENCE_SECONDS} s; the group continues without it"
             log(words)
             warn(words)
             with contextlib.suppress(OSError):

@@ -73,7 +73,7 @@ class RayNode:
     def start(self, node_id: str | None = None) -> None:
         """Start Ray by the command that KubeRay wrote for this pod.
 
-        Without `--block`: that ends Ray with any of its processes, be it the dashboard.
+        Without `--block`: that ends Ray with any of its processes, even the dashboard.
         """
         command = os.environ.get("KUBERAY_GEN_RAY_START_CMD")
         if not command:

@@ -19,7 +19,7 @@ from stage_source import Origin
 
 # Staging ends when no stream got or checked a byte for this long: bounded by no progress, not by duration.
 PATIENCE_SECONDS = 600.0
-# A stream this much slower than the others, over this long, is opened anew.
+# A stream this much slower than the others, over this long, is reopened.
 SLOW_SHARE, SLOW_SECONDS = 0.05, 20.0
 WATCH_SECONDS = 1.0
 
@@ -168,7 +168,7 @@ class Fetch:
             del self._at_disk[threading.get_ident()]
 
     def _standstill(self) -> Failure:
-        """Say why nothing goes on. Whatever waits for the source is interrupted sooner."""
+        """Say why nothing makes progress. Whatever waits for the source is interrupted sooner."""
         since = min(self._at_disk.copy().values(), default=time.monotonic())
         if time.monotonic() - since > PATIENCE_SECONDS / 2:
             return Failure(

@@ -290,7 +290,7 @@ class Stager:
         """Wait for the folder's lock and return its descriptor. Failure where its holder gives no sign of life."""
         sign, seen = None, time.monotonic()
         while True:
-            # Opened anew each time: so a file system over the network tells what it knows now.
+            # Reopened each time: so a file system over the network tells what it knows now.
             lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

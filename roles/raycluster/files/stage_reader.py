@@ -17,7 +17,7 @@ from stage_source import Address, Origin
 BLOCK_BYTES = 1 << 20
 # Without a byte for this long a connection is given up.
 SILENCE_SECONDS = 30.0
-# What came within this long is given on, be it less than a block: a slow source's bytes count as they come.
+# What came within this long is given on, even less than a block: a slow source's bytes count as they come.
 GATHER_SECONDS = 1.0
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 5

@@ -102,7 +102,7 @@ class HuggingFace:
         if self._parts.scheme not in ("http", "https") or not self._parts.hostname:
             raise ValueError("the endpoint is no URL that begins with https://")
         if token and self._parts.scheme != "https":
-            raise ValueError("the token would travel in clear: give an https endpoint")
+            raise ValueError("the token would be sent in clear text: give an https endpoint")
         self._repository = repository
         self._commit = commit
         self._token = token
@@ -147,7 +147,7 @@ class HuggingFace:
 
 
 def open_origin(staging: Staging) -> Origin:
-    """Return the origin of the group's files; URL and token are read anew each time, since a Secret may have changed."""
+    """Return the origin of the group's files; URL and token are read each time, since a Secret may have changed."""
     try:
         # A bucket is read through a pre-authenticated request that the cloud side made.
         if staging.source in ("par", "bucket"):

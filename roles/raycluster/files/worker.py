@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The program of a worker pod: staging at once, Ray as soon as the head is there, and an eye on the head.
 
-When rank 0 ends, this container ends within ten seconds (Ray alone takes about 47), so that the group forms anew.
+When rank 0 ends, this container ends within ten seconds (Ray alone takes about 47), so that the group forms again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DRAIN_NOTICE_SECONDS = PAUSE_SECONDS + 3.0
 
 
 class HeadGone(Exception):
-    """Rank 0 ended or began anew: no failure of this pod."""
+    """Rank 0 ended or started again: no failure of this pod."""
 
 
 class Stopped(Exception):
@@ -85,7 +85,7 @@ class Worker:
             return self._drain()
         except HeadGone as gone:
             # No failure of its own: it does not count.
-            log(f"rank 0 is gone: {gone}; this container ends, to form the group anew")
+            log(f"rank 0 is gone: {gone}; this container ends, to form the group again")
             self._board.tell("ray", state="ended", cause=f"rank 0 is gone: {gone}")
             leave_message(self._board.entries()["ray"])
             return 1

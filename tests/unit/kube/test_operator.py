@@ -94,7 +94,7 @@ def test_an_operator_that_hides_the_head_behind_a_cluster_ip_is_refused() -> Non
     with pytest.raises(Refused) as refused:
         found_in([installed], ["authOptions"])
     (fault,) = refused.value.faults
-    assert fault.code == "kuberay_head_service" and f"take {HEAD_CLUSTER_IP} out" in fault.line()
+    assert fault.code == "kuberay_head_service" and f"remove {HEAD_CLUSTER_IP}" in fault.line()
 
 
 def test_the_fields_of_its_definition_are_told() -> None:

@@ -238,8 +238,8 @@ def test_a_key_that_no_header_can_carry_is_not_quoted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        (b"{}", "an answer that is no completion"),
-        (b"nonsense", "an answer that is no completion"),
+        (b"{}", "an answer that is not a completion"),
+        (b"nonsense", "an answer that is not a completion"),
         (b'{"choices": [{"text": ""}]}', "a completion without a token"),
     ],
 )

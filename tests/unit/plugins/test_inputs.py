@@ -74,7 +74,7 @@ def test_settings_and_other_variables_do_not_come_with_it(monkeypatch: pytest.Mo
     lines = faults_of(monkeypatch, recipe_file=json.dumps(ALONE | more))
     assert lines == [
         (
-            "recipe_file.helm_binary: a setting inside the recipe, expected recipe parameters only; take it out, and give it "
+            "recipe_file.helm_binary: a setting inside the recipe, expected recipe parameters only; remove it, and give it "
             "as an extra variable (-e helm_binary=...) if you want it"
         ),
         (
@@ -95,7 +95,7 @@ def test_a_key_is_given_in_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
         "deployment_name: given beside `recipe_file`",
     ]
     lines = faults_of(monkeypatch, recipe_file=json.dumps(ALONE), recipe=ALONE)
-    assert lines == ["recipe_file: given beside `recipe`, expected one place; take one out"]
+    assert lines == ["recipe_file: given beside `recipe`, expected one place; remove one"]
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     assert found_in(str(tmp_path)).endswith((": Is a directory", ", which is no file"))
     assert found_in(str(tmp_path / "pipe")).endswith(", which is no file")
     assert found_in("/dev/zero").endswith(", which is no file")
-    assert found_in(str(tmp_path / "binary")) == "a byte at 1 that is no UTF-8"
-    assert found_in(str(tmp_path / "list")) == "JSON, but no object"
-    assert found_in("a\0b") == "a path that no file can have"
+    assert found_in(str(tmp_path / "binary")) == "a byte at 1 that is not UTF-8"
+    assert found_in(str(tmp_path / "list")) == "JSON, but not an object"
+    assert found_in("a\0b") == "not a valid path"
 
 
 def test_a_depth_that_json_reads_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:

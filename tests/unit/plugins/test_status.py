@@ -129,7 +129,7 @@ def test_what_was_measured_stands_beside_what_was_planned() -> None:
 
 @pytest.mark.parametrize("length", [1, 40])
 def test_the_table_fits_a_screen_and_shows_nothing_that_a_terminal_acts_on(length: int) -> None:
-    failure = Fault("unreadable", "RayCluster x", "its objects cannot be understood \x1b[31m " + "word " * 60).as_dict()
+    failure = Fault("unreadable", "RayCluster x", "its objects cannot be parsed \x1b[31m " + "word " * 60).as_dict()
     odd = row("n" * length, namespace="s" * 63, state="Unknown\x1b", ready=False, shape="", failure=failure)
     _details, lines = said(row(), odd)
     assert "\x1b" not in "".join(lines)

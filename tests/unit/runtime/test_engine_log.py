@@ -60,7 +60,7 @@ def end(lines: list[str], code: int = 1, serves: bool = False, model: Path = Pat
     return failure
 
 
-# By the beginning of the file's name: exit code, what is found, what is quoted of the log, whether no restart mends it.
+# By the beginning of the file's name: exit code, what is found, what is quoted of the log, whether no restart fixes it.
 REAL: dict[str, tuple[int, str, str, bool]] = {
     "01": (1, "does not know the model's architecture", "Model architectures ['LlamaNextGenForCausalLM'] are not", LASTING),
     "02": (1, "does not know the model's architecture", "model type `llama9` but Transformers does not", LASTING),

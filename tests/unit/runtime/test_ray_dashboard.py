@@ -107,5 +107,5 @@ def test_a_dashboard_that_never_answers_is_told_with_its_log(
     ray_dashboard._attend(free_port(), warned.append)
     assert len(warned) == 1 and warned[0].startswith("Ray's dashboard has not answered")
     said = capfd.readouterr().out
-    assert "Ray's dashboard has not answered for 0 s; the group goes on without it" in said
+    assert "Ray's dashboard has not answered for 0 s; the group continues without it" in said
     assert "dashboard.log: line 20\n" in said and "dashboard.log: line 29\n" in said and "line 19" not in said

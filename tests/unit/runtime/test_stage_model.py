@@ -179,7 +179,7 @@ def test_a_link_that_has_expired_is_asked_for_again(
 def test_a_token_does_not_travel_in_clear(group_document: Document, source: SourceServer, tmp_path: Path) -> None:
     from_the_hub(group_document, source)
     (tmp_path / "token").write_text("hf_secret")
-    with pytest.raises(Failure, match="the token would travel in clear"):
+    with pytest.raises(Failure, match="the token would be sent in clear text"):
         run(group_document, 0, tmp_path)
     assert source.tokens == set()
 

@@ -73,7 +73,7 @@ class Judgement:
     state: str
     steps: tuple[Step, ...]
     failure: Fault | None = None
-    # The last failure of the group that a restart may still mend, with its number.
+    # The last failure of the group that a restart may still fix, with its number.
     last_failure: str | None = None
     # What is amiss and keeps nothing from serving.
     warnings: tuple[Fault, ...] = ()

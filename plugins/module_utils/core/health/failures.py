@@ -22,12 +22,12 @@ from .observation import (
 )
 from .pod_words import final_entry, progress_lines
 
-# Waiting reasons that no waiting mends; the image ones are tried again by the kubelet, so they have to persist.
+# Waiting reasons that no waiting fixes; the image ones are tried again by the kubelet, so they have to persist.
 _TERMINAL_REASONS = {
     "InvalidImageName": "the image's name is not valid",
     "ErrImageNeverPull": "the image is not on the node and may not be pulled",
-    "CreateContainerConfigError": "the container cannot be made",
-    "CreateContainerError": "the container cannot be made",
+    "CreateContainerConfigError": "the container cannot be created",
+    "CreateContainerError": "the container cannot be created",
     "RunContainerError": "the container cannot be started",
 }
 _IMAGE_REASONS = {"ImagePullBackOff"}
@@ -61,13 +61,13 @@ def failure_of(observation: Observation) -> Fault | None:
 
 
 def failed_phase(observation: Observation, pod: str) -> Mapping[str, Any] | None:
-    """Return the progress line by which a pod's program says that no restart mends it; None where it says none."""
+    """Return the progress line by which a pod's program says that no restart fixes it; None where it says none."""
     phases = observation.progress.get(pod, {}).values()
     return next((entry for entry in phases if entry.get("state") == "failed"), None)
 
 
 def gave_up(observation: Observation) -> list[str]:
-    """Return the names of the pods whose program stays up without trying again: what mended it they cannot see."""
+    """Return the names of the pods whose program stays up without trying again: what fixed it they cannot see."""
     names = [pod["metadata"]["name"] for pod in living(observation.pods)]
     return [name for name in names if failed_phase(observation, name)]
 

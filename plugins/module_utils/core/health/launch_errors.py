@@ -75,7 +75,7 @@ def work_request_fault(request: dict[str, Any], node_pool_id: str) -> CloudFault
         code=f"node_pool_{kind or 'work_request_failed'}",
         where=node_pool_id,
         found=f"work request {request.get('operation_type')} {request.get('status')}: {words or 'without an error'}",
-        remedy=f"{remedy}; nodes that did launch bill until the pool is deleted",
+        remedy=f"{remedy}; nodes that did launch are billed until the pool is deleted",
         service="container_engine",
         work_request=str(request.get("id") or ""),
     )

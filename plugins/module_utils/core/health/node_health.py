@@ -151,7 +151,7 @@ def _of_running(
             min(_launched(pool), now),
             wanted.join_seconds,
             "a node that joins the cluster",
-            "look at /var/log/cloud-init-output.log there, and at the way from its subnet to the cluster's endpoint",
+            "check /var/log/cloud-init-output.log there, and the route from its subnet to the cluster's endpoint",
         )
     if not node_ready(node):
         return finding(
@@ -170,7 +170,7 @@ def _of_running(
             now,
             0.0,
             "a root file system as large as the boot volume",
-            "look for oci-growfs in /var/log/cloud-init-output.log there",
+            "check oci-growfs in /var/log/cloud-init-output.log there",
         )
     gpus = int(quantity((node["status"].get("allocatable") or {}).get("nvidia.com/gpu")))
     if gpus < wanted.gpus:
@@ -180,7 +180,7 @@ def _of_running(
             now,
             wanted.gpu_seconds,
             f"{wanted.gpus} GPUs in its allocatable",
-            "look for the GPU driver on the node (nvidia-smi) and the device plugin in kube-system",
+            "check the GPU driver on the node (nvidia-smi) and the device plugin in kube-system",
         )
     return None
 
@@ -206,7 +206,7 @@ class _Joined:
 
 
 def _launched(pool: Mapping[str, Any]) -> float:
-    """When the nodes were launched at the latest, so that a run that goes on where another was killed counts on."""
+    """When the nodes were launched at the latest, so that a run that continues where another was killed counts on."""
     work = pool.get("work_request") or {}
     return moment_of(work.get("time_finished")) if work.get("status") == "SUCCEEDED" else float("inf")
 

@@ -3,7 +3,7 @@
 """What to do about a pool that does not give the group its nodes: wait, replace one, go elsewhere, give up.
 
 Pure: decisions out of what is seen and the time; the caller carries them out. Nothing is decided while a change of the pool
-is under way, so a run that goes on where another was killed sees that one's change and waits for it.
+is under way, so a run that continues where another was killed sees that one's change and waits for it.
 
 A replaced node is named by its OCID: the pool's size is never lowered for it, since the service then picks the victim.
 Nodes that no host was found for are not replaced at once, that would fail the same way: the whole pool goes to the next
@@ -171,8 +171,8 @@ class Repair:
     def _late(self, pool: Mapping[str, Any], findings: Sequence[Finding], now: float, text: str) -> Decision:
         """The wait is over. Give back what there is of a group whose nodes have not all come, unless its launch is young.
 
-        Such a one is kept for the next run, which goes on with it: runs that wait for less than a launch takes would else
-        begin anew each time. A change of the pool that is under way has to end before it takes another one.
+        Such a one is kept for the next run, which continues with it: runs that wait for less than a launch takes would else
+        start over each time. A change of the pool that is under way has to end before it takes another one.
         """
         busy = is_busy(pool)
         active = sum(entry.get("lifecycle_state") == "ACTIVE" for entry in pool.get("nodes") or ())
@@ -184,7 +184,7 @@ class Repair:
         if busy:
             self._late_since = self._late_since or now
             if now - self._late_since < EMPTY_SECONDS:
-                return Decision(f"{text}; the wait is over, they are given back once this change has ended")
+                return Decision(f"{text}; the wait is over, they are released once this change has finished")
             self._late_since = None
             return Decision(text, faults=(self._too_late(text), self._still_there(pool, len(pool.get("nodes") or ()))))
         self._late_since = None
@@ -204,14 +204,14 @@ class Repair:
     def _empty_further(
         self, emptying: _Emptying, pool: Mapping[str, Any], pods: int, now: float, deadline: float
     ) -> Decision:
-        """Follow the pool to zero nodes, and only then go on: a node that is left bills.
+        """Follow the pool to zero nodes, and only then continue: a node that is left bills.
 
         Pods outlive their node for a minute (Kubernetes, pod garbage collection). They have to end too: a node that came
         meanwhile under the same address would get them, with volumes of another availability domain.
         """
         left = len(pool.get("nodes") or ())
         if left or is_busy(pool):
-            text = f"node pool {pool.get('lifecycle_state')}, back to zero: {left} nodes left"
+            text = f"node pool {pool.get('lifecycle_state')}, scaling to zero: {left} nodes left"
             if now - emptying.since < EMPTY_SECONDS:
                 return Decision(text)
             self._emptying = None
@@ -233,7 +233,7 @@ class Repair:
         """What the nodes that there are cost, while they serve nothing."""
         active = sum(entry.get("lifecycle_state") == "ACTIVE" for entry in pool.get("nodes") or ())
         if self.limits.usd_per_node_hour is None:
-            return f"{active} of {self.wanted.size} nodes bill and serve nothing"
+            return f"{active} of {self.wanted.size} nodes are billed and serve nothing"
         dollars = active * self.limits.usd_per_node_hour
         return f"{active} of {self.wanted.size} nodes cost {dollars:.2f} US dollars an hour and serve nothing"
 
@@ -243,7 +243,7 @@ class Repair:
             f"node pool {pool['id']}",
             self._bill(pool),
             f"{self.wanted.size} nodes",
-            "put the cause right and run deploy again, or undeploy: they bill until then",
+            "fix the cause and run deploy again, or undeploy: they are billed until then",
         ).as_dict()
 
     def _released(self, pool: Mapping[str, Any]) -> dict[str, str]:
@@ -251,9 +251,9 @@ class Repair:
         return Fault(
             "node_pool_released",
             f"node pool {pool['id']}",
-            f"scaled to zero, since {self.wanted.size} nodes could not be had (last tried: {domains})",
+            f"scaled to zero, since {self.wanted.size} nodes were not available (last tried: {domains})",
             f"{self.wanted.size} nodes",
-            "it bills nothing now; run deploy again later, or name other domains in node_pool_availability_domains, "
+            "nothing is billed now; run deploy again later, or name other domains in node_pool_availability_domains, "
             "or another shape",
         ).as_dict()
 
@@ -263,7 +263,7 @@ class Repair:
             f"node pool {pool['id']}",
             f"{left} nodes {readable_seconds(EMPTY_SECONDS)} after they were to be given back",
             "no node",
-            "they bill: run undeploy, and look at the node pool in the console",
+            "they are still billed: run undeploy, and check the node pool in the console",
         ).as_dict()
 
 

@@ -48,7 +48,7 @@ def progress_entry(line: str) -> dict[str, Any] | None:
 
 
 def last_failure(pods: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return the last failure that a container left and that a restart may still mend, with its number; None where there is none."""
+    """Return the last failure that a container left and that a restart may still fix, with its number; None where there is none."""
     found: tuple[str, str] | None = None
     for pod in pods:
         for status in container_statuses(pod):
@@ -62,7 +62,7 @@ def last_failure(pods: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def final_entry(message: str) -> dict[str, Any] | None:
-    """Return the entry of a termination message of our programs that no restart mends; None where it is none."""
+    """Return the entry of a termination message of our programs that no restart fixes; None where it is none."""
     return next(
         (entry for entry in progress_lines(message).values() if entry.get("state") == "failed" and entry.get("cause")),
         None,

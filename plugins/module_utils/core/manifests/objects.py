@@ -183,7 +183,7 @@ def _network_policies(plan: Plan) -> list[dict[str, Any]]:
     group = {"matchLabels": {"ray.io/cluster": name}}
     inside: list[dict[str, Any]] = [{"from": [{"podSelector": group}]}]
     if namespaces := plan["endpoint"]["metrics_namespaces"]:
-        # Each namespace bears its own name as this label (Kubernetes, "Automatic labelling").
+        # Each namespace has its own name as this label (Kubernetes, "Automatic labelling").
         named = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces}
         inside.append(
             {

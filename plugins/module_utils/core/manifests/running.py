@@ -70,7 +70,7 @@ def keep_pods(
     for record in (FIELDS_ANNOTATION, VALUES_ANNOTATION):
         today[record] = _fields_kept(today[record], recorded.get(record, "{}"))
     return [
-        Fault("newer_choice", what, "those that the deployment was made with, kept", "others for a new one", ADOPT)
+        Fault("newer_choice", what, "kept from the deployment's creation", "newer ones for a new deployment", ADOPT)
         for what in kept
     ]
 

@@ -136,7 +136,7 @@ def _overrides(arguments: Arguments, findings: Findings) -> dict[str, Any]:
     """--hf-overrides as a mapping; its text is read as JSON by vLLM too, where it looks like some."""
     found = arguments.mapping("--hf-overrides")
     if arguments.text("--hf-overrides") and not found:
-        findings.fault("argument", f"{PLACE} --hf-overrides", "a text that is no JSON", "a JSON object", "correct it")
+        findings.fault("argument", f"{PLACE} --hf-overrides", "text that is not JSON", "a JSON object", "correct it")
     return found
 
 

@@ -58,7 +58,7 @@ def endpoint_of(inputs: Inputs, findings: Findings) -> Endpoint:
             "service_endpoint_domain",
             f"{domain}, and endpoint_exposure is none",
             "an endpoint that can have a name",
-            "set endpoint_exposure, or take service_endpoint_domain out",
+            "set endpoint_exposure, or remove service_endpoint_domain",
         )
     elif domain:
         hosts = _hosts(inputs.name, domain.lower(), dashboard)
@@ -101,7 +101,7 @@ def endpoint_without_tls(where: str) -> Fault:
         where,
         "no TLS: API key, prompts and answers can be read on the way, and Ray's dashboard is not exposed",
         "TLS",
-        "take endpoint_tls: none out",
+        "remove endpoint_tls: none",
     )
 
 
@@ -167,9 +167,7 @@ def _check(settings: Mapping[str, Any], findings: Findings) -> None:
         if exposure != "none" and settings[name] and exposure not in exposures:
             found = f"given, and endpoint_exposure is {exposure}"
             expected = f"endpoint_exposure: {' or '.join(exposures)}"
-            findings.fault(
-                "endpoint_setting", name, found, expected, "take it out; service_annotations may do the same"
-            )
+            findings.fault("endpoint_setting", name, found, expected, "remove it; service_annotations may do the same")
     needed = _NEEDED.get(exposure)
     if needed and not settings[needed]:
         findings.fault("endpoint_setting", needed, "not given", f"one, for endpoint_exposure: {exposure}", "name it")

@@ -117,7 +117,7 @@ def _check_advertisers(found: Mapping[str, Any], findings: Findings) -> None:
             "gpus_not_advertised",
             "cluster",
             "no device plugin for NVIDIA GPUs was found",
-            "one, else nodes have no GPUs to Kubernetes",
+            "one: without it Kubernetes sees no GPUs",
             "enable OKE's add-on NvidiaGpuPlugin, or install NVIDIA's GPU operator",
         )
 

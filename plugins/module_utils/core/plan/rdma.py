@@ -90,9 +90,9 @@ def check_rdma(inputs: Inputs, shape: Shape | None, found_cluster: Mapping[str, 
         return
     if shape is not None and shape.name not in _OF_SHAPE:
         found = f"{HOST_NETWORK}, and {shape.name} " + (
-            "needs IMEX domains for it, which are not served"
+            "needs IMEX domains for it, which are not supported"
             if re.search(r"\.GB\d", shape.name)
-            else "has no RDMA that is known"
+            else "has no known RDMA"
         )
         findings.fault("no_rdma", "rdma", found, f"one of {', '.join(_OF_SHAPE)}", "give rdma: none")
     if ours and not recipe["recipe_node_image_ocid"]:
@@ -118,7 +118,7 @@ def _check_compute_cluster(
     place = "compute_cluster_id"
     if not ours:
         found = "given beside node_provisioner none"
-        findings.fault("compute_cluster", place, found, "a node pool that can be made in it", "take it out")
+        findings.fault("compute_cluster", place, found, "a node pool that can be made in it", "remove it")
     elif not recipe["recipe_availability_domain"]:
         findings.fault(
             "compute_cluster_domain",

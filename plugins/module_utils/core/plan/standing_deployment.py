@@ -50,7 +50,7 @@ def belongs_to_another(
             Fault(
                 "namespace_taken",
                 "namespace",
-                f"{wanted}, and the deployment {inputs.deployment_name} stands in {namespace}",
+                f"{wanted}, and the deployment {inputs.deployment_name} is in {namespace}",
                 namespace,
                 f"give namespace: {namespace}, or undeploy it first: a deployment does not move",
             )
@@ -63,14 +63,14 @@ def belongs_to_another(
                 "compartment_id",
                 f"{asked or 'not given'}, and the node pool of {inputs.deployment_name} lies in {lies}",
                 lies,
-                f"give compartment_id: {lies}, or undeploy it first: another pool would be paid for beside it",
+                f"give compartment_id: {lies}, or undeploy it first: a second pool would be billed beside it",
             )
         ]
     return []
 
 
 def named_otherwise(written: str, name: str, raycluster: Mapping[str, Any] | None) -> list[Fault]:
-    """Return a fault where the deployment that stands is another's: who removes by a recipe means the recipe's own.
+    """Return a fault where the existing deployment is another's: who removes by a recipe means the recipe's own.
 
     written: deployment_name as it was given; name: its DNS name.
     """
@@ -96,7 +96,7 @@ def effect_on(
     findings: Findings,
     raycluster_fields: Collection[str] | None = None,
 ) -> Existing | None:
-    """Return what applying the plan means for the deployment that stands; None where there is none.
+    """Return what applying the plan means for the existing deployment; None where there is none.
 
     raycluster_fields: of `kubernetes_info`; None where it is not known.
 

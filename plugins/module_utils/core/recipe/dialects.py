@@ -94,7 +94,7 @@ def _renamed(given: Mapping[str, Any], findings: Findings, changes: list[Change]
         name = OURS + key.removeprefix(BLUEPRINT) if isinstance(key, str) and key.startswith(BLUEPRINT) else key
         if name != key and name in known:
             if name in given:
-                findings.fault("twice", key, f"given beside {name}", "one of the two", f"take {key} out")
+                findings.fault("twice", key, f"given beside {name}", "one of the two", f"remove {key}")
                 continue
             changes.append(Change(key, name, "its name today"))
             recipe[name] = value

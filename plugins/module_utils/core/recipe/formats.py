@@ -24,7 +24,7 @@ class Format:
     example  a text that matches
     longest  how many characters it may have
     remedy   what to do about another text
-    hidden   a text of another form is not shown: it may be a secret in the wrong place
+    hidden   text in the wrong format is not shown: it may be a secret in the wrong place
     """
 
     code: str

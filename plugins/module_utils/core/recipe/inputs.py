@@ -89,7 +89,7 @@ def read_inputs(extra_variables: Mapping[str, Any], scope: str = "recipe") -> In
     findings.refuse()
     secrets = _take_secrets(recipe) if whole else {}
     for where in [*places_of_requests(recipe), *places_of_requests(settings)]:
-        expected = "no secret: what stands there is shown"
+        expected = "no secret: this value is displayed"
         findings.fault("secret_misplaced", where, "the URL of a pre-authenticated request", expected, "give it as par")
     findings.refuse()
     reaching = _reaching_pods(recipe, given, settings, extra_variables)
@@ -125,7 +125,7 @@ def _use_shared_pool(
         return
     if extra_variables.get("node_provisioner") == "oke":
         found = "oke beside recipe_use_shared_node_pool"
-        findings.fault("node_provisioner", "node_provisioner", found, "none", "take one of the two out")
+        findings.fault("node_provisioner", "node_provisioner", found, "none", "remove one of the two")
     settings["node_provisioner"] = "none"
 
 
@@ -155,7 +155,7 @@ def _recipe_among(extra_variables: Mapping[str, Any], findings: Findings) -> tup
         elif name.startswith(_FOREIGN_PREFIXES) or is_reserved(key) or key in _NESTED:
             continue
         elif key in recipe_names and named:
-            remedy = f"move {key} below `{named[0]}`, or take it out"
+            remedy = f"move {key} below `{named[0]}`, or remove it"
             findings.fault("twice", name, f"given beside `{named[0]}`", "one place", remedy)
         elif (
             key in recipe_names or name.startswith(OUR_PREFIXES) or is_foreign_key(name) or nearest(name, recipe_names)
@@ -165,7 +165,7 @@ def _recipe_among(extra_variables: Mapping[str, Any], findings: Findings) -> tup
             remedy = f"did you mean {like}?"
             findings.fault("unknown_key", place_of("", name), "a key that is not known", "a known setting", remedy)
     if len(named) > 1:
-        findings.fault("twice", named[1], f"given beside `{named[0]}`", "one place", "take one out")
+        findings.fault("twice", named[1], f"given beside `{named[0]}`", "one place", "remove one")
     for name in named:
         nested = extra_variables[name]
         if not isinstance(nested, Mapping):
@@ -184,7 +184,7 @@ def _without_settings(given: Mapping[str, Any], where: str, findings: Findings) 
     """Settings decide where and by whom things are done: they are not taken from a recipe, which others may have written."""
     inside = [setting.name for setting in SETTINGS if setting.name in given]
     for name in inside:
-        remedy = f"take it out, and give it as an extra variable (-e {name}=...) if you want it"
+        remedy = f"remove it, and give it as an extra variable (-e {name}=...) if you want it"
         findings.fault(
             "setting", place_of(where, name), "a setting inside the recipe", "recipe parameters only", remedy
         )

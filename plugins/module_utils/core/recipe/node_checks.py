@@ -23,7 +23,7 @@ def checked_shape(
         findings.fault("shape", place, name, SHAPE.expected, SHAPE.remedy)
         return None
     if shape.vendor not in ("nvidia", ""):
-        findings.fault("vendor", place, f"{name} has {shape.gpu} GPUs", "NVIDIA GPUs", "AMD is not served yet")
+        findings.fault("vendor", place, f"{name} has {shape.gpu} GPUs", "NVIDIA GPUs", "AMD is not supported yet")
     if shape.gpus != recipe["recipe_nvidia_gpu_count"]:
         findings.fault(
             "gpu_count",

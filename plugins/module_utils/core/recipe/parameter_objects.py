@@ -206,7 +206,7 @@ def probe(field: str) -> tuple[Parameter, ...]:
     )
 
 
-# More than any node has; a number beyond it is a slip.
+# More than any node has; a number beyond it is a typo.
 _MOST_OF_A_NODE = 65536
 
 

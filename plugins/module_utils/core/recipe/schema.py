@@ -83,7 +83,7 @@ def _property(parameter: Parameter) -> dict[str, Any]:
     if parameter.wire:
         description += f" Becomes: {parameter.wire}."
     if parameter.not_served:
-        description += f" Not served: {parameter.not_served}."
+        description += f" Not supported: {parameter.not_served}."
     schema: dict[str, Any] = {"description": description, **_value(parameter)}
     if parameter.default is not None:
         schema["default"] = parameter.default

@@ -61,7 +61,7 @@ def place_of(where: str, key: Any) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that `name` most likely is a slip of."""
+    """Return the known name that `name` most likely is a typo of."""
     if len(name) > _LONGEST_NAME:
         return None
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.84)
@@ -92,7 +92,7 @@ def read_parameters(
 ) -> dict[str, Any]:
     """Return a typed value for every parameter of `table`, its default (or None) where nothing was given.
 
-    A parameter with a fault is left at None, so that checks of rules can go on.
+    A parameter with a fault is left at None, so that checks of rules can continue.
     """
     values: dict[str, Any] = {}
     for parameter in table:
@@ -109,8 +109,8 @@ def read_parameters(
         if parameter.not_served and (value != parameter.default or parameter.default is None):
             # One fault for one parameter: what is wrong inside does not matter then.
             del findings.faults[before:]
-            remedy = f"take it out: {parameter.not_served}"
-            findings.fault("not_served", place, "a parameter that is not served", "", remedy)
+            remedy = f"remove it: {parameter.not_served}"
+            findings.fault("not_served", place, "a parameter that is not supported", "", remedy)
     return values
 
 
@@ -134,7 +134,7 @@ def read_value(raw: Any, parameter: Parameter, findings: Findings, place: str) -
     """Return `raw` as the parameter's kind, or None after adding a fault."""
 
     def fault(code: str) -> None:
-        found = "a value of another kind" if parameter.hidden else shown(raw)
+        found = "a value of the wrong type" if parameter.hidden else shown(raw)
         findings.fault(code, place, found, expected_of(parameter), f"correct {place}")
 
     kind = parameter.kind
@@ -158,7 +158,7 @@ def read_value(raw: Any, parameter: Parameter, findings: Findings, place: str) -
             if isinstance(entry, Mapping):
                 entries.append(read_known(entry, parameter.properties, findings, f"{place}[{number}]"))
             else:
-                found = "a value of another kind" if parameter.hidden else shown(entry)
+                found = "a value of the wrong type" if parameter.hidden else shown(entry)
                 findings.fault("type", f"{place}[{number}]", found, "a mapping", f"correct {place}")
         return entries
     value = _plain_value(raw, kind)
@@ -195,7 +195,7 @@ def _check_text(text: str, form: Format, findings: Findings, place: str) -> None
         return
     found = shown(text)
     if form.hidden:
-        found = "a text of another form"
+        found = "text in the wrong format"
     elif len(text) > form.longest:
         found = f"{found}, {len(text)} characters"
     longest = f", at most {form.longest} characters" if len(text) > form.longest else ""
@@ -210,7 +210,7 @@ def read_known(
     for key in given:
         if key not in names:
             place, like = place_of(where, key), nearest(str(key), names)
-            remedy = f"did you mean {like}?" if like else f"take {place} out"
+            remedy = f"did you mean {like}?" if like else f"remove {place}"
             findings.fault("unknown_key", place, "a key that is not known", "a known parameter", remedy)
     return read_parameters(given, table, findings, where)
 

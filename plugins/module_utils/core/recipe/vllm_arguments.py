@@ -162,7 +162,7 @@ def check_options(arguments: Arguments, known: Release, stages: int, findings: F
             continue
         reason, allowed = REFUSED.get(name, ("", ()))
         if reason and item.value not in allowed and not item.off:
-            findings.fault("argument_refused", PLACE, item.name, "an option that is served", f"remove it: {reason}")
+            findings.fault("argument_refused", PLACE, item.name, "a supported option", f"remove it: {reason}")
         elif stages > 1 and name in REFUSED_WITH_STAGES and not item.off:
             findings.fault(
                 "argument_refused",

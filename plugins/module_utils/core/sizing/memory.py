@@ -47,7 +47,7 @@ def memory_plan(
             "recipe_node_shape",
             f"{shape.name}, whose GPU memory is not known",
             "",
-            "whether the model fits cannot be said; vLLM says it at its start",
+            "whether the model fits is not known; vLLM tells at its start",
         )
         context = options.max_model_len or model.default_length or DEFAULT_LENGTH
         return replace(plan, fits=True, context=context, warnings=(unknown,))
@@ -71,7 +71,7 @@ def memory_plan(
             return replace(plan, faults=(misfit,))
         # What is only estimated refuses nothing: vLLM has the last word.
         if not _uncertain(plan, options):
-            remedy = f"vLLM says at its start whether it fits; {misfit.remedy}"
+            remedy = f"vLLM tells at its start whether it fits; {misfit.remedy}"
             findings.warnings.append(replace(misfit, code="may_not_fit", expected="", remedy=remedy))
         least = min(LEAST_CONTEXT, model.default_length or DEFAULT_LENGTH)
         plan = replace(plan, fits=True, context=options.max_model_len or least)

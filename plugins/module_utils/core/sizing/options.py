@@ -1,6 +1,6 @@
 # Copyright: multinode.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What of vLLM's settings bears on the memory and the division of a model."""
+"""What of vLLM's settings affects the memory and the division of a model."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ REFUSED: list[tuple[Facts | None, dict[str, Any], str]] = [
     (
         None,
         on("BM.GPU.MI300X.8", 8, 2),
-        "recipe_node_shape: BM.GPU.MI300X.8 has MI300X GPUs, expected NVIDIA GPUs; AMD is not served yet",
+        "recipe_node_shape: BM.GPU.MI300X.8 has MI300X GPUs, expected NVIDIA GPUs; AMD is not supported yet",
     ),
     (
         None,

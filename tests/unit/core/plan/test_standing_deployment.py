@@ -191,7 +191,7 @@ def test_a_run_that_changes_nothing_says_so() -> None:
     assert plan()["existing"] is None, "there is none yet"
     assert not [line for line in describe(plan()) if line.startswith("Changes")]
     assert again()["existing"] == {"keep_pods": True, "changes": [], "kept": [], "by_delete": False, "failed": False}
-    assert "Changes      none: the deployment stands as it is" in describe_shortly(again())
+    assert "Changes      none: the deployment is up to date" in describe_shortly(again())
 
 
 def without(made: dict[str, Any], *path: str | int) -> dict[str, Any]:
@@ -297,7 +297,7 @@ def test_another_version_of_the_programs_restarts_nothing_unasked() -> None:
     faults = keep_pods(objects, before["RayCluster"], before["ConfigMap"])
     assert [fault.line() for fault in faults] == [
         (
-            "programs: those that the deployment was made with, kept, expected others for a new one; "
+            "programs: kept from the deployment's creation, expected newer ones for a new deployment; "
             "take it with adopt_defaults: true"
         )
     ]

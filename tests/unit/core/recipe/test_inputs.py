@@ -232,7 +232,7 @@ def test_below_recipe_every_key_that_is_not_known_is_a_fault() -> None:
         ),
     ]
     assert faults_of({**nested(), "recipe_mode": "raycluster"}) == [
-        "recipe_mode: given beside `recipe`, expected one place; move recipe_mode below `recipe`, or take it out"
+        "recipe_mode: given beside `recipe`, expected one place; move recipe_mode below `recipe`, or remove it"
     ]
 
 
@@ -241,7 +241,7 @@ def test_at_top_level_other_peoples_variables_are_left_alone() -> None:
     assert read_inputs({**recipe(), **others}).recipe == read_inputs(recipe()).recipe
     for key in ("recipe_colour", "input_colour", "output_colour", "skip_colour", "deployment_colour"):
         assert faults_of({**recipe(), key: 1}) == [
-            f"{key}: a key that is not known, expected a known parameter; take {key} out"
+            f"{key}: a key that is not known, expected a known parameter; remove {key}"
         ]
 
 
@@ -282,7 +282,7 @@ def test_what_is_neither_true_nor_false_is_refused(odd: Any) -> None:
 def test_the_model_has_one_source() -> None:
     repository = {"repository": "org/model", "mount_location": "/hub", "volume_size_in_gbs": 100}
     assert faults_of(recipe(input_hugging_face=repository)) == [
-        "input_hugging_face: given beside input_object_storage, expected one source of the model; take one of the two out"
+        "input_hugging_face: given beside input_object_storage, expected one source of the model; remove one of the two"
     ]
     variables = recipe()
     second = {**variables["input_object_storage"][0], "mount_location": "/more"}
@@ -322,7 +322,7 @@ def test_a_par_is_checked_without_asking_anybody(par: str, problem: str | None) 
 )
 def test_what_is_no_par_is_refused_and_not_shown(par: str) -> None:
     (line,) = faults_of(recipe(input_object_storage__0__par=par))
-    assert line.startswith("input_object_storage[0].par: a text of another form, expected the URL of a pre-auth")
+    assert line.startswith("input_object_storage[0].par: text in the wrong format, expected the URL of a pre-auth")
     assert "canary" not in line
 
 

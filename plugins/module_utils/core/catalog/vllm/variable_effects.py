@@ -56,6 +56,6 @@ NOT_RECKONED = {
     "VLLM_USE_RAY_COMPILED_DAG_CHANNEL_TYPE": "the group is tried with vLLM's default",
     "VLLM_USE_RAY_COMPILED_DAG_OVERLAP_COMM": "the group is tried with vLLM's default",
     "VLLM_USE_RAY_WRAPPED_PP_COMM": "the group is tried with vLLM's default",
-    "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH": "a dead engine that goes on answering delays the restart of the group",
+    "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH": "a dead engine that keeps answering delays the restart of the group",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "the group is tried with vLLM's default",
 }

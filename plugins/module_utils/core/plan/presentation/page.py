@@ -207,7 +207,7 @@ def _changes(existing: Existing) -> str:
         rows = [*rows[:MOST_PARTS], ("and more", f"{len(rows) - MOST_PARTS}")]
     if existing["by_delete"]:
         rows.append(("the RayCluster", "deleted and recreated: this KubeRay has no upgradeStrategy"))
-    return _table(rows) if rows else "<p>Nothing: the deployment stands as it is.</p>"
+    return _table(rows) if rows else "<p>Nothing: the deployment is up to date.</p>"
 
 
 def _choices(plan: Plan) -> str:

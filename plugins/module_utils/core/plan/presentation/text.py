@@ -209,7 +209,7 @@ def _minutes(plan: Plan, whole: bool = True) -> list[str]:
 
 
 def _changes(plan: Plan) -> list[str]:
-    """Return what applying the plan means for the deployment that stands: part by part, from what to what."""
+    """Return what applying the plan means for the existing deployment: part by part, from what to what."""
     existing = plan["existing"]
     if not existing:
         return []
@@ -242,7 +242,7 @@ def _changes(plan: Plan) -> list[str]:
         if found[left:]:
             lines += _field("", f"and {len(found[left:])} more", 2)
         left = max(0, left - len(found))
-    return lines or _field("Changes", "none: the deployment stands as it is")
+    return lines or _field("Changes", "none: the deployment is up to date")
 
 
 def _warnings(plan: Plan) -> list[str]:

@@ -39,7 +39,7 @@ def read_variables(recipe: Mapping[str, Any], known: Release, findings: Findings
     values: dict[str, str] = {}
     for place, name, value in _given(recipe):
         if name in REFUSED:
-            findings.fault("variable_refused", place, name, "a variable that is served", f"remove it: {REFUSED[name]}")
+            findings.fault("variable_refused", place, name, "a supported variable", f"remove it: {REFUSED[name]}")
         elif name in RECKONED and value is None:
             findings.fault(
                 "variable_refused",

@@ -37,9 +37,9 @@ def check_environment(recipe: Mapping[str, Any], findings: Findings) -> None:
                     findings.fault("variable", place, found, "whole seconds, 10 to 999999", "correct it")
             elif _OURS.fullmatch(name):
                 found = f"{name}, which the deployment sets"
-                findings.fault("variable", place, found, "another variable", "take it out")
+                findings.fault("variable", place, found, "another variable", "remove it")
             elif name in seen:
-                findings.fault("variable", place, name, f"another name than {seen[name]} has", "take one out")
+                findings.fault("variable", place, name, f"another name than {seen[name]} has", "remove one")
             seen.setdefault(name, place)
     if total > _MOST_BYTES:
         found, expected = f"{total} bytes of names and values", f"at most {_MOST_BYTES}"

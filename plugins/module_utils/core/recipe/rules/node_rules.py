@@ -86,7 +86,7 @@ def _shape(
             "node_pool_preemptible",
             f"preemptible nodes of {name}",
             "a virtual machine's shape",
-            "take node_pool_preemptible out, or choose a shape that begins with VM.",
+            "remove node_pool_preemptible, or choose a shape that begins with VM.",
         )
     if recipe.get("recipe_nvidia_gpu_count") is None:
         return

@@ -30,7 +30,7 @@ def check_source(recipe: Mapping[str, Any], settings: Mapping[str, Any], finding
         findings.fault("missing", "input_object_storage", "not given", "a list with one mapping", remedy)
     if sources and repository:
         found, expected = "given beside input_object_storage", "one source of the model"
-        findings.fault("sources", "input_hugging_face", found, expected, "take one of the two out")
+        findings.fault("sources", "input_hugging_face", found, expected, "remove one of the two")
     if len(sources) > 1:
         found = f"{len(sources)} entries"
         findings.fault("sources", "input_object_storage", found, "one", "keep the one that holds the model")
@@ -48,7 +48,7 @@ def _object_storage(source: Mapping[str, Any], place: str, settings: Mapping[str
         return
     if par and bucket:
         place += ".bucket_name"
-        findings.fault("sources", place, "given beside par", "one of the two", "take one of the two out")
+        findings.fault("sources", place, "given beside par", "one of the two", "remove one of the two")
     elif bucket and _PLACEHOLDER.fullmatch(bucket):
         remedy = "name the bucket of your tenancy that holds the model's files"
         findings.fault("bucket", f"{place}.bucket_name", _SAMPLE, "the name of a bucket", remedy)
@@ -84,7 +84,7 @@ def par_problem(par: str | None, service_endpoint: Any) -> str | None:
 def _endpoint(endpoint: str | None, with_token: bool, findings: Findings) -> None:
     """Nodes and deploy read the repository from here; a token does not travel in the clear."""
     if with_token and endpoint and endpoint.startswith("http://"):
-        found, remedy = "plain http, which would show the token", "give one, or take token_secret_name out"
+        found, remedy = "plain http, which would show the token", "give one, or remove token_secret_name"
         findings.fault("endpoint", "hugging_face_endpoint", found, "an https URL", remedy)
 
 

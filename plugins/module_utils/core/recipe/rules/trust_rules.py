@@ -75,22 +75,22 @@ def check_secrets_in_the_clear(recipe: Mapping[str, Any], findings: Findings) ->
             findings.fault(
                 "secret_in_the_clear",
                 place,
-                f"{name} with a value that is read by all who see the recipe",
+                f"{name} with a value readable by everyone who sees the recipe",
                 "the name of a Secret",
                 _REMEDY,
             )
     for option in options(recipe.get("recipe_container_command_args") or ()):
         if SECRET_VALUE.search(" ".join(option.words)):
             name = option.name if re.fullmatch(r"--?[A-Za-z][\w-]*", option.name) else "an argument"
-            found = f"{name} with a secret, which is read by all who see the recipe"
-            remedy = "take it out: arguments stand in the process list"
+            found = f"{name} with a secret, readable by everyone who sees the recipe"
+            remedy = "remove it: arguments are visible in the process list"
             findings.fault("secret_in_the_clear", PLACE, found, "no secret", remedy)
 
 
 def warn_of_trust(recipe: Mapping[str, Any], findings: Findings) -> None:
     """Warn of each protection that the recipe switches off, with what follows from it."""
     for place, found, reason in _trusted(recipe):
-        findings.warn("protection_off", place, f"{found}: {reason}", "", "take it out unless you mean it")
+        findings.warn("protection_off", place, f"{found}: {reason}", "", "remove it unless you mean it")
 
 
 def _trusted(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

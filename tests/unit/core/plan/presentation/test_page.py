@@ -98,7 +98,7 @@ def test_the_page_says_what_changes() -> None:
     made = plan()
     assert "What changes" not in page(made)
     made["existing"] = {"keep_pods": True, "changes": [], "kept": [], "by_delete": False, "failed": False}
-    assert "the deployment stands as it is" in page(made)
+    assert "the deployment is up to date" in page(made)
     part = {"name": "--max-model-len", "was": "(model's own)", "now": "<1024>"}
     made["existing"]["changes"] = [{"field": "engine.args", "class": "restart", "parts": [part] * 50}]
     assert "<th>--max-model-len</th><td>(model&#x27;s own) &#8594; &lt;1024&gt; (restart)</td>" in page(made)

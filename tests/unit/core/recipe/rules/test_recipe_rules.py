@@ -44,7 +44,7 @@ PARAMS = "recipe_raycluster_params"
         (
             {"recipe_container_secret_name": "hf_canary/def"},
             (
-                "recipe_container_secret_name: a text of another form, expected the name of a Secret in the deployment's "
+                "recipe_container_secret_name: text in the wrong format, expected the name of a Secret in the deployment's "
                 "namespace, such as hugging-face; create the Secret and give its name here, never its value"
             ),
         ),
@@ -59,20 +59,20 @@ PARAMS = "recipe_raycluster_params"
             {"recipe_container_env": [{"key": "VLLM_API_KEY", "value": "canary"}]},
             (
                 "recipe_container_env[0].key: VLLM_API_KEY, which the deployment sets, expected another variable; "
-                "take it out"
+                "remove it"
             ),
         ),
         (
             {"recipe_container_env": [{"key": "VLLM_USE_RUST_FRONTEND", "value": "1"}]},
             (
                 "recipe_container_env[0].key: VLLM_USE_RUST_FRONTEND, which the deployment sets, expected another "
-                "variable; take it out"
+                "variable; remove it"
             ),
         ),
         (
             {"recipe_container_env": [{"key": "HF_TOKEN", "value": "canary"}]},
             (
-                "recipe_container_env[0].key: HF_TOKEN with a value that is read by all who see the recipe, expected the "
+                "recipe_container_env[0].key: HF_TOKEN with a value readable by everyone who sees the recipe, expected the "
                 "name of a Secret; make a Secret in the deployment's namespace, and name it in recipe_environment_secrets"
             ),
         ),
@@ -83,7 +83,7 @@ PARAMS = "recipe_raycluster_params"
             },
             (
                 "recipe_environment_secrets[0].envvar_name: A, expected another name than recipe_container_env[0].key has; "
-                "take one out"
+                "remove one"
             ),
         ),
         (
@@ -107,7 +107,7 @@ PARAMS = "recipe_raycluster_params"
         (
             {"recipe_public_ssh_key": "-----BEGIN OPENSSH PRIVATE KEY----- canary"},
             (
-                "recipe_public_ssh_key: a text of another form, expected a public key on one line, such as "
+                "recipe_public_ssh_key: text in the wrong format, expected a public key on one line, such as "
                 "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5; give the public half"
             ),
         ),
@@ -243,11 +243,11 @@ def test_given_arguments_take_the_place_of_derived_ones() -> None:
         ),
         (
             {"input_object_storage__0__bucket_name": "models"},
-            "input_object_storage[0].bucket_name: given beside par, expected one of the two; take one of the two out",
+            "input_object_storage[0].bucket_name: given beside par, expected one of the two; remove one of the two",
         ),
         (
             {"node_provisioner": "oke", "recipe_use_shared_node_pool": True},
-            "node_provisioner: oke beside recipe_use_shared_node_pool, expected none; take one of the two out",
+            "node_provisioner: oke beside recipe_use_shared_node_pool, expected none; remove one of the two",
         ),
     ],
 )
