@@ -89,7 +89,7 @@ def test_after_the_last_try_it_stays_up_without_ray_and_says_why(deploy: Deploy,
     run, group = deploy("gives-up", {"restart_limit": 1})
     assert run.code != 0
     said = run.faults[0]["found"]
-    assert "given up after 2 failures" in said and "the engine died" in said and "The nodes still cost money" in said
+    assert "given up after 2 failures" in said and "the engine died" in said and "The nodes are still billed" in said
     head, worker = group.head(), group.worker()
     assert (restarts(head), is_ready(head), group.endpoint_is_open()) == (2, False, False)
     assert group.status(head)["state"] == "given_up"
@@ -99,7 +99,7 @@ def test_after_the_last_try_it_stays_up_without_ray_and_says_why(deploy: Deploy,
     rig.steer("POST", "/engines/gives-up/heal", {})
     run, group = deploy("gives-up", {"restart_limit": 1})
     assert run.code == 0 and run.result is not None and run.result["changed"], run.output
-    assert f"{head['metadata']['name']} gave up: made again" in run.output
+    assert f"{head['metadata']['name']} gave up: recreated" in run.output
     assert group.head()["metadata"]["uid"] != head["metadata"]["uid"]
     assert group.worker()["metadata"]["uid"] == worker["metadata"]["uid"]
 

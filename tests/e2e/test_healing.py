@@ -296,7 +296,7 @@ def test_a_file_corrupt_at_the_source_ends_the_staging_of_its_pod(
         wait("the worker gives up", lambda: group.status(group.worker()).get("state") == "given_up", 90, group.describe)
         told("given up after", time.monotonic() - began)
         said = group.status(group.worker())["cause"]
-        assert f"{name.rpartition('/')[2]} is corrupt: fetched twice, md5" in said and "cost money" in said
+        assert f"{name.rpartition('/')[2]} is corrupt: fetched twice, md5" in said and "still billed" in said
         assert restarts(group.worker()) == 1
         run = deployment.playbooks.run("deploy", deployment.recipe)
         assert run.code != 0 and "is corrupt" in run.faults[0]["found"], run.output

@@ -191,7 +191,7 @@ def test_a_launch_that_outlasts_the_wait_is_given_back_where_release_is_asked_fo
     flight.scenario("LaunchInstance", delay_s=100)
     run = flight.deploy(wait_timeout_minutes=1, node_join_minutes=60, on_shortfall="release")
     assert [fault["code"] for fault in run.faults] == ["timeout", "node_pool_released"], run.output
-    assert "given back once this change has ended" in run.output
+    assert "released once this change has finished" in run.output
     assert (flight.pool()["size"], flight.pool()["nodes"]) == (0, [])
     assert len(flight.calls("CreateNodePool")) == 1
 

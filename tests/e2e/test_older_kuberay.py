@@ -72,7 +72,7 @@ def test_a_changed_recipe_reaches_the_pods(
         assert "deleting the RayCluster" in " ".join(planned.output.split())
         changed = playbooks.run("deploy", {**recipe, "recipe_served_model_name": "renamed"})
         assert changed.code == 0, changed.output
-        assert "deleted and made again" in changed.output
+        assert "deleted and created again" in changed.output
         assert changed.result is not None and changed.result["model"] == "renamed"
         assert not uids() & before
     finally:

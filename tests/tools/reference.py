@@ -200,7 +200,7 @@ def _table(table: Iterable[Parameter]) -> str:
             value += f"; default {parameter.default}"
         wire = parameter.wire
         if parameter.not_served:
-            wire += f"{'; ' if wire else ''}not served: {parameter.not_served}"
+            wire += f"{'; ' if wire else ''}not supported: {parameter.not_served}"
         rows.append(f"| {name} | {value} | {parameter.description} | {wire} |")
     return "\n".join(rows) + "\n"
 

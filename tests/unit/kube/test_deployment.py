@@ -123,7 +123,7 @@ def test_a_deployment_that_cannot_be_understood_hides_no_other(change: Any) -> N
     rows = list_deployments(cluster)
     assert [(row["name"], row["state"] == "Unknown") for row in rows] == [("odd", True), ("fine", False)]
     assert rows[0].keys() == rows[1].keys() and not rows[0]["ready"]
-    assert "cannot be understood" in rows[0]["failure"]["found"]
+    assert "cannot be parsed" in rows[0]["failure"]["found"]
 
 
 @pytest.mark.parametrize("name", [FIELDS_ANNOTATION, VALUES_ANNOTATION, COST_ANNOTATION, PRICE_ANNOTATION])

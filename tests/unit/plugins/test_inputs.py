@@ -79,11 +79,11 @@ def test_settings_and_other_variables_do_not_come_with_it(monkeypatch: pytest.Mo
         ),
         (
             "recipe_file.ansible_python_interpreter: a key that is not known, expected a known parameter; "
-            "take recipe_file.ansible_python_interpreter out"
+            "remove recipe_file.ansible_python_interpreter"
         ),
         (
             "recipe_file.recipe_result: a key that is not known, expected a known parameter; "
-            "take recipe_file.recipe_result out"
+            "remove recipe_file.recipe_result"
         ),
     ]
 

@@ -219,7 +219,7 @@ def test_what_is_still_launched_when_the_wait_ends_is_given_back(monkeypatch: py
     run_module(oci_node_pool, {"definition": wait.plan["node_pool"]})
     wait.wait(1, left_after=-60)
     assert wait.watch.emptying and wait.engine.made("update_node_pool") == []
-    assert "given back once this change has ended" in wait.texts[-1]
+    assert "released once this change has finished" in wait.texts[-1]
     with pytest.raises(Refused) as refused:
         wait.wait(30, left_after=-3600)
     assert [fault.code for fault in refused.value.faults] == ["timeout", "node_pool_released"]

@@ -149,7 +149,7 @@ def test_tries_are_counted_and_end_with_the_first_cause(make_group: MakeGroup) -
         group.start()
     until(lambda: group.head.progress("engine").get("state") == "failed", 10, "given up")
     said = group.head.progress("engine")["cause"]
-    assert "given up after 2 failures; the first:" in said and "ValueError: first" in said and "cost money" in said
+    assert "given up after 2 failures; the first:" in said and "ValueError: first" in said and "still billed" in said
     assert group.head.probe() == (1, "the head's state is given_up")
     until(lambda: "has given up" in str(group.workers[0].progress("ray").get("step")), 10, "told by the worker")
     assert not list(group.folder.glob("*.node")) or len((group.folder / "completions").read_text().splitlines()) == 2
@@ -167,7 +167,7 @@ def test_a_refused_par_ends_with_its_cause_and_a_new_one_is_taken(
     message = group.head.message()
     assert message["state"] == "failed" and "PAR invalid, expired or out of scope" in message["cause"]
     group.start()
-    until(lambda: "cost money" in str(group.head.progress("staging").get("cause")), 5, "given up")
+    until(lambda: "still billed" in str(group.head.progress("staging").get("cause")), 5, "given up")
     source.fault = lambda number, name, start: None
     (tmp_path / "par").write_text(source.url + "?new")
     group.served()

@@ -96,7 +96,7 @@ def test_a_changed_raycluster_is_not_ready_by_its_old_pods() -> None:
         ),
         (
             {"state": {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "x" not found'}}},
-            "cannot be made",
+            "cannot be created",
         ),
         (
             {

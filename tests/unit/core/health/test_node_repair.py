@@ -283,7 +283,7 @@ def test_a_launch_that_outlasts_the_wait_is_given_back_once_it_takes_a_change(lo
     looks.deadline = BEGIN + 7200
     assert not looks(launching(0), [], 7199).empty and not looks.repair.emptying
     waiting = looks(launching(0, entry("a"), entry("b", "CREATING")), [], 7200)
-    assert not waiting.empty and looks.repair.emptying and "given back" in waiting.text
+    assert not waiting.empty and looks.repair.emptying and "released" in waiting.text
     assert looks(launched(entry("a"), entry("b")), [node("a")], 7220).empty
     released = looks(pool(), [], 7240)
     assert codes(released) == ["timeout", "node_pool_released"]

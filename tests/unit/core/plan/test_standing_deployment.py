@@ -451,7 +451,7 @@ def test_a_deployment_does_not_move_to_another_namespace() -> None:
     faults = belongs_to_another(read_inputs(recipe(namespace="other")), group, [])
     assert [fault.line() for fault in faults] == [
         (
-            "namespace: other, and the deployment raycluster_vm_test stands in models, expected models; "
+            "namespace: other, and the deployment raycluster_vm_test is in models, expected models; "
             "give namespace: models, or undeploy it first: a deployment does not move"
         )
     ]

@@ -69,13 +69,13 @@ def test_blueprint_spellings_are_the_same_recipe() -> None:
 
 def test_both_spellings_of_one_key_are_refused() -> None:
     assert faults_of(recipe(blueprint_mode="raycluster")) == [
-        "blueprint_mode: given beside recipe_mode, expected one of the two; take blueprint_mode out"
+        "blueprint_mode: given beside recipe_mode, expected one of the two; remove blueprint_mode"
     ]
 
 
 def test_an_unknown_blueprint_key_is_a_fault() -> None:
     assert faults_of(recipe(blueprint_colour="red")) == [
-        "blueprint_colour: a key that is not known, expected a known parameter; take blueprint_colour out"
+        "blueprint_colour: a key that is not known, expected a known parameter; remove blueprint_colour"
     ]
 
 

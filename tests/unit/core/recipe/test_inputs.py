@@ -225,7 +225,7 @@ def nested(**changes: Any) -> dict[str, Any]:
 
 def test_below_recipe_every_key_that_is_not_known_is_a_fault() -> None:
     assert faults_of(nested(colour="red", recipe_node_shap="x")) == [
-        "recipe.colour: a key that is not known, expected a known parameter; take recipe.colour out",
+        "recipe.colour: a key that is not known, expected a known parameter; remove recipe.colour",
         (
             "recipe.recipe_node_shap: a key that is not known, expected a known parameter; "
             "did you mean recipe_node_shape?"
