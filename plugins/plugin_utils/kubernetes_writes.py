@@ -111,7 +111,7 @@ class WritingAction(Action):
                 self._display.warning(f"{', '.join(pods)} did not end within {REMOVAL_SECONDS} s; {then}")
                 return
             if len(pods) != said:
-                self.show(f"  {readable_seconds(age):>6}  {len(pods)} pods still end")
+                self.show(f"  {readable_seconds(age):>6}  {len(pods)} pods still terminating")
                 said = len(pods)
             time.sleep(1)
 

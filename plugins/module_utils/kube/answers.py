@@ -34,7 +34,7 @@ def has_name(item: Any) -> bool:
     return isinstance(metadata, dict) and isinstance(metadata.get("name"), str)
 
 
-def malformed(path: str, found: str = "an answer that is none of a Kubernetes API") -> Fault:
+def malformed(path: str, found: str = "an answer that is not from a Kubernetes API") -> Fault:
     """Return the fault of an answer that cannot be understood."""
     return Fault("kubernetes", f"Kubernetes API {path}", found, "the API's JSON", "see what answers at its address")
 
@@ -64,7 +64,7 @@ def fault_of_answer(status: int, body: bytes, request: str, signed_in_by: str) -
             signed_in_by,
             f"403 {message}",
             "the right to read it",
-            "give the user this right, or use another user",
+            "grant the user this right, or use another user",
         )
     return Fault(
         "kubernetes", "Kubernetes API", f"{status} {message} ({request})", "an answer", "running again is safe"

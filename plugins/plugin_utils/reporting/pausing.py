@@ -62,5 +62,5 @@ def nodes_of_paused(results: Mapping[str, Mapping[str, Any]], paused: Collection
 def nothing_removed(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the words of an undeploy that found nothing, with the name that may be meant."""
     nearest, name = (results.get("undeploy") or {}).get("nearest"), (results.get("recipe") or {}).get("name")
-    lines = ["Nothing was there to remove."]
+    lines = ["There was nothing to remove."]
     return [*lines, f"There is no deployment {name}; did you mean {nearest}?"] if nearest else lines

@@ -138,7 +138,7 @@ def test_a_name_that_is_not_there_is_told_with_the_nearest() -> None:
         "did you mean llama?",
     )
     _details, lines = undeploy({"recipe": {"name": "lama"}, "undeploy": {"removed": [], "nearest": "llama"}})
-    assert lines == ["Nothing was there to remove.", "There is no deployment lama; did you mean llama?"]
+    assert lines == ["There was nothing to remove.", "There is no deployment lama; did you mean llama?"]
 
 
 def test_without_a_look_at_the_node_pools_nobody_is_an_orphan() -> None:

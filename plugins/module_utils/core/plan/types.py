@@ -316,7 +316,7 @@ class Plan(TypedDict):
         Answer | None,
         "what vLLM itself said of the plan; null without the setting `vllm_python` ([sizing.md](sizing.md))",
     ]
-    existing: Annotated[Existing | None, "what applying it means for the deployment that stands (below)"]
+    existing: Annotated[Existing | None, "what applying it means for the existing deployment (below)"]
     warnings: Annotated[list[dict[str, Any]], "what does not forbid the deployment"]
     change_class: Annotated[
         Mapping[str, str], "for each field what a change means: `live`, `restart` of the group's pods, or `new_pool`"
