@@ -46,6 +46,7 @@ def row(name: str = "llama", **changes: Any) -> dict[str, Any]:
         "planned": {},
         "benchmark": {},
         "phases": {},
+        "paused": None,
         **changes,
     }
 
