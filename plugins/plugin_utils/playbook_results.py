@@ -252,10 +252,10 @@ def keys(results: Results) -> Details:
             entry["name"] + (f" (its former value until {former:%H:%M:%S} UTC)" if former and former > now else "")
         )
     if pods := result.get("replaced"):
-        lines.append(f"Ray's token is another one, and the group restarts with it: {', '.join(pods)} are made again.")
+        lines.append(f"Ray's token was rotated, and the group restarts with it: {', '.join(pods)} are recreated.")
         lines.append("Run deploy to wait until it serves again.")
     elif result.get("in_force") is False:
-        lines.append("The group does not serve: it has the change when it does.")
+        lines.append("The group is not serving: the change takes effect when it does.")
     return {"keys": found, "in_force": result.get("in_force"), "replaced": list(pods or [])}, lines
 
 
