@@ -349,7 +349,7 @@ def _read_kubeconfig(given: str | Mapping[str, Any] | None, context: str | None,
             path = os.path.expanduser(where)
             command = None if has_token else _command_of(path, context)
             if command and not (os.sep in command or shutil.which(command)):
-                raise _command_fault("kubeconfig_command_missing", where, command, "there is no such program")
+                raise _command_fault("kubeconfig_command_missing", where, command, "program not found")
             load = functools.partial(config.load_kube_config, path, context, settings, persist_config=False)
             try:
                 within(COMMAND_SECONDS, load)
