@@ -59,8 +59,6 @@ class Division:
             "recipe_node_pool_size": pipeline,
             "recipe_nvidia_gpu_count": tensor,
             "recipe_image_uri": IMAGE,
-            # What Inductor compiles for a CPU takes longer than all the rest.
-            "recipe_container_command_args": ["--enforce-eager"],
             "recipe_container_env": [{"key": "MULTINODE_HANG_SECONDS", "value": str(HANG_SECONDS)}],
         }
         recipe["recipe_raycluster_params"] |= {

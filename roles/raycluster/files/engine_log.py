@@ -255,7 +255,9 @@ class Log:
         for fatal, report in self._reports:
             if error := _cause_of(report):
                 inner = error.origin in ("core", "rank", "ray")
-                found.append((_weight(error, 0 if fatal else 1 if inner else 3), error))
+                # The core's own exception may be what became of a rank's, unless it shows a cause.
+                weight = (0 if error.known or error.origin != "core" else 2) if fatal else 1 if inner else 3
+                found.append((_weight(error, weight), error))
         for error in self._alone:
             if not error.hollow:
                 known = error.known

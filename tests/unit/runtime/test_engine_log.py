@@ -163,6 +163,18 @@ def test_a_message_of_several_lines_is_one() -> None:
     assert "ValueError: the first line and the second, and a third" in failure.cause
 
 
+def test_what_became_of_a_ranks_error_in_the_core_is_no_cause() -> None:
+    """As vLLM 0.32 wrote it: the core missed the answer of a rank whose exception Ray passed on later."""
+    failure = end([
+        f"{CORE} EngineCore encountered a fatal error.", f"{CORE} Traceback (most recent call last):",
+        *frames(CORE, "req_index = model_runner_output.req_id_to_index[req_id]"), f"{CORE} KeyError: 'cmpl-a56cefd5b166602f-0-80e58bf1'",
+        f"{RANK} WorkerProc hit an exception.", f"{RANK} Traceback (most recent call last):",
+        *frames(RANK, "assert self.intermediate_tensors is not None"), f"{RANK} AssertionError",
+        "(APIServer pid=1) ERROR 11-30 13:44:54 [async_llm.py:906] vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered it",
+    ])  # fmt: skip
+    assert "stage 1 (192.0.2.8): AssertionError at `assert self.intermediate_tensors is not None`" in failure.cause
+
+
 def test_ranks_that_lose_each_other_are_no_cause_where_one_of_them_says_one() -> None:
     other = RANK.replace("238", "239").replace("192.0.2.8", "192.0.2.7").replace("PP1", "PP0")
     failure = end([
