@@ -48,6 +48,14 @@ _WINDOW_PATTERNS = {
     "olmo3": 4,
     "exaone4": 4,
 }
+# Families whose classes give each layer a window of its own (vllm/model_executor/models, per_layer_sliding_window); of others all
+# layers have the window, or none where layers differ (vllm/engine/arg_utils.py).
+_WINDOW_BY_LAYER = (
+    *_WINDOW_PATTERNS,
+    *("llama", "mistral", "ministral3", "phi3", "arcee", "apertus", "granite", "granitemoe", "smollm3", "minimax_m2"),
+)
+# Those that are refused where layers differ, but for one value of a field that bears on nothing else (qwen2.py).
+_WINDOW_FOR_ALL = ("qwen2", "qwen3")
 # Default of Transformers' Llama4TextConfig: every fourth layer has no rotary embedding and sees everything.
 _LLAMA4_FULL_INTERVAL = 4
 _LLAMA4_CHUNK = 8192
@@ -151,6 +159,10 @@ def read_layers(
         kv_heads, value_dim = 1, 0
         head_dim = text.size("kv_lora_rank") + (text.integer("qk_rope_head_dim") or 0)
     kinds, unknown = _attention_kinds(text, model_type, count) if known else (["full"] * count, [])
+    if {"sliding", "full"} <= set(kinds) and not model_type.startswith(("mimo_v2", *_WINDOW_BY_LAYER)):
+        kinds = ["full"] * count
+        if model_type not in _WINDOW_FOR_ALL or text.integer("max_window_layers") != count:
+            unknown = [*unknown, "layers with and without a window"]
     window = text.size("sliding_window", "attention_window_size")
     chunk = text.size("attention_chunk_size") or (_LLAMA4_CHUNK if model_type == "llama4_text" else 0)
     shared_from = count - min(count, text.integer("num_kv_shared_layers") or 0)

@@ -294,3 +294,23 @@ def test_checkpoints_of_terabytes():
     model = read_model(llama(), {"metadata": {"total_size": 3 * 10**12}, "weight_map": {}})
     assert model.checkpoint_bytes == 3 * 10**12
     assert read_model(llama(), None, [{"name": "a.safetensors", "size": 2 * 10**12}]).checkpoint_bytes == 2 * 10**12
+
+
+@pytest.mark.parametrize(
+    ("model_type", "architecture", "changes", "kinds", "certain"),
+    [
+        ("qwen3", "Qwen3ForCausalLM", {"max_window_layers": 8}, {"full"}, True),
+        ("qwen3", "Qwen3ForCausalLM", {"max_window_layers": 4}, {"full"}, False),
+        ("qwen3_moe", "Qwen3MoeForCausalLM", {}, {"full"}, False),
+        ("llama", "LlamaForCausalLM", {}, {"full", "sliding"}, True),
+        ("mistral", "MistralForCausalLM", {}, {"full", "sliding"}, True),
+    ],
+)
+def test_windows_of_some_layers_count_where_the_class_gives_each_layer_its_own(
+    model_type: str, architecture: str, changes: dict, kinds: set, certain: bool
+) -> None:
+    types = {"layer_types": ["sliding_attention", "full_attention"] * 4, "sliding_window": 1024}
+    config = llama(model_type=model_type, architectures=[architecture], use_sliding_window=True, **types, **changes)
+    model = read_model(config, vllm="0.32.0")
+    assert {layer.attention for layer in model.layers} == kinds
+    assert ("layers_uncertain" not in [warning.code for warning in model.warnings]) == certain
