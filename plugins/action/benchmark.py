@@ -29,7 +29,7 @@ from ..module_utils.kube.client import Kubernetes, may_pass, part
 from ..module_utils.kube.deployment import list_deployments, read_secret
 from ..module_utils.kube.removal import namespace_of
 from ..plugin_utils.inputs import given_inputs
-from ..plugin_utils.kubernetes_writes import WritingAction
+from ..plugin_utils.kubernetes_writes import REMOVAL_SECONDS, WritingAction
 from ..plugin_utils.progress import Lines
 
 POLL_SECONDS = 2.0
@@ -98,7 +98,7 @@ class ActionModule(WritingAction):
         if not _ended(standing):
             raise Refused([_running(job, str((standing.get("status") or {}).get("startTime") or "not started yet"))])
         if not self._task.check_mode:
-            self.remove([job], task_vars)
+            self._remove([job], task_vars)
 
     def _follow(
         self, kubernetes: Kubernetes, job: Mapping[str, Any], seconds: float
@@ -139,10 +139,15 @@ class ActionModule(WritingAction):
             time.sleep(POLL_SECONDS)
         return measured, "it did not end in its time"
 
+    def _remove(self, objects: list[dict[str, Any]], task_vars: dict[str, Any]) -> None:
+        """Remove the objects and return when they are gone; the API leaves a Job's pod alone where it is not told otherwise."""
+        options = {"propagationPolicy": "Foreground"}
+        self.write(objects, task_vars, state="absent", wait=True, wait_timeout=REMOVAL_SECONDS, delete_options=options)
+
     def _clean_up(self, objects: list[dict[str, Any]], task_vars: dict[str, Any]) -> list[dict[str, Any]]:
         """Remove the objects; return what stays as remarks, since it goes by itself with its time or with the deployment."""
         try:
-            self.remove(objects, task_vars)
+            self._remove(objects, task_vars)
         except Refused as refused:
             return [fault.as_dict() for fault in refused.faults]
         return []

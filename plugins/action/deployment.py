@@ -14,17 +14,20 @@ from ..module_utils.core.fault import Fault, Refused
 from ..module_utils.core.health.failures import gave_up
 from ..module_utils.core.health.paused import is_paused
 from ..module_utils.core.manifests.differences import diff_text, runtime_lines
-from ..module_utils.core.manifests.objects import render, secret
+from ..module_utils.core.manifests.monitoring import monitoring_objects
+from ..module_utils.core.manifests.objects import mark, render, secret
 from ..module_utils.core.manifests.older_kuberay import token_secret_kind, without_upgrade_strategy
 from ..module_utils.core.manifests.running import keep_pods, runtime_of
-from ..module_utils.core.names import PAUSED_ANNOTATION, object_names
+from ..module_utils.core.names import MONITORING_ANNOTATION, PAUSED_ANNOTATION, object_names
 from ..module_utils.core.ownership import is_ours, pool_record, recorded_pool
 from ..module_utils.core.plan.standing_deployment import named_otherwise
 from ..module_utils.core.plan.types import Plan
 from ..module_utils.core.recipe.inputs import Inputs
 from ..module_utils.kube.client import Kubernetes, may_pass, part
 from ..module_utils.kube.deployment import Observer, has_own_nodes, nearest_deployment, read_secret
+from ..module_utils.kube.monitoring import standing_monitoring, strange
 from ..module_utils.kube.removal import namespace_of
+from ..plugin_utils.bucket_access import BucketAccess
 from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.endpoint import Endpoint
 from ..plugin_utils.inputs import given_inputs
@@ -70,6 +73,7 @@ class ActionModule(WritingAction):
             # The request was made before nodes were asked for (`bucket_access`).
             raycluster = next(item for item in objects if item["kind"] == "RayCluster")
             raycluster["metadata"]["annotations"].update(access.annotation())
+        objects += self._monitoring(kubernetes, plan, access)
         if self._task.check_mode and (not there or not kubernetes.get(_RAYCLUSTER_CRD)):
             # The API server can dry-run only into a namespace, and of a kind, that it knows.
             made_all = would_be_made([*first, *made, *wanted, *objects])
@@ -87,6 +91,10 @@ class ActionModule(WritingAction):
             self.show("  the load balancer is recreated, and its address changes")
             self.remove(blocking, task_vars)
             changes.append({"object": name_of(blocking[0]), "change": "delete"})
+        # Before the apply, which takes from the RayCluster what says that they are there.
+        unwatched = self._unwatched(kubernetes, plan, standing, objects)
+        self.remove(unwatched, task_vars)
+        changes += [{"object": name_of(item), "change": "delete"} for item in unwatched]
         changes += self.apply(objects, task_vars)
         if is_paused(standing) and not anew:
             changes += self._resume(plan, task_vars)
@@ -269,6 +277,30 @@ class ActionModule(WritingAction):
             "stood": standing is not None,
             "nearest": "" if removed["removed"] or standing else nearest_deployment(kubernetes, name),
         }
+
+    def _monitoring(self, kubernetes: Kubernetes, plan: Plan, access: BucketAccess) -> list[dict[str, Any]]:
+        """Return the objects by which the deployment is watched; Refused where one of somebody else stands in their place."""
+        if not plan["endpoint"]["monitoring"]:
+            return []
+        found = api_keys.first(self._read(kubernetes, plan, "api_key_secret") or {})
+        key_name = found[0] if found else api_keys.DEFAULT
+        objects = monitoring_objects(plan, access.record.get("time_expires"), key_name)
+        if others := strange(kubernetes, objects, plan["deployment"]["name"], plan["deployment"]["namespace"]):
+            raise Refused(others)
+        for item in objects:
+            mark(item, plan)
+        return objects
+
+    @staticmethod
+    def _unwatched(
+        kubernetes: Kubernetes, plan: Plan, standing: dict[str, Any] | None, objects: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Return what is there of monitoring and is not to be any more."""
+        if MONITORING_ANNOTATION not in (((standing or {}).get("metadata") or {}).get("annotations") or {}):
+            return []
+        kept = {name_of(item) for item in objects}
+        there = standing_monitoring(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"])
+        return [item for item in there if name_of(item) not in kept]
 
     def _secrets(
         self, kubernetes: Kubernetes, plan: Plan, given: dict[str, str], token_secret: str

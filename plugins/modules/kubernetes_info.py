@@ -39,10 +39,10 @@ options:
     type: bool
     default: false
   endpoint:
-    description: Optional kinds of objects that the deployment's endpoint takes, as the API names them.
+    description: Optional kinds of objects that the deployment's endpoint and monitoring take, as the API names them.
     type: list
     elements: str
-    choices: [ingresses, httproutes, certificates]
+    choices: [ingresses, httproutes, certificates, podmonitors, prometheusrules]
     default: []
 extends_documentation_fragment:
   - multinode.inference.kubernetes_connection
@@ -182,7 +182,7 @@ def main() -> None:
             "endpoint": {
                 "type": "list",
                 "elements": "str",
-                "choices": ["ingresses", "httproutes", "certificates"],
+                "choices": ["ingresses", "httproutes", "certificates", "podmonitors", "prometheusrules"],
                 "default": [],
             },
         },

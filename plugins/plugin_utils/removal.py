@@ -67,7 +67,9 @@ class Remover:
         """Ask for the end of the objects, of each whatever becomes of the others."""
         if not objects:
             return
-        result = self._write(objects, state="absent", continue_on_error=True)
+        # The API leaves a Job's pods alone where it is not told otherwise.
+        options = {"propagationPolicy": "Background"}
+        result = self._write(objects, state="absent", continue_on_error=True, delete_options=options)
         for item, entry in zip(objects, result["results"], strict=False):
             if error := entry.get("error"):
                 self.left.append(_left(name_of(item), f"not removed: {error.get('msg') or error.get('reason')}"))

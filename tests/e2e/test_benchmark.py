@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
@@ -91,15 +90,3 @@ def test_a_second_one_is_refused_while_one_runs_and_a_killed_one_goes(
     wait("its pods are gone", lambda: "pod/" not in left(group), 60)
     third = measure(deployment, benchmark_requests=1)
     assert third.code == 0 and left(group) == "", third.output
-
-
-def test_a_group_that_does_not_serve_is_not_measured(deployment: Deployment, group: ServedGroup) -> None:
-    group.suffer("hang")
-    try:
-        wait("it is not Ready", lambda: not all(map(is_ready, group.pods())), 120, group.describe)
-        run = measure(deployment)
-        assert [fault["code"] for fault in run.faults] == ["not_ready"], run.output
-        assert left(group) == ""
-    finally:
-        group.suffer("heal")
-        group.until_served(time.monotonic())

@@ -178,6 +178,15 @@ def test_a_full_queue_ends_nothing_and_keeps_the_endpoint_open(two_stages: Divis
     assert (group.head()["metadata"]["uid"], restarts(group.head())) == (head["metadata"]["uid"], restarts(head))
 
 
+def test_the_benchmark_playbook_measures_it(two_stages: Division) -> None:
+    sizes = {"benchmark_input_tokens": 16, "benchmark_output_tokens": 8, "benchmark_requests": 4}
+    run = two_stages.playbooks.run("benchmark", two_stages.recipe, sizes)
+    assert run.code == 0 and run.result is not None, run.output
+    print(run.output)
+    assert [entry["concurrency"] for entry in run.result["measured"]] == [1, 4]
+    assert all(entry["completed"] >= 8 and entry["failed"] == 0 for entry in run.result["measured"])
+
+
 def test_a_killed_rank_is_served_again(two_stages: Division) -> None:
     group = two_stages.group
     worker = group.worker()

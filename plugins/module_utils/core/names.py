@@ -44,6 +44,8 @@ BENCHMARK_ANNOTATION = "multinode.inference/benchmark"
 PAUSED_ANNOTATION = "multinode.inference/paused"
 # Of the Lease: who holds it, in more words than its holderIdentity.
 HOLDER_ANNOTATION = "multinode.inference/holder"
+# Of the RayCluster: who watches it. A later run that is to have nobody watch it knows by it what to remove.
+MONITORING_ANNOTATION = "multinode.inference/monitoring"
 
 # OCI freeform tags.
 DEPLOYMENT_TAG = "multinode-inference-deployment"
@@ -98,6 +100,8 @@ def object_names(name: str) -> dict[str, str]:
         "disruption_budget": name,
         "benchmark": f"{name}-benchmark",
         "lease": name,
+        "board": f"{name}-board",
+        "certificate_rule": f"{name}-certificate",
     }
 
 

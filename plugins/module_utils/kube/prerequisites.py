@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..core.fault import Fault, Findings, Refused
 from ..core.recipe.secret_references import PULL_KEY, check_references
 from .client import Kubernetes, unless_forbidden
 from .deployment import secret_keys
+from .monitoring import missing_definitions
 from .operator import SHOWN, find_helm, find_operator
 from .removal import strange_objects
 
@@ -55,7 +56,7 @@ def read_surroundings(
     node_selector: str = "",
     file_systems: bool = False,
     pull_secret: str = "",
-    endpoint: Iterable[str] = (),
+    endpoint: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return what `kubernetes_info` does, read at once.
 
@@ -63,7 +64,7 @@ def read_surroundings(
     kubernetes_core  version of the collection that runs Helm, "" where it is not known
     upgraded_to    version that an older operator is upgraded to, "" where it is left alone
     pull_secret    Secret that an operator that is still to be installed pulls its image with
-    endpoint       optional kinds of objects that its endpoint takes
+    endpoint       optional kinds of objects that its endpoint and its monitoring take
     node_selector  with it the nodes that it selects are described, with what other pods take of them
     """
     nodes = unless_forbidden(lambda: kubernetes.items("/api/v1/nodes"))
@@ -109,6 +110,7 @@ def read_surroundings(
             "operator_faults": [fault.as_dict() for fault in against],
             "not_ours": [fault.as_dict() for fault in strange.result()],
             "gpu_nodes": described,
+            "definitions_missing": missing_definitions(kubernetes) if "podmonitors" in endpoint else [],
         }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.fault import Fault, Refused
 from ..core.manifests.endpoint import KINDS as ENDPOINT_KINDS
+from ..core.manifests.monitoring import KINDS as MONITORING_KINDS
 from ..core.names import INSTANCE_LABEL, NODE_LABEL, label_selector
 from ..core.ownership import is_ours, namespace_is_ours, not_ours, takes_name
 from ..core.source_request import recorded
@@ -28,9 +29,13 @@ _KINDS = (
     ("v1", "ConfigMap", "/api/v1", "configmaps"),
     ("v1", "Secret", "/api/v1", "secrets"),
 )
-# Beside what deploy makes: a benchmark that is running.
-_REMOVED = (("batch/v1", "Job", "/apis/batch/v1", "jobs"), *_KINDS)
-_OPTIONAL = {"jobs", *(plural for _version, _kind, plural in ENDPOINT_KINDS)}
+# Beside what deploy always makes: who watches the deployment, and a benchmark that is running.
+_REMOVED = (
+    ("batch/v1", "Job", "/apis/batch/v1", "jobs"),
+    *((version, kind, f"/apis/{version}", plural) for version, kind, plural in MONITORING_KINDS),
+    *_KINDS,
+)
+_OPTIONAL = {"jobs", *(plural for _version, _kind, plural in (*ENDPOINT_KINDS, *MONITORING_KINDS))}
 _VOLUMES = "/api/v1/persistentvolumes"
 _COSTING = ("PodDisruptionBudget", "RayCluster", "PersistentVolumeClaim", "Service")
 

@@ -18,6 +18,7 @@ from typing import Any
 import engine_heartbeat
 import engine_options
 import group_file
+import group_metrics
 import pod_inspection
 import pod_status
 import ray_dashboard
@@ -74,6 +75,8 @@ class Head:
         self._refused_at: float | None = None
         self._door = 0
         self._pulse: Pulse | None = None
+        # Completions that the group asked itself for: they serve nobody.
+        self._own = 0
 
     def run(self) -> int:
         """Serve until the end; the exit code of the container."""
@@ -82,7 +85,7 @@ class Head:
         self._board.start()
         try:
             self._door = open_door(pod_status.own_address())
-            pod_status.serve(self._group.ports["status"], self._status)
+            pod_status.serve(self._group.ports["status"], self._status, self._metrics)
             self._restarts.begin()
             for path in (ENGINE_FILE, TOKEN_FILE):
                 path.unlink(missing_ok=True)
@@ -168,6 +171,7 @@ class Head:
             return
         if token["ok"]:
             self._state = "serving"
+            self._own += 1
             self._engine.note_serving()
             self._restarts.served()
             self._board.tell("token", state="done", done=1, cause=None, text=token["text"], seconds=token["seconds"])
@@ -205,11 +209,13 @@ class Head:
         self._board.tell("token", state="done", cause=None)
         if now - max(pulse.proven, self._asked_at) > engine_heartbeat.QUIET_SECONDS:
             self._asked_at = now
+            self._own += 1
             TOKEN_FILE.unlink(missing_ok=True)
 
     def _ask_itself(self, silent: float) -> None:
         """Do what the readiness probe should have done for `silent` seconds: it may be cut off by its time-out, or not be run."""
         left = f"the readiness probe has left nothing for {silent:.0f} s"
+        self._own += 1
         try:
             log(f"{left}; asked without it: {ready.check_head(self._group, self._status())}")
         except ready.NotReady as reason:
@@ -290,6 +296,9 @@ class Head:
             raise Stopped
         self._state = "forming"
         self._board.tell(first["phase"], state="waiting", cause=None, remedy=None, failures=None)
+
+    def _metrics(self) -> str:
+        return group_metrics.text(self._status(), self._board.seconds(), self._restarts.count, self._own)
 
     def _status(self) -> dict[str, Any]:
         return {

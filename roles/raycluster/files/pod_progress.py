@@ -87,6 +87,8 @@ class Board:
         self._lock = threading.Lock()
         self._entries: dict[str, dict[str, Any]] = {}
         self._said: dict[str, float] = {}
+        # When each phase began, and when it was done.
+        self._times: dict[str, tuple[float, float | None]] = {}
 
     def start(self) -> None:
         """Repeat unfinished entries in the background from now on."""
@@ -98,6 +100,9 @@ class Board:
             entry = self._entries.setdefault(phase, _blank(phase))
             before = dict(entry)
             entry.update(fields)
+            now = time.monotonic()
+            began, ended = self._times.get(phase, (now, None))
+            self._times[phase] = (began, (ended or now) if entry["state"] == "done" else None)
             words = any(before.get(key) != entry.get(key) for key in ("state", "cause", "step", "warning"))
             due = time.monotonic() - self._said.get(phase, -HEARTBEAT_SECONDS) >= NUMBERS_SECONDS
             if words or (due and entry != before):
@@ -107,6 +112,12 @@ class Board:
         """Return a copy of all entries, by phase."""
         with self._lock:
             return {phase: dict(entry) for phase, entry in self._entries.items()}
+
+    def seconds(self) -> dict[str, float]:
+        """Return how long each phase took until it was done, or has taken."""
+        now = time.monotonic()
+        with self._lock:
+            return {phase: (now if ended is None else ended) - began for phase, (began, ended) in self._times.items()}
 
     def _say(self, phase: str) -> None:
         self._said[phase] = time.monotonic()

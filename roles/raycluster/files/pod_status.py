@@ -26,6 +26,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import group_metrics
 from pod_progress import Failure
 
 Status = dict[str, Any]
@@ -46,16 +47,27 @@ def own_address() -> str:
     return os.environ.get("POD_IP") or "127.0.0.1"
 
 
-def serve(port: int, status: Callable[[], Status]) -> None:
-    """Answer every GET at `port` of this pod's address with the status, in the background. Failure where the port is taken."""
+def serve(port: int, status: Callable[[], Status], metrics: Callable[[], str] | None = None) -> None:
+    """Answer every GET at `port` of this pod's address with the status, in the background. Failure where the port is taken.
+
+    metrics: the head's page at /metrics, for those who have a key.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         timeout = ASK_SECONDS
 
         def do_GET(self) -> None:
-            body = json.dumps(status()).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
+            if metrics is None or self.path.partition("?")[0] != "/metrics":
+                self._answer(200, "application/json", json.dumps(status()))
+            elif group_metrics.has_key(self.headers.get("Authorization")):
+                self._answer(200, group_metrics.CONTENT_TYPE, metrics())
+            else:
+                self._answer(401, "text/plain", "send the header `Authorization: Bearer <API key>`\n")
+
+        def _answer(self, code: int, kind: str, text: str) -> None:
+            body = text.encode()
+            self.send_response(code)
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -85,6 +85,9 @@ class Measured(action.ActionModule):
     def write(self, objects: list[dict[str, Any]], task_vars: Any, **options: Any) -> dict[str, Any]:
         for item in objects:
             self.written.append((options["state"], item["kind"]))
+            if options["state"] == "absent":
+                # Without it the API leaves the Job's pod.
+                assert options["delete_options"] == {"propagationPolicy": "Foreground"} and options["wait"]
             key = f"{item['kind'].lower()}s/{item['metadata']['name']}"
             key = key.replace("networkpolicys", "networkpolicies")
             if options["state"] == "absent":

@@ -45,11 +45,13 @@ _OBJECTS = (
     ("policy", "poddisruptionbudgets"),
     ("ray.io", "rayclusters"),
 )
-# Of exposed endpoints, each only where the deployment's is of that kind.
+# Of exposed endpoints and of monitoring, each only where the deployment has that kind.
 _ENDPOINT = {
     "ingresses": "networking.k8s.io",
     "httproutes": "gateway.networking.k8s.io",
     "certificates": "cert-manager.io",
+    "podmonitors": "monitoring.coreos.com",
+    "prometheusrules": "monitoring.coreos.com",
 }
 # Claims of file systems are ours; those of the pods' volumes are KubeRay's to make and ours to remove.
 _CLAIMS = ("", "persistentvolumeclaims")

@@ -13,6 +13,7 @@ from ..names import ENDPOINT_ANNOTATION, common_labels, object_names
 from ..plan.endpoint import NETWORK, TYPE_ANNOTATION, hosts_at
 from ..plan.types import Endpoint as PlannedEndpoint
 from ..plan.types import Gateway, Plan
+from .monitoring import certificate_rule
 
 HTTPS, HTTP = 443, 80
 # oci-cloud-controller-manager, docs/load-balancer-annotations.md.
@@ -62,7 +63,7 @@ def endpoint_objects(plan: Plan, around: Surroundings | None = None) -> list[dic
         objects += _routes(plan, gateway, hosts, around.listeners)
     if plan["endpoint"]["issuer"] and hosts_at(plan, around.address):
         objects.append(_certificate(plan, hosts))
-    return objects
+    return [*objects, *certificate_rule(plan, around.until)]
 
 
 def record(plan: Plan, around: Surroundings) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ..names import (
     FIELDS_ANNOTATION,
     GIVEN_ANNOTATION,
     HASH_ANNOTATION,
+    MONITORING_ANNOTATION,
     NAME_ANNOTATION,
     PLANNED_ANNOTATION,
     PRICE_ANNOTATION,
@@ -149,6 +150,7 @@ def _record(plan: Plan) -> dict[str, str]:
         ),
         GIVEN_ANNOTATION: plan["deployment"]["given"],
         FIELDS_ANNOTATION: json.dumps(field_hashes(plan), sort_keys=True, separators=(",", ":")),
+        **({MONITORING_ANNOTATION: watched} if (watched := plan["endpoint"]["monitoring"]) else {}),
         PLANNED_ANNOTATION: json.dumps({name: plan["memory"][name] for name in PLANNED} if plan["memory"] else {}),
         VALUES_ANNOTATION: field_values(plan),
     }
@@ -188,7 +190,7 @@ def _network_policies(plan: Plan) -> list[dict[str, Any]]:
         inside.append(
             {
                 "from": [{"namespaceSelector": {"matchExpressions": [named]}}],
-                "ports": [{"port": ports["metrics"], "protocol": "TCP"}],
+                "ports": [{"port": port, "protocol": "TCP"} for port in (ports["metrics"], STATUS_PORT)],
             }
         )
     head = {"matchLabels": {"ray.io/cluster": name, "ray.io/node-type": "head"}}

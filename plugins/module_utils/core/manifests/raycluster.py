@@ -11,7 +11,7 @@ from ..plan.endpoint import SERVED_TLS_FOLDER, TLS_FOLDER
 from ..plan.engine import DRAIN_SECONDS, STATE_FOLDER
 from ..plan.rdma import HOST_NETWORK
 from ..plan.types import Plan, Pod
-from ..recipe.parameter_objects import LEAST_PROBE_SECONDS
+from ..recipe.parameter_objects import LEAST_PROBE_SECONDS, STATUS_PORT
 from .storage import init_containers, mounts_of, volumes_of
 
 # The engine may finish the requests it has; the load balancer needs some seconds to notice as well.
@@ -222,9 +222,9 @@ def _container(plan: Plan, role: str, mounts: list[dict[str, Any]]) -> dict[str,
             **_probe_times(plan, role, "startup"),
         }
     # Naming one port drops all that KubeRay would name by itself, but for metrics, which it would name 8080.
+    numbers = {**pod["ports"], "status": STATUS_PORT}
     container["ports"] = [
-        {"name": port_name, "containerPort": pod["ports"][key], "protocol": "TCP"}
-        for port_name, key in _NAMED_PORTS[role]
+        {"name": port_name, "containerPort": numbers[key], "protocol": "TCP"} for port_name, key in _NAMED_PORTS[role]
     ]
     return container
 
@@ -236,6 +236,7 @@ _NAMED_PORTS = {
         ("client", "client"),
         ("metrics", "metrics"),
         ("api", "api"),
+        ("status", "status"),
     ),
     "worker": (("metrics", "metrics"),),
 }

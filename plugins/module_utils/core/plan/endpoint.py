@@ -78,6 +78,7 @@ def endpoint_of(inputs: Inputs, findings: Findings) -> Endpoint:
         "annotations": annotations,
         "hosts": hosts,
         "metrics_namespaces": list(settings["metrics_namespaces"] or ()),
+        "monitoring": _monitoring(settings, findings),
         "tls": tls,
         "tls_secret": settings["endpoint_tls_secret"] if tls == "secret" else None,
         "issuer": _issuer(settings) if tls == "issuer" else None,
@@ -92,6 +93,21 @@ def endpoint_of(inputs: Inputs, findings: Findings) -> Endpoint:
         "gateway": _gateway(inputs) if exposure == "gateway" else None,
         "idle_seconds": settings["endpoint_idle_timeout_seconds"],
     }
+
+
+def _monitoring(settings: Mapping[str, Any], findings: Findings) -> str | None:
+    """Return who watches the deployment; None where nobody does."""
+    if settings["monitoring"] == "none":
+        return None
+    if not settings["metrics_namespaces"]:
+        findings.warn(
+            "metrics_namespaces_missing",
+            "metrics_namespaces",
+            "not given, and NetworkPolicies keep every other namespace from the metrics of Ray and of the group",
+            "the namespace of Prometheus",
+            "give it, such as [monitoring]",
+        )
+    return str(settings["monitoring"])
 
 
 def endpoint_without_tls(where: str) -> Fault:

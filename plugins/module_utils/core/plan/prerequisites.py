@@ -37,6 +37,14 @@ def check_prerequisites(
             findings.faults.append(fault)
         if (warning := behind(operator, settings)) and not settings["kuberay_upgrade"]:
             findings.warnings.append(warning)
+    if missing := found["definitions_missing"]:
+        findings.fault(
+            "prometheus_operator_missing",
+            "monitoring",
+            f"the cluster has no {' and no '.join(missing)}",
+            "the definitions of prometheus-operator",
+            "install it (its Helm chart, or kube-prometheus-stack), or set monitoring: none",
+        )
     _check_system_node(found, findings)
     _check_dns(found, findings)
     _check_storage_classes(found, pod, findings)

@@ -231,6 +231,7 @@ class Endpoint(TypedDict):
     annotations: dict[str, str]
     hosts: dict[str, str]
     metrics_namespaces: list[str]
+    monitoring: str | None
     tls: str | None
     tls_secret: str | None
     issuer: Issuer | None

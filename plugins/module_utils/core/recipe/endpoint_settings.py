@@ -129,7 +129,7 @@ KEYS = (
 
 
 def endpoint_resources(settings: Mapping[str, Any]) -> list[str]:
-    """Return the optional kinds of objects that an endpoint with these settings takes, as the API names them."""
+    """Return the optional kinds of objects that endpoint and monitoring with these settings take, as the API names them."""
     exposure, found = settings["endpoint_exposure"], []
     if exposure == "ingress":
         found.append("ingresses")
@@ -137,4 +137,6 @@ def endpoint_resources(settings: Mapping[str, Any]) -> list[str]:
         found.append("httproutes")
     if exposure != "none" and settings["endpoint_tls_issuer"]:
         found.append("certificates")
+    if settings["monitoring"] != "none":
+        found += ["podmonitors", "prometheusrules"]
     return found

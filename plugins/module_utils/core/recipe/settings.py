@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..catalog.images import RAY_LLM_USER
 from . import formats
 from .endpoint_settings import ENDPOINT, KEYS
-from .measuring_settings import BENCHMARK
+from .measuring_settings import BENCHMARK, MONITORING
 from .parameter import Parameter, of_no_pod
 from .setting_rows.nodes import NODES
 
@@ -207,31 +207,6 @@ KUBERAY = (
         "kuberay_namespace", "string", "Namespace of the operator.", default="kuberay-system", format=formats.NAMESPACE
     ),
     of_no_pod("helm_binary", "string", "Path of Helm 3, or 4 with kubernetes.core 6.5; without it, helm on PATH."),
-)
-
-MONITORING = (
-    of_no_pod(
-        "metrics_namespaces",
-        "list",
-        "Namespaces whose pods may read Ray's metrics from each pod of the group (metrics_export_port), such as that of "
-        "Prometheus.",
-        format=formats.NAMESPACE,
-    ),
-    of_no_pod(
-        "wait_timeout_minutes",
-        "integer",
-        "How long deploy waits for the first token.",
-        default=120,
-        minimum=1,
-    ),
-    of_no_pod(
-        "lease_wait_seconds",
-        "integer",
-        "How long a run waits for another run that works on the same deployment; 0: ends at once and names it. A run that "
-        "was killed is waited for 120 s at most.",
-        default=300,
-        minimum=0,
-    ),
 )
 
 ENGINE = (

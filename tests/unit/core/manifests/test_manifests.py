@@ -74,6 +74,7 @@ def test_all_ports_of_the_recipe_changed_together() -> None:
         entry["name"]: entry["containerPort"]
         for entry in spec["headGroupSpec"]["template"]["spec"]["containers"][0]["ports"]
     }
+    assert ports.pop("status") == 8081
     assert ports == {"gcs-server": 7001, "dashboard": 7002, "metrics": 7003, "client": 7004, "api": 7000}
     start = spec["headGroupSpec"]["rayStartParams"]
     assert (start["port"], start["dashboard-port"], start["metrics-export-port"], start["ray-client-server-port"]) == (

@@ -98,7 +98,7 @@ def test_metrics_are_read_from_the_namespaces_that_are_named(exposure: str) -> N
     others = {*ports.values(), *OTHER_PORTS} - {ports["api"], ports["dashboard"]}
     for target in ("head", "worker"):
         for port in others:
-            assert allowed(policies, pods["elsewhere"], pods[target], port) == (port == ports["metrics"])
+            assert allowed(policies, pods["elsewhere"], pods[target], port) == (port in (ports["metrics"], STATUS_PORT))
             assert not allowed(policies, pods["neighbour"], pods[target], port)
             assert not allowed(policies, pods["internet"], pods[target], port)
 

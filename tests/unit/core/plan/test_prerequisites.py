@@ -54,6 +54,7 @@ def found(**changes: Any) -> dict[str, Any]:
         "operator_faults": [],
         "not_ours": [],
         "gpu_nodes": None,
+        "definitions_missing": [],
         **changes,
     }
 
@@ -104,6 +105,15 @@ def test_a_cluster_in_order_and_none() -> None:
 )
 def test_what_is_wrong_and_what_is_only_said(changes: dict[str, Any], faults: list[str], warnings: list[str]) -> None:
     assert judged(**changes) == (faults, warnings)
+
+
+def test_who_is_to_be_watched_needs_prometheus_operator() -> None:
+    (fault,) = checked(found(definitions_missing=["podmonitors.monitoring.coreos.com"])).faults
+    assert fault.code == "prometheus_operator_missing" and "podmonitors" in fault.found
+    settings = read_inputs(recipe(monitoring="prometheus_operator", metrics_namespaces=["monitoring"])).settings
+    asked = {(right.group, right.resource) for right in rights("llama", endpoint=endpoint_resources(settings))}
+    more = asked - {(right.group, right.resource) for right in rights("llama")}
+    assert more == {("monitoring.coreos.com", plural) for plural in ("podmonitors", "prometheusrules")}
 
 
 def test_everything_wrong_is_said_at_once() -> None:

@@ -121,6 +121,7 @@ ELSEWHERE = {
     "node_pods_memory_gb": "it narrows what fits on a node (test_plan_refusals.py)",
     "hugging_face_endpoint": "model_info reads from it and hands it on with the files (test_model_info.py)",
     "vllm_python": "plan asks it and hands its answer on (test_vllm_python.py)",
+    "lease_wait_seconds": "how long a second run waits for the first (test_lease.py)",
     "source_request_days": "of the pre-authenticated request that deploy makes (test_bucket_access.py)",
     **dict.fromkeys(
         ("kuberay_chart_ref", "kuberay_chart_repository", "kuberay_chart_version", "kuberay_image", "kuberay_upgrade"),

@@ -43,7 +43,8 @@ class Metrics:
             "vllm:prefix_cache_queries_total": self.prompt_tokens,
             "vllm:prefix_cache_hits_total": 0,
         }
-        label = f'engine="0",model_name="{self.model}"'
+        model = self.model.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        label = f'engine="0",model_name="{model}"'
         lines = []
         for kind, values in (("gauge", gauges), ("counter", counters)):
             for name, value in values.items():
@@ -53,11 +54,17 @@ class Metrics:
             lines.append(f'vllm:request_success_total{{{label},finished_reason="{reason}"}} {float(value)}')
         for name, total, count in (
             ("vllm:time_to_first_token_seconds", self.first_token_seconds, self.requests),
+            (
+                "vllm:inter_token_latency_seconds",
+                self.seconds - self.first_token_seconds,
+                max(0, self.generation_tokens - self.requests),
+            ),
             ("vllm:e2e_request_latency_seconds", self.seconds, self.requests),
             ("vllm:iteration_tokens_total", self.prompt_tokens + self.generation_tokens, self.steps),
         ):
             lines.append(f"# TYPE {name} histogram")
-            lines.append(f'{name}_bucket{{{label},le="+Inf"}} {float(count)}')
+            # One bucket for all: Prometheus takes no quantile of the one without an end.
+            lines += [f'{name}_bucket{{{label},le="{bound}"}} {float(count)}' for bound in ("60.0", "+Inf")]
             lines += [f"{name}_count{{{label}}} {float(count)}", f"{name}_sum{{{label}}} {float(total)}"]
         lines.append("# TYPE http_requests_total counter")
         for (path, method, status), count in sorted(self.answers.items()):
