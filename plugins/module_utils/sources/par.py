@@ -54,7 +54,7 @@ class ParSource:
             raise _refused(
                 "par_without_tls",
                 self.place,
-                "http:// would send the secret in clear text text text text",
+                "http:// would send the secret in clear text",
                 "https://",
                 "use the https URL",
             )
