@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No secret shows: on the screen at -vvv with diffs, in results, objects, events, logs, command lines, or files that a SIGKILL leaves."""
+"""No secret shows: on the screen at -vvv with diffs, in results, objects, events, logs, command lines, files that a SIGKILL leaves,
+the bundle for support, and what ansible-runner keeps."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ import base64
 import configparser
 import json
 import os
+import shlex
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ansible_runner
 import pytest
 from cryptography.hazmat.primitives import serialization
 
@@ -92,6 +96,31 @@ def in_files(secrets: Secrets, folder: Path) -> list[str]:
     return found
 
 
+def in_bundle(secrets: Secrets, path: Path) -> list[str]:
+    found = []
+    with tarfile.open(path) as bundle:
+        for member in bundle:
+            if content := bundle.extractfile(member):
+                found += secrets.shown_in(content.read().decode(errors="replace"), f"bundle: {member.name}")
+    return found
+
+
+def by_ansible_runner(playbooks: Playbooks, recipe: dict[str, Any], folder: Path) -> str:
+    """Deploy as AWX does; its output and events, as ansible-runner keeps them below `folder`."""
+    command = playbooks.command("deploy", recipe, options=LOUD)
+    ended = ansible_runner.run(
+        private_data_dir=str(folder),
+        project_dir=str(playbooks.tree),
+        playbook="playbooks/deploy.yml",
+        cmdline=shlex.join(command[2:]),
+        envvars={**playbooks.environment, "ANSIBLE_CONFIG": str(playbooks.tree / "ansible.cfg")},
+        quiet=True,
+    )
+    assert ended.status == "successful", ended.stdout.read()
+    events = "".join(json.dumps(event) for event in ended.events)
+    return ended.stdout.read() + events
+
+
 @pytest.mark.soak
 def test_no_secret_shows_anywhere(tmp_path: Path, rig: RunningRig, tenancy: Tenancy) -> None:
     temporary = tmp_path / "temporary"
@@ -108,6 +137,10 @@ def test_no_secret_shows_anywhere(tmp_path: Path, rig: RunningRig, tenancy: Tena
         "ANSIBLE_LOCAL_TEMP": str(temporary / "local"),
         "ANSIBLE_REMOTE_TEMP": str(temporary / "remote"),
     }
+    bundle = tmp_path / "bundle.tar.gz"
+    # By its place. Looked through at the end, when keys that a run made are known too.
+    texts: list[tuple[str, str]] = []
+    found: list[str] = []
     with administrator(rig, f"{NAME}-user") as user:
         secrets["kubeconfig token"] = user.token
         settings = {
@@ -118,52 +151,61 @@ def test_no_secret_shows_anywhere(tmp_path: Path, rig: RunningRig, tenancy: Tena
             "html_file": str(tmp_path / "page.html"),
         }
         playbooks = Playbooks(tmp_path, environment, settings)
-        found: list[str] = []
 
         def run(playbook: str, *options: str, good: bool = True, **given: Any) -> Run:
             with watched(secrets, found, environment):
                 ended = playbooks.run(playbook, {**recipe, **given}, options=(*LOUD, *options))
             assert (ended.code == 0) == good, ended.output
-            found.extend(secrets.shown_in(ended.output, f"output of {playbook}"))
-            found.extend(secrets.shown_in(json.dumps(ended.result), f"result of {playbook}"))
+            texts.append((f"output of {playbook}", ended.output))
+            texts.append((f"result of {playbook}", json.dumps(ended.result)))
             return ended
+
+        def learn(kind: str) -> None:
+            answer = rig.kubectl("get", "secret", f"{NAME}-{kind}", "--namespace", NAME, "--output", "json")
+            for name, value in json.loads(answer)["data"].items():
+                secrets[f"{kind} {name}"] = base64.b64decode(value).decode().strip()
 
         try:
             run("plan")
             run("deploy", "--check")
             playbooks.kill_when("TASK [multinode.inference.endpoint", "deploy", recipe)
             time.sleep(2)
-            found += in_files(secrets, temporary)
             run("deploy")
-            for kind in ("api-key", "ray-token"):
-                data = json.loads(
-                    rig.kubectl("get", "secret", f"{NAME}-{kind}", "--namespace", NAME, "--output", "json")
-                )["data"]
-                secrets[kind] = base64.b64decode(next(iter(data.values()))).decode()
+            learn("api-key")
+            learn("ray-token")
             run("deploy")
             run("status")
             run("logs", logs_component="head", logs_lines=2000)
-            for key in ("default",):
-                value = base64.b64encode(f"{secrets['api-key']}\n".encode()).decode()
-                patch = json.dumps({"data": {key: value}})
-                rig.kubectl("patch", "secret", f"{NAME}-api-key", "--namespace", NAME, "--patch", patch)
+            run("keys", keys_action="add", key_name="second")
+            learn("api-key")
+            run("keys", keys_action="rotate", key_name="second")
+            secrets["api-key second, before"] = secrets["api-key second"]
+            learn("api-key")
+            run("keys", keys_action="list")
+            value = base64.b64encode(f"{secrets['api-key default']}\n".encode()).decode()
+            patch = json.dumps({"data": {"default": value}})
+            rig.kubectl("patch", "secret", f"{NAME}-api-key", "--namespace", NAME, "--patch", patch)
             run("deploy")
+            texts.append(("events of ansible-runner", by_ansible_runner(playbooks, recipe, tmp_path / "runner")))
             broken = tmp_path / "broken.kubeconfig"
             text = json.loads(Path(settings["kubeconfig"]).read_text(encoding="utf-8"))
             text["users"][0]["user"]["token"] += "\n"
             broken.write_text(json.dumps(text), encoding="utf-8")
             for playbook in ("plan", "deploy", "status", "undeploy"):
                 run(playbook, good=False, kubeconfig=str(broken))
-            objects = rig.kubectl(
-                "get", "pods,configmaps,events,services,rayclusters", "--namespace", NAME, "--output", "json"
-            )
-            found += secrets.shown_in(objects, "objects and events")
+            # A deploy that fails with a group that stands: the bundle has its objects and logs.
+            run("deploy", good=False, failure_bundle=str(bundle), recipe_nvidia_gpu_count=3)
+            kinds = "pods,configmaps,events,services,rayclusters"
+            texts.append(("objects", rig.kubectl("get", kinds, "--namespace", NAME, "--output", "json")))
             for pod in rig.kubectl("get", "pods", "--namespace", NAME, "--output", "name").split():
-                found += secrets.shown_in(rig.kubectl("logs", "--namespace", NAME, pod), f"log of {pod}")
+                texts.append((f"log of {pod}", rig.kubectl("logs", "--namespace", NAME, pod)))
             run("undeploy", "--check")
         finally:
             run("undeploy")
-        found += in_files(secrets, temporary)
-        found += secrets.shown_in((tmp_path / "page.html").read_text(encoding="utf-8"), "page")
+    for where, text in texts:
+        found += secrets.shown_in(text, where)
+    found += in_bundle(secrets, bundle)
+    found += in_files(secrets, temporary)
+    found += secrets.shown_in((tmp_path / "page.html").read_text(encoding="utf-8"), "page")
     assert sorted(set(found)) == []
     assert (os.stat(tmp_path / "result.json").st_mode & 0o777) == 0o600
