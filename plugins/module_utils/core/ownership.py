@@ -84,7 +84,8 @@ def takes_name(kind: str, object_name: str, deployment: str, namespace: str) -> 
         "RayCluster": {names["raycluster"]},
         "Service": {names["api_service"], names["head_service"]},
         "Secret": {names[secret] for secret in secrets},
-        "NetworkPolicy": {names["network_policy"], names["endpoint_policy"]},
+        "NetworkPolicy": {names["network_policy"], names["endpoint_policy"], names["benchmark"]},
+        "Job": {names["benchmark"]},
         "PodDisruptionBudget": {names["disruption_budget"]},
     }
     # Followed by a hash of their content.

@@ -58,7 +58,7 @@ def test_which_names_the_deployment_takes(kind: str, name: str, takes: bool) -> 
 def test_every_object_with_a_fixed_name_is_watched_over() -> None:
     kinds = {"raycluster": "RayCluster", "api_service": "Service", "head_service": "Service"}
     kinds |= {"network_policy": "NetworkPolicy", "endpoint_policy": "NetworkPolicy"}
-    kinds |= {"disruption_budget": "PodDisruptionBudget"}
+    kinds |= {"disruption_budget": "PodDisruptionBudget", "benchmark": "Job"}
     for key, name in object_names("llama").items():
         assert takes_name(kinds.get(key, "Secret"), name, "llama", "llama"), key
 
