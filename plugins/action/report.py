@@ -15,7 +15,7 @@ from ..module_utils.core.health.benchmark_page import benchmark_page
 from ..module_utils.core.plan.presentation.page import page
 from ..module_utils.core.plan.presentation.text import describe_shortly
 from ..module_utils.core.plan.types import Plan
-from ..plugin_utils.action import Action
+from ..plugin_utils.action import Action, task_left_out
 from ..plugin_utils.inputs import given_inputs, given_variables
 from ..plugin_utils.output_files import PRIVATE, write_bundle, write_file
 from ..plugin_utils.playbook_results import (
@@ -37,11 +37,11 @@ class ActionModule(Action):
     def act(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         playbook, results = arguments["playbook"], dict(self.registered)
         if arguments.get("part") == "plan":
-            self._show_plan(results["preflight"]["plan"])
+            self._show_plan(self.registered["preflight"]["plan"])
             return {"changed": False}
         failure, failed = results.pop("ansible_failed", {}), bool(arguments.get("failed"))
         faults = self._faults_of(failure) if failed else []
-        recipe = results.get("recipe") or {}
+        recipe = results.get("recipe") or {} if failed else self.registered["recipe"]
         plan: Any = (results.get("preflight") or {}).get("plan") or {}
         result: dict[str, Any] = {
             "schema": SCHEMA,
@@ -106,6 +106,8 @@ class ActionModule(Action):
 
     def _faults_of(self, failure: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the faults of a failed task; of one that is not ours, one fault with its message."""
+        if failure and "recipe" not in self.registered and not failure.get("faults"):
+            return [task_left_out("recipe").as_dict()]
         if failure:
             return list(failure.get("faults") or [Fault("task", "", str(failure.get("msg") or "no message")).as_dict()])
         try:

@@ -42,7 +42,7 @@ attributes:
 EXAMPLES = r"""
 - name: Wait for a token
   multinode.inference.deployment_ready:
-    plan: "{{ made.plan }}"
+    plan: "{{ preflight_result.plan }}"
 """
 
 RETURN = r"""

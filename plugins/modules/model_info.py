@@ -107,6 +107,11 @@ EXAMPLES = r"""
   no_log: true
   register: found
 
+- name: A folder of this machine
+  multinode.inference.model_info:
+    folder: "{{ models }}/llama"
+  register: found
+
 - name: A Hugging Face repository
   multinode.inference.model_info:
     repository: NousResearch/Meta-Llama-3.1-8B-Instruct

@@ -35,6 +35,7 @@ attributes:
 EXAMPLES = r"""
 - name: Read the recipe and the platform settings
   multinode.inference.recipe_info:
+    scope: plan
   register: recipe_result
 
 - name: Make the plan

@@ -31,6 +31,25 @@ from .lease.hold import Hold
 _WATCH_SECONDS = 0.5
 
 
+class Registered(dict[str, dict[str, Any]]):
+    """Results of earlier tasks by their names; asked for by its key one that is not there is a fault, since a task was left out."""
+
+    def __missing__(self, name: str) -> dict[str, Any]:
+        raise Refused([task_left_out(name)])
+
+
+def task_left_out(name: str) -> Fault:
+    """Return the fault of a run that left out the task whose result is `name`."""
+    return Fault(
+        "task_left_out",
+        f"{name}{RESULT}",
+        "no result of the task that registers it",
+        "all tasks of the playbook",
+        "run it whole: --start-at-task, --step and tags leave out tasks that others need. A deploy that begins again changes only "
+        "what has to change",
+    )
+
+
 class Action(ActionBase):
     """An action whose `act` returns the result, or raises Refused.
 
@@ -101,7 +120,7 @@ class Action(ActionBase):
         Extra variables win over what is registered: one of such a name hides the result, which then counts as not there.
         """
         given = given_variables(self._loader)
-        found = {}
+        found = Registered()
         for name, value in task_vars.items():
             if name.endswith(RESULT) and name not in given and isinstance(value, Mapping):
                 found[name[: -len(RESULT)]] = json.loads(json.dumps(value, default=str))

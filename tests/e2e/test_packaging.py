@@ -181,6 +181,48 @@ def test_a_clone_beside_an_installed_copy(clone: Path, tarball: Path, home: Path
     assert_runs([f"{clone}/playbooks/deploy.yml"], cwd=home, env=env)
 
 
+def test_whatever_ansible_is_configured_to_do(clone: Path, home: Path, tmp_path: Path) -> None:
+    """Other strategies, templates and privileges, and an inventory that has no localhost."""
+    inventory = tmp_path / "hosts"
+    inventory.write_text("[all]\nsomewhere.example.com\n")
+    settings = {
+        "ANSIBLE_STRATEGY": "free",
+        "ANSIBLE_BECOME": "true",
+        "ANSIBLE_HASH_BEHAVIOUR": "merge",
+        "ANSIBLE_INJECT_FACT_VARS": "false",
+        "ANSIBLE_JINJA2_NATIVE": "true",
+        "ANSIBLE_ERROR_ON_UNDEFINED_VARS": "false",
+        "ANSIBLE_STDOUT_CALLBACK": "minimal",
+        "ANSIBLE_NOCOLOR": "true",
+        "ANSIBLE_CACHE_PLUGIN": "jsonfile",
+        "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path / "facts"),
+    }
+    ran = ansible_playbook(
+        *("-vvv", "--check", "--diff", "-i", str(inventory), "playbooks/deploy.yml"),
+        cwd=clone,
+        env=environment_of(home, **settings),
+    )
+    assert ran.returncode == 2 and MISSED in ran.stdout, ran.stdout + ran.stderr
+    assert "\x1b" not in ran.stdout
+
+
+def test_whatever_the_shell_is_like(clone: Path, home: Path, tmp_path: Path) -> None:
+    """Without a home in the environment and a locale, with a proxy that does not answer, and files for nobody else."""
+    env = environment_of(home, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9", TMPDIR=str(tmp_path))
+    env["ANSIBLE_COLLECTIONS_PATH"] = str(home / ".ansible" / "collections")
+    for name in ("HOME", "LANG", "LC_ALL"):
+        env.pop(name, None)
+    command = ["sh", "-c", 'umask 077 && exec "$@"', "sh", program("ansible-playbook"), "playbooks/deploy.yml"]
+    ran = subprocess.run(command, cwd=clone, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 2 and MISSED in ran.stdout + ran.stderr, ran.stdout + ran.stderr
+
+
+def test_a_run_that_leaves_out_tasks_says_so(clone: Path, home: Path) -> None:
+    for task in ("Show the plan", "Wait for a token", "Report"):
+        ran = ansible_playbook("playbooks/deploy.yml", "--start-at-task", task, cwd=clone, env=environment_of(home))
+        assert ran.returncode == 2 and "--start-at-task, --step and tags leave out tasks" in ran.stdout, ran.stdout
+
+
 @pytest.fixture
 def awx_job(clone: Path, tmp_path: Path) -> Path:
     """The folder of one job as AWX lays it out."""

@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.outcome import run
-from ansible_collections.multinode.inference.plugins.plugin_utils.action import Action
+from ansible_collections.multinode.inference.plugins.plugin_utils.action import Action, Registered
 from tests.tools.setup import REPOSITORY
 from tests.waiting import wait
 
@@ -81,6 +81,15 @@ def test_a_module_ends_without_the_words_of_an_error() -> None:
         with pytest.raises(SystemExit):
             run(module, body)
     assert "canary" not in str(ended) and [len(result["faults"]) for result in ended] == [1, 0, 1]
+
+
+def test_the_result_of_a_task_that_was_left_out_is_asked_for_in_words() -> None:
+    registered = Registered({"recipe": {"name": "llama"}})
+    assert registered["recipe"] and registered.get("preflight") is None
+    with pytest.raises(Refused) as refused:
+        registered["preflight"]["plan"]
+    (fault,) = refused.value.faults
+    assert (fault.code, fault.where) == ("task_left_out", "preflight_result") and "--start-at-task" in fault.remedy
 
 
 @pytest.mark.parametrize(("settings", "expected"), [({}, None), ({"kubernetes_strict_tls": False}, "0")])
