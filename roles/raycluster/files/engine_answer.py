@@ -82,11 +82,21 @@ class Question:
                 pod_processes.end_session(self._process)
                 return {"ok": None, "error": f"no answer within {ASK_SECONDS:.0f} s"}
             try:
-                return dict(json.loads(output))
-            except (ValueError, TypeError):
+                return _checked(json.loads(output))
+            except (ValueError, TypeError, RecursionError):
                 said.seek(0)
                 last = said.read().decode("utf-8", "replace").strip().rpartition("\n")[2][:300]
                 return {"ok": None, "error": f"the question ended with exit code {self._process.returncode}: {last}"}
+
+
+def _checked(answer: Any) -> dict[str, Any]:
+    """Return the answer where it has a form that `engine_question.py` gives it; ValueError where another program spoke in between."""
+    found = answer if isinstance(answer, dict) else {}
+    texts = {None: ("error",), False: ("kind", "error"), True: ()}.get(found.get("ok", "none"))
+    layers = found.get("layers_per_stage") if found.get("ok") else []
+    if texts is None or not all(isinstance(found.get(name), str) for name in texts) or not isinstance(layers, list):
+        raise ValueError("no answer of the question")
+    return found
 
 
 def refused(answer: dict[str, Any]) -> Failure:

@@ -9,6 +9,9 @@ import ssl
 
 from engine_keys import Keys
 
+# Of an answer of the engine that is read; its metrics are the longest.
+MOST_BYTES = 16 * 1024 * 1024
+
 
 def connect(port: int, tls: bool, seconds: float) -> http.client.HTTPConnection:
     """Return a connection to the engine of this pod. Its certificate is for the endpoint's hosts, not for loopback."""

@@ -10,7 +10,9 @@ answers is asked for a token; see `Head._ask_again`.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import math
 import os
 import re
 import threading
@@ -107,10 +109,16 @@ class Pulse:
         connection = engine_client.connect(self._port, self._tls, ASK_SECONDS)
         try:
             connection.request("GET", "/metrics", headers=engine_client.authorization())
-            return connection.getresponse().read().decode("utf-8", "replace")
+            return connection.getresponse().read(engine_client.MOST_BYTES).decode("utf-8", "replace")
         finally:
             connection.close()
 
 
 def _sum(pattern: re.Pattern[str], text: str) -> float:
-    return sum(float(value) for value in pattern.findall(text))
+    """Return the sum of what the page counts so; a value that is no number counts nothing."""
+    found = 0.0
+    for value in pattern.findall(text):
+        with contextlib.suppress(ValueError):
+            number = float(value)
+            found += number if math.isfinite(number) else 0.0
+    return found

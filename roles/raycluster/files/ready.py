@@ -68,7 +68,7 @@ def _complete(group: Group, run: str, served: bool) -> str:
             result["error"] = f"the completion was answered with {status}: {answer[:300].decode('utf-8', 'replace')}"
     except NotReady as reason:
         result["error"] = f"the completion failed: {reason}"
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         result["error"] = f"the completion's answer is not one: {answer[:300].decode('utf-8', 'replace')}"
     result["seconds"] = round(time.monotonic() - began, 2)
     # The head asks too, where the probe left nothing.
@@ -109,7 +109,7 @@ def _ask(group: Group, method: str, path: str, seconds: float, body: dict[str, A
     try:
         connection.request(method, path, json.dumps(body) if body else None, headers)
         response = connection.getresponse()
-        return response.status, response.read()
+        return response.status, response.read(engine_client.MOST_BYTES)
     except (OSError, http.client.HTTPException) as error:
         reason = f"no answer within {seconds:.0f} s" if isinstance(error, TimeoutError) else str(error)
         raise NotReady(f"port {group.engine_port}: {reason}") from None

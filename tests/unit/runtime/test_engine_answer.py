@@ -96,6 +96,36 @@ def place_index(group: Group, index: Document) -> None:
     path.write_text(json.dumps(index))
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("", "x", "[]", "7", "{}", "null", '{"ok": 1}', '{"ok": "yes"}', '{"ok": false}', '{"ok": null}'),
+        *(
+            '{"ok": false, "kind": 7, "error": "x"}',
+            '{"ok": true, "layers_per_stage": 7}',
+            '{"ok": true}',
+            '{"ok": []}',
+        ),
+        "[" * 100_000,
+    ],
+)
+def test_what_is_no_answer_is_none_and_ends_nothing(
+    said: str,
+    group_document: Document,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The image's libraries, or a model's code, may have printed it."""
+    (tmp_path / "said").write_text(said)
+    (tmp_path / "question.py").write_text(f"print(open({str(tmp_path / 'said')!r}).read())")
+    (tmp_path / "group.json").write_text(json.dumps(group_document))
+    monkeypatch.setattr(engine_answer, "STATE_FOLDER", tmp_path / "state")
+    monkeypatch.setattr(engine_answer, "QUESTION", tmp_path / "question.py")
+    engine_answer.Question(group_file.load(tmp_path / "group.json")).ask()
+    assert "vLLM was not asked before its start" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize("places", ["openai", "launchers"])
 def test_an_answer_that_agrees_is_said_once_and_asked_once(
     asks: Any, places: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -57,6 +57,22 @@ def test_tokens_given_while_nobody_is_failed_prove_it(
     assert (pulse.gave == clock[0], pulse.proven == clock[0]) == (gave, proven)
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "vllm:num_requests_running x",
+        "vllm:num_requests_running NaN\nvllm:generation_tokens_total +Inf",
+        "vllm:num_requests_running " + "9" * 5000,
+        "vllm:generation_tokens_total{" * 10_000,
+        "\x00\ufffd",
+        "",
+    ],
+)
+def test_a_page_that_is_none_ends_no_watch(pulse: Pulse, page: str) -> None:
+    pulse.note(page)
+    assert pulse.failure() is None
+
+
 def test_what_failed_before_is_not_held_against_it(pulse: Pulse, clock: list[float]) -> None:
     pulse.note(PAGE.format(**BEFORE | {"tokens": 60, "refused": 9}))
     clock[0] += 10
