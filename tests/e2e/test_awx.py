@@ -76,11 +76,12 @@ def test_a_job_is_canceled_and_the_next_one_finishes(
     assert len(rig.steer("GET", calls)) == 1
     left = deployed.artifacts["multinode_inference"]
     assert left["deployment"] == deployment.name
-    assert left["curl"] is None and left["usd_per_hour"] > 0
+    (address, _dashboard) = left["recipes"].values()
+    assert address in left["curl"] and left["usd_per_hour"] > 0
 
     again = jobs.run("deploy", survey)
     assert (again.status, again.changed) == ("successful", 0), again.output
-    status = jobs.run("status", given)
+    status = jobs.run("status", named)
     assert status.status == "successful" and deployment.name in status.output, status.output
 
     removed = jobs.run("undeploy", named)
