@@ -11,6 +11,7 @@ from typing import Any
 
 from ..module_utils.core import api_keys
 from ..module_utils.core.fault import Fault, Refused
+from ..module_utils.core.health.deployment_health import readable_seconds
 from ..module_utils.core.health.failures import gave_up
 from ..module_utils.core.health.paused import is_paused
 from ..module_utils.core.manifests.differences import diff_text, runtime_lines
@@ -26,12 +27,12 @@ from ..module_utils.core.recipe.inputs import Inputs
 from ..module_utils.kube.client import Kubernetes, may_pass, part
 from ..module_utils.kube.deployment import Observer, has_own_nodes, nearest_deployment, read_secret
 from ..module_utils.kube.monitoring import standing_monitoring, strange
-from ..module_utils.kube.removal import namespace_of
+from ..module_utils.kube.removal import namespace_of, pods_of
 from ..plugin_utils.bucket_access import BucketAccess
 from ..plugin_utils.cluster import Cluster
 from ..plugin_utils.endpoint import Endpoint
 from ..plugin_utils.inputs import given_inputs
-from ..plugin_utils.kubernetes_writes import WritingAction, would_be_made
+from ..plugin_utils.kubernetes_writes import REMOVAL_SECONDS, WritingAction, would_be_made
 from ..plugin_utils.removal import Remover, name_of, remove_deployment
 
 PROGRAMS = Path(__file__).parents[2] / "roles" / "raycluster" / "files"
@@ -171,7 +172,7 @@ class ActionModule(WritingAction):
         item = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": name, "namespace": namespace}}
         self.remove([item], task_vars)
         if not self._task.check_mode:
-            self.wait_for_pods(kubernetes, name, namespace, "the new ones wait for them")
+            self._wait_for_pods(kubernetes, name, namespace, "the new ones wait for them")
 
     def _make_again(
         self, kubernetes: Kubernetes, name: str, namespace: str, task_vars: dict[str, Any]
@@ -301,6 +302,20 @@ class ActionModule(WritingAction):
         kept = {name_of(item) for item in objects}
         there = standing_monitoring(kubernetes, plan["deployment"]["name"], plan["deployment"]["namespace"])
         return [item for item in there if name_of(item) not in kept]
+
+    def _wait_for_pods(self, kubernetes: Kubernetes, name: str, namespace: str, then: str) -> None:
+        """Pods end after their RayCluster is gone; another one's would meet them on their nodes."""
+        began = time.monotonic()
+        said = None
+        while pods := pods_of(kubernetes, name, namespace):
+            age = time.monotonic() - began
+            if age > REMOVAL_SECONDS:
+                self._display.warning(f"{', '.join(pods)} did not end within {REMOVAL_SECONDS} s; {then}")
+                return
+            if len(pods) != said:
+                self.show(f"  {readable_seconds(age):>6}  {len(pods)} pods still terminating")
+                said = len(pods)
+            time.sleep(1)
 
     def _secrets(
         self, kubernetes: Kubernetes, plan: Plan, given: dict[str, str], token_secret: str

@@ -9,16 +9,18 @@ from typing import Any
 
 from ..module_utils.clock import moment
 from ..module_utils.core.fault import Refused
-from ..module_utils.core.health.paused import is_paused, kept_while_paused, paused_record, read_paused
+from ..module_utils.core.health.paused import Kept, is_paused, kept_while_paused, paused_record, read_paused
 from ..module_utils.core.ownership import is_ours, not_ours, recorded_pool
 from ..module_utils.core.plan.standing_deployment import named_otherwise
 from ..module_utils.core.recipe.settings import SIGN_IN
-from ..module_utils.kube.client import part
+from ..module_utils.kube.client import Kubernetes, part
+from ..module_utils.kube.cloud_resources import volumes_of
 from ..module_utils.kube.deployment import has_own_nodes, missing_deployment, read_endpoint
-from ..module_utils.kube.removal import namespace_of
+from ..module_utils.kube.removal import namespace_of, pods_of
 from ..plugin_utils.inputs import given_variables
 from ..plugin_utils.kubernetes_writes import WritingAction
 from ..plugin_utils.lease.acquire import record_of_run
+from ..plugin_utils.removal import Remover
 
 
 class ActionModule(WritingAction):
@@ -42,9 +44,10 @@ class ActionModule(WritingAction):
         if changed:
             self._suspend(name, namespace, task_vars)
             self.done = {"changed": True}
+        retained: list[Kept] = []
         if not self._task.check_mode:
             standing = kubernetes.get(path) or standing
-            self.wait_for_pods(kubernetes, name, namespace, "their nodes go all the same")
+            retained = self._drain(kubernetes, name, namespace, task_vars)
         pool: dict[str, Any] = {}
         if settings["oke_cluster_id"] and has_own_nodes(standing):
             scaled, pool = self._empty(standing, name, settings, task_vars)
@@ -54,7 +57,7 @@ class ActionModule(WritingAction):
             "name": name,
             "namespace": namespace,
             "paused": read_paused(standing),
-            "kept": kept_while_paused(standing, read_endpoint(kubernetes, name, namespace)),
+            "kept": [*kept_while_paused(standing, read_endpoint(kubernetes, name, namespace)), *retained],
             "node_pool": pool,
         }
 
@@ -69,6 +72,28 @@ class ActionModule(WritingAction):
         }
         # Not applied: what a field manager applies no more is taken away, and this is a part of the object only.
         self.write([item], task_vars, state="patched", merge_type=["merge"])
+
+    def _drain(self, kubernetes: Kubernetes, name: str, namespace: str, task_vars: dict[str, Any]) -> list[Kept]:
+        """Return when pods and block volumes are gone, bounded as for undeploy: a volume cannot be detached from a node that is gone.
+
+        Return the volumes that their StorageClass retains.
+        """
+
+        def write(items: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
+            return self.write(items, task_vars, **options)
+
+        def remaining() -> list[str]:
+            volumes = volumes_of(kubernetes, name, namespace) or []
+            names = [f"PersistentVolume/{volume['name']}" for volume in volumes if not volume["kept"]]
+            return [f"Pod/{pod}" for pod in pods_of(kubernetes, name, namespace)] + names
+
+        volumes = volumes_of(kubernetes, name, namespace) or []
+        remover = Remover(write, self.show)
+        remover.watch(remaining)
+        for fault in remover.left:
+            self._display.warning(f"{fault.where}: {fault.found}; its node goes all the same")
+        retained = [f"PersistentVolume/{volume['name']}, which is retained" for volume in volumes if volume["kept"]]
+        return [{"what": what, "usd_per_hour": None} for what in retained]
 
     def _empty(
         self, raycluster: Mapping[str, Any], name: str, settings: Mapping[str, Any], task_vars: dict[str, Any]

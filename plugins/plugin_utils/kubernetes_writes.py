@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ..module_utils.core.fault import Fault, Refused
-from ..module_utils.core.health.deployment_health import readable_seconds
 from ..module_utils.core.manifests.differences import object_lines
 from ..module_utils.core.manifests.objects import namespace
 from ..module_utils.core.names import COLLECTION
 from ..module_utils.core.plan.types import Plan
 from ..module_utils.kube.client import Kubernetes, part
-from ..module_utils.kube.removal import own_namespace, pods_of, strange_objects
+from ..module_utils.kube.removal import own_namespace, strange_objects
 from .action import Action
 from .bucket_access import BucketAccess
 from .cluster import Cluster
@@ -100,20 +99,6 @@ class WritingAction(Action):
         """Remove the objects and return when they are gone."""
         if objects:
             self.write(objects, task_vars, state="absent", wait=True, wait_timeout=REMOVAL_SECONDS)
-
-    def wait_for_pods(self, kubernetes: Kubernetes, name: str, namespace: str, then: str) -> None:
-        """Return when the deployment's pods have ended, or after REMOVAL_SECONDS: a node taken away first would leave them half dead."""
-        began = time.monotonic()
-        said = None
-        while pods := pods_of(kubernetes, name, namespace):
-            age = time.monotonic() - began
-            if age > REMOVAL_SECONDS:
-                self._display.warning(f"{', '.join(pods)} did not end within {REMOVAL_SECONDS} s; {then}")
-                return
-            if len(pods) != said:
-                self.show(f"  {readable_seconds(age):>6}  {len(pods)} pods still terminating")
-                said = len(pods)
-            time.sleep(1)
 
     def write(self, objects: list[dict[str, Any]], task_vars: dict[str, Any], **options: Any) -> dict[str, Any]:
         """Call kubernetes.core.k8s with the objects, and return {changed, results}: an entry for each object.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -65,9 +66,6 @@ class Pause(action.ActionModule):
     def show(self, text: str, **_options: Any) -> None:
         pass
 
-    def wait_for_pods(self, *_arguments: Any) -> None:
-        self.did.append("drain")
-
     def write(self, objects: list[dict[str, Any]], task_vars: Any, **options: Any) -> dict[str, Any]:
         assert options == {"state": "patched", "merge_type": ["merge"]}
         (item,) = objects
@@ -87,6 +85,35 @@ class Pause(action.ActionModule):
         return {"changed": changed, "node_pool": {"id": "a"}}
 
 
+class Drain:
+    """What of pods and volumes is still there at each look; the last stays."""
+
+    def __init__(self, pause: Pause, looks: list[tuple[list[str], list[dict[str, Any]]]]) -> None:
+        self.pause, self.looks = pause, looks
+
+    def pods(self, *_arguments: Any) -> list[str]:
+        pods, _volumes = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        self.pause.did.append(f"{len(pods)} pods")
+        return pods
+
+    def volumes(self, *_arguments: Any) -> list[dict[str, Any]]:
+        return self.looks[0][1]
+
+
+def test_nodes_go_after_pods_and_their_volumes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A volume cannot be detached from a node that is gone."""
+    block, retained = {"name": "csi-1", "kept": False}, {"name": "csi-2", "kept": True}
+    pause = Pause(raycluster())
+    drain = Drain(pause, [(["head"], [block, retained]), ([], [block, retained]), ([], [retained])])
+    monkeypatch.setattr(action, "pods_of", drain.pods)
+    monkeypatch.setattr(action, "volumes_of", drain.volumes)
+    monkeypatch.setattr(action, "Remover", functools.partial(action.Remover, sleep=lambda _seconds: None))
+    result = pause.act({"name": "llama"}, {})
+    assert pause.did == [{"suspend": True}, "1 pods", "0 pods", "0 pods", "size 0"]
+    kept = {"what": "PersistentVolume/csi-2, which is retained", "usd_per_hour": None}
+    assert kept in result["kept"]
+
+
 @pytest.fixture(autouse=True)
 def by_alice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(action, "given_variables", lambda _loader: {"awx_user_name": "alice"})
@@ -95,7 +122,7 @@ def by_alice(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_pods_drain_before_their_nodes_go() -> None:
     pause = Pause(raycluster())
     result = pause.act({"name": "llama"}, {})
-    assert pause.did == [{"suspend": True}, "drain", "size 0"] and result["changed"]
+    assert pause.did == [{"suspend": True}, "size 0"] and result["changed"]
     assert result["paused"]["since"].startswith("20") and result["paused"]["by"].startswith("alice@")
 
 
@@ -104,7 +131,7 @@ def test_a_second_pause_changes_nothing_and_keeps_since_when() -> None:
     first = pause.act({"name": "llama"}, {})
     pause.did = []
     again = pause.act({"name": "llama"}, {})
-    assert pause.did == ["drain", "size 0"] and not again["changed"] and again["paused"] == first["paused"]
+    assert pause.did == ["size 0"] and not again["changed"] and again["paused"] == first["paused"]
 
 
 def test_a_pool_that_is_gone_is_not_made() -> None:
@@ -115,12 +142,13 @@ def test_a_pool_that_is_gone_is_not_made() -> None:
 def test_nodes_that_are_not_its_own_stay() -> None:
     pause = Pause(raycluster(own_nodes=False))
     pause.act({"name": "llama"}, {})
-    assert pause.did == [{"suspend": True}, "drain"]
+    assert pause.did == [{"suspend": True}]
 
 
 def test_check_mode_waits_for_nothing() -> None:
     pause = Pause(raycluster(), check=True)
-    assert pause.act({"name": "llama"}, {})["changed"] and "drain" not in pause.did
+    assert pause.act({"name": "llama"}, {})["changed"]
+    assert pause.did == [{"suspend": True}, "size 0"]
 
 
 def refused(pause: Pause) -> list[tuple[str, str]]:
