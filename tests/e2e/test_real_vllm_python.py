@@ -7,6 +7,7 @@ Run by `make soak`, which installs it (`make real-vllm`).
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -22,10 +23,11 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.plan.vllm
 from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.parallelism import layers_per_stage
 from ansible_collections.multinode.inference.plugins.plugin_utils.vllm_python.asking import ask_vllm
 from rig.configuration import REAL_VLLM_VERSION, real_vllm_folder
-from tests.unit.core.configurations import llama, published
+from tests.unit.core.configurations import DATA, llama, published
 
 pytestmark = [pytest.mark.real_vllm, pytest.mark.soak]
 
+WHOLE = json.loads((DATA / "whole_configurations.json").read_text())
 # A machine that does other things beside this one.
 SECONDS = 600.0
 
@@ -58,7 +60,7 @@ def ask(config: dict[str, Any], tensor: int, pipeline: int, *words: str) -> dict
     ],
 )
 def test_what_it_builds_is_what_is_computed(name: str, tensor: int, pipeline: int) -> None:
-    config = published(name)
+    config = WHOLE[name]["config"] if name in WHOLE else published(name)
     said = ask(copy.deepcopy(config), tensor, pipeline)
     assert said["ok"], said
     assert said.get("stages"), said.get("not_built")
@@ -85,11 +87,16 @@ def test_what_it_builds_is_what_is_computed(name: str, tensor: int, pipeline: in
 @pytest.mark.parametrize(
     ("changes", "tensor", "words", "expected"),
     [
-        ({"num_attention_heads": 30, "head_dim": 128}, 4, (), "divisible by tensor parallel size"),
+        (
+            {"num_attention_heads": 30, "head_dim": 128, "hidden_size": 3840, "num_key_value_heads": 30},
+            4,
+            (),
+            "divisible by tensor parallel size",
+        ),
         ({}, 2, ("--max-model-len", "40000"), "greater than the derived max_model_len"),
         ({}, 2, ("--dtype", "bfloat17"), "invalid choice"),
         ({}, 2, ("--no-such-option",), "unrecognized arguments"),
-        ({"intermediate_size": 14337}, 2, (), "divisible"),
+        ({"intermediate_size": 14337}, 2, (), "tp_size"),
     ],
 )
 def test_what_it_refuses_is_a_fault(

@@ -21,6 +21,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,13 @@ def build_stages(config: Any) -> dict[str, Any]:
         stages = config.parallel_config.pipeline_parallel_size
         return {"stages": [_stage(config, number) for number in range(stages)]}
     except Exception as error:
-        return {"not_built": {"kind": type(error).__name__, "error": str(error)}}
+        return {"not_built": {"kind": type(error).__name__, "error": str(error) or _line_of(error)}}
+
+
+def _line_of(error: Exception) -> str:
+    """Return the line of source that raised an error without words: vLLM has such assertions where it divides."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return (frames[-1].line or "") if frames else ""
 
 
 def _stage(config: Any, number: int) -> dict[str, Any]:

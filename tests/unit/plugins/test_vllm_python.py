@@ -195,6 +195,17 @@ def test_a_stage_that_cannot_be_built_is_said(monkeypatch: pytest.MonkeyPatch) -
     assert stage_models.build_stages(config) == {"not_built": {"kind": "RuntimeError", "error": "no kernel"}}
 
 
+def test_an_assertion_without_words_is_told_by_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = types.SimpleNamespace(parallel_config=types.SimpleNamespace(pipeline_parallel_size=1))
+
+    def fails(_config: Any, _number: int) -> None:
+        raise AssertionError  # 7 % tp_size
+
+    monkeypatch.setattr(stage_models, "_stage", fails)
+    said = stage_models.build_stages(config)["not_built"]
+    assert said["kind"] == "AssertionError" and "7 % tp_size" in said["error"]
+
+
 def test_caches_are_told_by_their_layers() -> None:
     class FullAttentionSpec:
         block_size, page_size_bytes, sliding_window = 16, 65536, None

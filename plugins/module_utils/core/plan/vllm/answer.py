@@ -25,7 +25,10 @@ _OF_THE_PLATFORM = re.compile(
     re.IGNORECASE,
 )
 # A division that vLLM refuses is refused on every platform, also where its words name a quantization.
-_OF_THE_DIVISION = re.compile(r"divisible|cannot be (?:evenly )?divided", re.IGNORECASE)
+# Assertions without words are told by their line of source, where tp_size or the like divides.
+_OF_THE_DIVISION = re.compile(
+    r"divisible|cannot be (?:evenly )?divided|% (?:self\.)?(?:tp_size|tp_world_size)|% \w*tensor_\w+", re.IGNORECASE
+)
 _PYDANTIC = re.compile(r"Value error, (.*?)(?: \[type=|$)", re.DOTALL)
 # Never asked with: the model's own code is not run where the plan is made.
 # Folders of the pods are not where the plan is made.

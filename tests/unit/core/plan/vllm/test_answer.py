@@ -125,6 +125,7 @@ def test_the_context_that_vllm_derives_is_the_models() -> None:
     [
         ("argument", "vllm serve: error: argument --dtype: invalid choice: 'half-a-device'"),
         ("ValueError", "Total number of attention heads (32) must be divisible by tensor parallel size (3)."),
+        ("AssertionError", "assert all(output_size % self.tp_size == 0 for output_size in output_sizes)"),
         ("ValueError", "weight columns 96 are not divisible by weight quantization block_n = 128"),
         (
             "ValidationError",
