@@ -73,6 +73,7 @@ def test_a_class_of_failure_costs_no_start_too_many_and_ends_with_what_to_do(
     run, group = deploy(name)
     assert run.code != 0
     last = run.output.rstrip().splitlines()[-15:]
+    print("\n".join(last))
     words = {line.split()[0]: line for line in last if line.startswith("  ") and line.strip()}
     assert cause_ in words["Cause"], run.output
     assert group.head()["metadata"]["name"] in words["Place"]
