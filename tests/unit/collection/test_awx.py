@@ -142,3 +142,5 @@ def test_the_page_names_every_file_for_awx() -> None:
     page = (REPOSITORY / "docs" / "awx.md").read_text(encoding="utf-8")
     named = [*SURVEYS, *CREDENTIAL_TYPES, REPOSITORY / "execution-environment.yml"]
     assert [path.name for path in named if path.name not in page] == []
+    playbooks = (REPOSITORY / "playbooks").glob("*.yml")
+    assert [path.stem for path in playbooks if f"`{path.stem}`" not in page] == []
