@@ -174,7 +174,7 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
         None,
         on("BM.GPU.X9.2", 2, 4),
         (
-            "recipe_node_shape: BM.GPU.X9.2, whose GPU memory is not known; whether the model fits cannot be said; vLLM says it "
+            "recipe_node_shape: BM.GPU.X9.2, whose GPU memory is not known; whether the model fits is not known; vLLM tells "
             "at its start"
         ),
     ),
