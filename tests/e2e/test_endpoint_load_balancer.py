@@ -137,9 +137,13 @@ def test_the_users_own_line_with_key_and_authority(client: EndpointClient) -> No
 
 
 def test_a_second_run_changes_nothing(deployment: Deployment, result: dict[str, Any]) -> None:
-    again = deployment.playbooks.run("deploy", deployment.recipe, EXPOSED)
+    shown = {"ANSIBLE_SHOW_CUSTOM_STATS": "1"}
+    again = deployment.playbooks.run("deploy", deployment.recipe, EXPOSED, environment=shown)
     assert again.code == 0 and again.recap["changed"] == 0, again.output
     assert again.result is not None and again.result["ca_pem"] == result["ca_pem"]
+    # What a workflow hands on to its next job.
+    handed = again.output.partition("CUSTOM STATS:")[2]
+    assert '"multinode_inference"' in handed and f"{NAME}-raycluster-dashboard" in handed, again.output
 
 
 def test_the_authoritys_key_is_in_no_pod(rig: RunningRig, result: dict[str, Any]) -> None:
@@ -216,6 +220,26 @@ def test_a_key_that_cannot_be_changed_is_told(deployment: Deployment, result: di
     assert [fault["code"] for fault in last.faults] == ["key_last"], last.output
     other = deployment.playbooks.run("keys", {"deployment_name": "nobodys"})
     assert [fault["code"] for fault in other.faults] == ["no_deployment"], other.output
+
+
+def test_another_token_of_ray_restarts_the_group(
+    deployment: Deployment, client: EndpointClient, rig: RunningRig
+) -> None:
+    before, former = head(rig), secret(rig, f"{NAME}-ray-token")["auth_token"]
+    rotated = keys(deployment, keys_action="rotate_ray_token")
+    assert rotated.result is not None and len(rotated.result["replaced"]) >= 2
+    assert "the group restarts with it" in rotated.output
+    token = secret(rig, f"{NAME}-ray-token")["auth_token"]
+    assert token != former and token not in rotated.output + json.dumps(rotated.result)
+    waited = deployment.playbooks.run("deploy", deployment.recipe, EXPOSED)
+    assert waited.code == 0, waited.output
+    assert head(rig)["uid"] != before["uid"]
+    nodes = f"{client.urls['dashboard']}/nodes?view=summary"
+    wait("the dashboard", lambda: client.ask(nodes, key=token).status == "200")
+    assert client.ask(nodes, key=former).status in ("401", "403")
+    # API keys are not touched by it. The first of them was rotated by an earlier test.
+    current = secret(rig, f"{NAME}-api-key")["default"]
+    assert client.ask(f"{client.urls['app']}/v1/models", key=current).status == "200"
 
 
 def test_other_exposures_and_certificates_are_live_and_leave_nothing_behind(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.endpoint_client import EndpointClient, check_long_answers
 from tests.e2e.light_deployment import Deployment
 from tests.e2e.playbooks import Run
-from tests.e2e.web_controller import apply, web_controller
+from tests.e2e.web_controller import apply, cert_manager, web_controller
 from tests.waiting import wait
 
 NAME = "webway"
@@ -129,6 +130,31 @@ def test_an_ingress(deployment: Deployment, rig: RunningRig, tmp_path: Path) -> 
     assert again.recap["changed"] == 0, again.output
 
 
+def test_the_lines_that_users_know_with_key_and_authority(
+    deployment: Deployment, rig: RunningRig, tmp_path: Path
+) -> None:
+    result = deploy(deployment, INGRESS).result
+    assert result is not None
+    host = f"{NAME}.{result['address'].replace('.', '-')}.nip.io"
+    assert result["recipes"] == {
+        f"{NAME}-raycluster-app": f"https://{host}",
+        f"{NAME}-raycluster-dashboard": f"https://dashboard.{host}",
+    }
+    client = EndpointClient(deployment.playbooks, result, tmp_path)
+
+    def pasted(line: str) -> str:
+        resolve = " ".join(f"--resolve {host}:{port}:{result['address']}" for port in (80, 443))
+        more = f"--cacert '{result['ca_file']}' {resolve} --silent --output /dev/null --write-out '%{{http_code}}'"
+        command = ["bash", "-c", f'{line} --header "Authorization: Bearer $KEY" {more}']
+        environment = {**deployment.playbooks.environment, "KEY": client.key}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
+
+    assert pasted(f"curl --request GET --location 'https://{host}/v1/models'") == "200"
+    # Without a scheme it begins in clear: the redirect leads to TLS, and curl takes the key along to another port only where it is told to.
+    assert pasted(f"curl --request GET --location '{host}/v1/models'") == "401"
+    assert pasted(f"curl --request GET --location-trusted '{host}/v1/models'") == "200"
+
+
 def test_a_certificate_of_the_users_own_is_checked(deployment: Deployment, rig: RunningRig, tmp_path: Path) -> None:
     now = datetime.datetime.now(datetime.timezone.utc)
     own = certificates.new_authority("users", now)
@@ -154,6 +180,41 @@ def test_a_certificate_of_the_users_own_is_checked(deployment: Deployment, rig: 
     assert f"{NAME}-tls" not in secrets, "the self-signed one is gone"
 
 
+def test_an_issuer(deployment: Deployment, rig: RunningRig, tmp_path: Path) -> None:
+    wanted = {**INGRESS, "endpoint_tls_issuer": "ClusterIssuer/own"}
+    own = certificates.new_authority("own", datetime.datetime.now(datetime.timezone.utc))
+    issuer = {"apiVersion": "cert-manager.io/v1", "kind": "ClusterIssuer", "metadata": {"name": "own"}}
+
+    def ready() -> str:
+        path = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
+        return rig.kubectl("get", "clusterissuer", "own", "--output", path)
+
+    with cert_manager(rig):
+        assert codes(deployment, wanted) == ["issuer_missing"]
+        apply(rig, {**issuer, "spec": {"ca": {"secretName": "own"}}})
+        wait("what is said of an issuer without a Secret", lambda: ready() == "False")
+        assert codes(deployment, wanted) == ["issuer_not_ready"]
+        apply(rig, tls_secret("own", "cert-manager", own))
+        wait("the issuer", lambda: ready() == "True")
+        result = deploy(deployment, wanted).result
+        assert result is not None and result["ca_pem"] == own["tls.crt"]
+        client = EndpointClient(deployment.playbooks, result, tmp_path)
+        assert client.ask(f"{client.urls['app']}/v1/models", key=client.key).status == "200"
+        assert client.ask(f"{client.urls['dashboard']}/nodes?view=summary").status == "401"
+        again = deploy(deployment, wanted)
+        assert again.recap["changed"] == 0, again.output
+        # Other hosts: the same issuer makes another certificate.
+        named = deploy(deployment, wanted, {"service_endpoint_domain": "llm.example.com"}).result
+        assert named is not None
+        client = EndpointClient(deployment.playbooks, named, tmp_path)
+        assert client.urls["app"] == f"https://{NAME}.llm.example.com"
+        assert client.ask(f"{client.urls['app']}/v1/models", key=client.key).status == "200"
+        # Without the issuer the certificate is the deployment's own, and cert-manager has none to keep.
+        back = deploy(deployment, INGRESS).result
+        assert back is not None and back["ca_pem"] != own["tls.crt"]
+        assert not rig.kubectl("--namespace", NAME, "get", "certificates", "--output", "name")
+
+
 def test_a_gateway(deployment: Deployment, rig: RunningRig, tmp_path: Path) -> None:
     now = datetime.datetime.now(datetime.timezone.utc)
     own = certificates.new_authority("edge", now)
@@ -164,7 +225,9 @@ def test_a_gateway(deployment: Deployment, rig: RunningRig, tmp_path: Path) -> N
     apply(rig, gateway(listener("https", "HTTPS", 443, tls=reference), listener("http", "HTTP", 80)))
     result = deploy(deployment, GATEWAY, domain).result
     assert result is not None and result["ca_pem"] == own["tls.crt"]
-    check(EndpointClient(deployment.playbooks, result, tmp_path), rig, tmp_path)
+    client = EndpointClient(deployment.playbooks, result, tmp_path)
+    check(client, rig, tmp_path)
+    check_long_answers(client, rig, 60 * SCALE)
     assert not rig.kubectl("--namespace", NAME, "get", "ingresses", "--output", "name"), "the Ingress is gone"
     again = deploy(deployment, GATEWAY, domain)
     assert again.recap["changed"] == 0, again.output
