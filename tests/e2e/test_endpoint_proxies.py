@@ -220,6 +220,7 @@ def test_a_gateway(deployment: Deployment, rig: RunningRig, tmp_path: Path) -> N
     own = certificates.new_authority("edge", now)
     domain = {"service_endpoint_domain": "llm.example.com"}
     hosts = [f"{NAME}.llm.example.com", f"dashboard.{NAME}.llm.example.com"]
+    apply(rig, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "edge"}})
     apply(rig, tls_secret("edge", "edge", certificates.issue(own, hosts, now)))
     reference = {"certificateRefs": [{"name": "edge"}]}
     apply(rig, gateway(listener("https", "HTTPS", 443, tls=reference), listener("http", "HTTP", 80)))
