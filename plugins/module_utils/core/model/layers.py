@@ -56,6 +56,10 @@ _WINDOW_BY_LAYER = (
 )
 # Those that are refused where layers differ, but for one value of a field that bears on nothing else (qwen2.py).
 _WINDOW_FOR_ALL = ("qwen2", "qwen3")
+# Since then a window of Cohere's counts the token itself on top (commandr.py; read in 0.29, not there in 0.26).
+_COHERE_SEES_ITSELF_SINCE = (0, 27)
+# Families whose classes divide the hidden size by the heads, whatever head_dim says.
+_OF_HIDDEN_SIZE = ("qwen2", "qwen2_moe", "granitemoe", "falcon", "stablelm", "olmoe", "dbrx", "minicpm")
 # Default of Transformers' Llama4TextConfig: every fourth layer has no rotary embedding and sees everything.
 _LLAMA4_FULL_INTERVAL = 4
 _LLAMA4_CHUNK = 8192
@@ -164,6 +168,8 @@ def read_layers(
         if model_type not in _WINDOW_FOR_ALL or text.integer("max_window_layers") != count:
             unknown = [*unknown, "layers with and without a window"]
     window = text.size("sliding_window", "attention_window_size")
+    if window and model_type == "cohere2" and vllm >= _COHERE_SEES_ITSELF_SINCE:
+        window += 1
     chunk = text.size("attention_chunk_size") or (_LLAMA4_CHUNK if model_type == "llama4_text" else 0)
     shared_from = count - min(count, text.integer("num_kv_shared_layers") or 0)
     feed_forwards = _feed_forwards(text, model_type, count)
@@ -172,6 +178,7 @@ def read_layers(
     types = text.strings("mlp_layer_types")
     if any(("sparse" in kind) != (built == "experts") for kind, built in zip(types, feed_forwards, strict=False)):
         unknown = [*unknown, "mlp_layer_types"]
+    unknown = [*unknown, *_read_otherwise(text, model_type, count, hidden, heads)]
     indexed = _indexed_layers(text, count, vllm) if indexer else []
     blocks = _blocks_of_nemotron_nas(text, heads, hidden, unknown) if model_type == "nemotron-nas" else []
     layers = []
@@ -209,6 +216,20 @@ def read_layers(
             )
         )
     return tuple(layers), unknown
+
+
+def _read_otherwise(text: Fields, model_type: str, count: int, hidden: int, heads: int) -> list[str]:
+    """Return what vLLM or Transformers reads otherwise than it says, or refuses."""
+    found = []
+    types = text.strings("layer_types")
+    if types and len(types) != count and model_type != "nemotron_h":
+        found.append(f"layer_types of {len(types)} layers")
+    given = text.size("head_dim")
+    if model_type in _OF_HIDDEN_SIZE and heads and given not in (0, hidden // heads):
+        found.append("head_dim, which the class does not read")
+    if model_type == "hunyuan_v1_moe" and (text.integer("num_shared_expert") or 1) != 1:
+        found.append("num_shared_expert, which not every version counts")
+    return found
 
 
 def _blocks_of_nemotron_nas(text: Fields, heads: int, hidden: int, unknown: list[str]) -> list[tuple[str, int, int]]:

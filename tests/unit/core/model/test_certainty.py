@@ -314,3 +314,34 @@ def test_windows_of_some_layers_count_where_the_class_gives_each_layer_its_own(
     model = read_model(config, vllm="0.32.0")
     assert {layer.attention for layer in model.layers} == kinds
     assert ("layers_uncertain" not in [warning.code for warning in model.warnings]) == certain
+
+
+@pytest.mark.parametrize(
+    ("model_type", "architecture", "changes", "certain"),
+    [
+        (
+            "granitemoe",
+            "GraniteMoeForCausalLM",
+            {"head_dim": 80, "num_local_experts": 4, "num_experts_per_tok": 2},
+            False,
+        ),
+        ("qwen2", "Qwen2ForCausalLM", {"head_dim": 80}, False),
+        ("qwen2", "Qwen2ForCausalLM", {"head_dim": 128}, True),
+        ("qwen3", "Qwen3ForCausalLM", {"head_dim": 80}, True),
+        ("llama", "LlamaForCausalLM", {"layer_types": ["full_attention"] * 9}, False),
+        ("llama", "LlamaForCausalLM", {"layer_types": ["full_attention"] * 8}, True),
+    ],
+)
+def test_what_the_class_reads_otherwise_is_not_certain(
+    model_type: str, architecture: str, changes: dict[str, Any], certain: bool
+) -> None:
+    model = read_model(llama(model_type=model_type, architectures=[architecture], **changes), vllm="0.32.0")
+    assert ("layers_uncertain" not in [warning.code for warning in model.warnings]) == certain
+
+
+@pytest.mark.parametrize(("vllm", "window"), [("0.26.0", 1024), ("0.29.0", 1025)])
+def test_a_window_of_cohere_is_as_long_as_the_version_makes_it(vllm: str, window: int) -> None:
+    config = llama(
+        model_type="cohere2", architectures=["Cohere2ForCausalLM"], sliding_window=1024, sliding_window_pattern=4
+    )
+    assert {layer.window for layer in read_model(config, vllm=vllm).layers} == {0, window}
