@@ -308,7 +308,7 @@ def test_a_kubeconfig_of_the_oci_command_line_without_it(
     (tmp_path / "config").write_text(yaml.safe_dump(content))
     run = playbooks.run("status", {"kubeconfig": str(tmp_path / "config")})
     assert [fault["code"] for fault in run.faults] == ["kubeconfig_command_missing"], run.output
-    assert "leave kubeconfig out" in run.faults[0]["remedy"]
+    assert "remove kubeconfig" in run.faults[0]["remedy"]
 
 
 @pytest.mark.soak

@@ -102,7 +102,7 @@ def test_a_command_that_is_not_there_has_a_way_out(tmp_path: Path) -> None:
     user = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "oci-of-nobody", "args": ["ce"]}
     fault = fault_of(kubeconfig(tmp_path, exec=user))
     assert fault.code == "kubeconfig_command_missing" and "oci-of-nobody" in fault.found
-    assert "leave kubeconfig out" in fault.remedy
+    assert "remove kubeconfig" in fault.remedy
 
 
 def test_a_command_that_fails_is_not_taken_for_nobody(tmp_path: Path) -> None:
