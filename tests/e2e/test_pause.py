@@ -63,7 +63,7 @@ def test_pause_resume_deploy_and_undeploy(tmp_path: Path, rig: RunningRig, tenan
         assert (row["state"], row["ready"], row["usd_per_hour"]) == ("Paused", False, 0.0113)
         assert row["paused"]["since"] and "@" in row["paused"]["by"]
 
-        for playbook in ("pause", "resume", "status", "logs", "keys"):
+        for playbook in ("resume", "logs", "keys"):
             slip = night.by_slip(playbook, "at_nihgt")
             assert slip.code and "did you mean atnight?" in slip.output, slip.output
         slip = night.by_slip("undeploy", "at_nihgt")
