@@ -101,8 +101,8 @@ NODES = (
     of_no_pod(
         "on_shortfall",
         "string",
-        "When fewer nodes can be had than the group needs, and no other availability domain is left. keep: hold what "
-        "there is for shortfall_keep_minutes and ask again, then scale the node pool to zero. release: to zero at once. "
+        "When fewer nodes can be had than the group needs, and no other availability domain is left. keep: keep "
+        "the nodes that came for shortfall_keep_minutes and ask again, then scale the node pool to zero. release: to zero at once. "
         "The same for nodes that are still launched when the wait ends: see docs/oci.md.",
         default="keep",
         choices=("keep", "release"),
