@@ -77,7 +77,7 @@ def _join(config: Any, stage: int) -> None:
     rank = stage * tensor
     if dist.is_initialized():
         state.destroy_model_parallel()
-        state._WORLD = None
+        vars(state)["_WORLD"] = None
         dist.destroy_process_group()
     dist.init_process_group("fake", store=store(), rank=rank, world_size=tensor * pipeline)
     parallel.rank = rank
@@ -95,17 +95,24 @@ def _group_class(base: Any, dist: Any, device: Any) -> Any:
         without_processes = True
 
         def __init__(self, group_ranks: list[list[int]], local_rank: int, *_more: Any, **named: Any) -> None:
-            self.rank = dist.get_rank()
-            self.ranks = next(ranks for ranks in group_ranks if self.rank in ranks)
-            self.unique_name = str(named.get("group_name") or "")
-            self.local_rank, self.world_size = local_rank, len(self.ranks)
-            self.rank_in_group = self.ranks.index(self.rank)
-            self.cpu_group = self.device_group = dist.group.WORLD
-            self.device = device
-            self.use_device_communicator, self.device_communicator, self.mq_broadcaster = False, None, None
-
-        def destroy(self) -> None:
-            """There is nothing to destroy."""
+            rank = dist.get_rank()
+            ranks = next(among for among in group_ranks if rank in among)
+            # The attributes of vLLM's own class.
+            self.__dict__.update(
+                rank=rank,
+                ranks=ranks,
+                rank_in_group=ranks.index(rank),
+                local_rank=local_rank,
+                world_size=len(ranks),
+                unique_name=str(named.get("group_name") or ""),
+                cpu_group=dist.group.WORLD,
+                device_group=dist.group.WORLD,
+                device=device,
+                use_device_communicator=False,
+                device_communicator=None,
+                mq_broadcaster=None,
+                destroy=lambda: None,
+            )
 
     return Group
 
