@@ -56,15 +56,3 @@ _.mtime
 
 # vLLM asks CUDA late where torch says that it is initialised late.
 _._lazy_init
-
-# vLLM reads these of its groups of ranks, and of the module that makes them.
-_._WORLD
-_.unique_name
-_.world_size
-_.rank_in_group
-_.cpu_group
-_.device_group
-_.device_communicator
-_.mq_broadcaster
-_.use_device_communicator
-_.destroy
