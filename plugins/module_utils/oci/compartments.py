@@ -36,7 +36,7 @@ def list_compartments(connection: Connection) -> list[str]:
             access_level="ACCESSIBLE",
             lifecycle_state="ACTIVE",
         )
-        return [tenancy, *(item.id for item in listed)]
+        return [tenancy, *(item.id for item in listed if item.id)]
 
 
 def find_elsewhere(
