@@ -225,7 +225,7 @@ def test_status_shows_it_ready(playbooks: Playbooks, recipe: dict[str, Any], out
     assert sorted(differences) == [("endpoint.annotations", "live"), ("engine.args", "restart")]
     assert re.search(r"\n  differs from the recipe: restart, --max-model-len: .+ -> 512\n", other.output)
     unplanned = playbooks.run("status", {**recipe, "recipe_node_shape": "BM.GPU.NONE.8"})
-    assert unplanned.code == 0 and "not compared with the recipe: recipe_node_shape" in unplanned.output
+    assert unplanned.code == 0 and "not compared with the recipe: recipe_nvidia_gpu_count" in unplanned.output
 
 
 def test_status_of_a_deployment_that_is_not_there_fails(playbooks: Playbooks) -> None:

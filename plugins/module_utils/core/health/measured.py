@@ -89,4 +89,5 @@ def _least(stages: list[dict[str, int]], key: str) -> float:
 
 
 def _number(name: str, value: float) -> str:
-    return f"{value:,.0f}" if name == "cache_tokens" else f"{value:.1f}"
+    whole = name == "cache_tokens" or (name == "concurrency" and value >= 10)
+    return f"{value:,.0f}" if whole else f"{value:.1f}"

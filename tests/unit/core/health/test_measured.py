@@ -46,3 +46,8 @@ def test_a_planned_range_never_begins_below_nothing() -> None:
         stage.update(available_bytes=-GIB // 5, available_high_bytes=GIB // 3)
     (line,), _warnings = beside_plan({"cache_gib": 0.1}, made)
     assert line.endswith("(plan: 0.0 to 0.3 GiB)")
+
+
+def test_many_requests_are_counted_in_whole_ones() -> None:
+    (line,) = beside_plan({"concurrency": 38991.74})[0]
+    assert line.endswith(": 38,992 requests")
