@@ -74,7 +74,10 @@ def recorded_pool(annotations: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def takes_name(kind: str, object_name: str, deployment: str, namespace: str) -> bool:
-    """Tell whether an object of this kind and name stands where the deployment makes one of its own."""
+    """Tell whether an object of this kind and name stands where each deployment makes one of its own.
+
+    Lease, benchmark and monitoring look at the names of theirs when they make them.
+    """
     names = object_names(deployment)
     secrets = (
         *("api_key_secret", "ray_token_secret", "kuberay_token_secret"),
@@ -84,8 +87,7 @@ def takes_name(kind: str, object_name: str, deployment: str, namespace: str) -> 
         "RayCluster": {names["raycluster"]},
         "Service": {names["api_service"], names["head_service"]},
         "Secret": {names[secret] for secret in secrets},
-        "NetworkPolicy": {names["network_policy"], names["endpoint_policy"], names["benchmark"]},
-        "Job": {names["benchmark"]},
+        "NetworkPolicy": {names["network_policy"], names["endpoint_policy"]},
         "PodDisruptionBudget": {names["disruption_budget"]},
     }
     # Followed by a hash of their content.
