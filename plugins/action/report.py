@@ -96,7 +96,7 @@ class ActionModule(Action):
             task = str((task_vars.get("ansible_failed_task") or {}).get("name") or "").rpartition(" : ")[2]
             said = stopped(playbook, task, result["faults"], costing, results)
             self.show("\n" + "\n".join(said) + "\n", color="red")
-            raise Refused([Fault("failed", playbook, f"stopped at `{task}`", "", "the lines above say why")])
+            return {"changed": False}
         if lines:
             self.show("\n" + "\n".join(lines) + "\n")
         if not result["ok"]:

@@ -12,7 +12,7 @@ description:
   - Prints the end of a playbook for a person, and writes its result to the file that the setting C(result_file) names.
   - Writes the plan, or a benchmark, as a page of HTML to the file that the setting C(html_file) names.
   - Reads what the tasks before it registered under names that end in C(_result), and templates none of it.
-  - Fails where the playbook failed, after the result was written.
+  - Fails where the deployment is not as the playbook has to leave it, after the result was written.
 author:
   - multinode.inference contributors (@multinode-inference)
 options:
@@ -29,7 +29,7 @@ options:
     choices: [end, plan]
     default: end
   failed:
-    description: Whether a task of the playbook failed, so that this is its C(rescue).
+    description: Whether a task of the playbook failed, so that this is the end of its C(rescue).
     type: bool
     default: false
 attributes:
