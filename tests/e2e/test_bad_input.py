@@ -56,6 +56,10 @@ def assert_one_fault(run: Run, code: str, *words: str) -> None:
     line = json.dumps(run.faults[0])
     for word in words:
         assert word in line, f"{word!r} is not in {line}"
+    # What a person sees last, below Ansible's own error.
+    last = run.output.rstrip().splitlines()[-12:]
+    told = [text.split()[0] for text in last if text.startswith("  ")]
+    assert told[:2] == ["Cause", "Place"] and "Remedy" in told, "\n".join(last)
 
 
 def recipe_of(rig: RunningRig, tenancy: Tenancy, **changes: Any) -> dict[str, Any]:
