@@ -20,7 +20,7 @@ from typing import Any
 import pod_processes
 
 # The driver looks so often, is taken for silent after so long, and is started again not before so long after its last start.
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.2
 SILENT_SECONDS = 10.0
 AGAIN_SECONDS = 5.0
 MARK = "multinode cluster "
@@ -105,7 +105,7 @@ class Cluster:
 
 
 def main(address: str) -> None:
-    """Be the driver: say the living nodes twice a second, and what is amiss where they cannot be seen."""
+    """Be the driver: say the living nodes five times a second, and what is amiss where they cannot be seen."""
     import ray
 
     def say(**what: Any) -> None:
