@@ -107,6 +107,7 @@ def in_bundle(secrets: Secrets, path: Path) -> list[str]:
 
 def by_ansible_runner(playbooks: Playbooks, recipe: dict[str, Any], folder: Path) -> str:
     """Deploy as AWX does; its output and events, as ansible-runner keeps them below `folder`."""
+    folder.mkdir()
     command = playbooks.command("deploy", recipe, options=LOUD)
     ended = ansible_runner.run(
         private_data_dir=str(folder),
