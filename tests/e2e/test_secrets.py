@@ -163,7 +163,10 @@ def test_no_secret_shows_anywhere(tmp_path: Path, rig: RunningRig, tenancy: Tena
 
         def learn(kind: str) -> None:
             answer = rig.kubectl("get", "secret", f"{NAME}-{kind}", "--namespace", NAME, "--output", "json")
+            # Entries that begin with a dot are no keys: the head's log has the revision that it knows.
             for name, value in json.loads(answer)["data"].items():
+                if name.startswith("."):
+                    continue
                 secrets[f"{kind} {name}"] = base64.b64decode(value).decode().strip()
 
         try:
