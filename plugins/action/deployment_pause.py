@@ -70,7 +70,7 @@ class ActionModule(WritingAction):
             "metadata": {**metadata, "annotations": paused_record(moment(), f"{run['user']}@{run['host']}")},
             "spec": {"suspend": True},
         }
-        # Not applied: what a field manager applies no more is taken away, and this is a part of the object only.
+        # Patched, not applied: applying part of an object removes the fields that the same manager applied before.
         self.write([item], task_vars, state="patched", merge_type=["merge"])
 
     def _drain(self, kubernetes: Kubernetes, name: str, namespace: str, task_vars: dict[str, Any]) -> list[Kept]:

@@ -151,6 +151,7 @@ def test_a_prometheus_answers_the_boards_queries_and_nothing_is_left(
             own = f'{{deployment="{NAME}", namespace="{NAME}"}}'
             for port in ("api", "status"):
                 up = f'up{own[:-1]}, job="{port}"}} == 1'
+                # mypy cannot infer a lambda that binds the loop's value.
                 wait(f"{port} is scraped", lambda up=up: watching.ask(up), 60)  # type: ignore[misc]
             for _number in range(10):
                 assert group.complete() == 200

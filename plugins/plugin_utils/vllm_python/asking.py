@@ -166,6 +166,7 @@ def _run(
 def _read(stream: IO[bytes], into: bytearray) -> None:
     """Read to the end; what is beyond the bound is not kept."""
     with stream:
+        # A pipe of Popen is buffered, and has read1, whatever its type says.
         while block := stream.read1(65536):  # type: ignore[attr-defined]
             into += block[: max(0, _MOST_BYTES - len(into))]
 

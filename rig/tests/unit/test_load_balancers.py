@@ -21,6 +21,7 @@ async def silent_for(folder: Path, asked: float, bound: float) -> float | None:
     rig: Any = SimpleNamespace(
         directory=folder, oci=SimpleNamespace(control=""), name="0a", network=SimpleNamespace(address="127.0.0.1")
     )
+    # A connection is passed on without what None stands for here.
     balancers = LoadBalancers(rig, None, None, None)  # type: ignore[arg-type]
 
     async def answer_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -215,6 +215,7 @@ def test_a_list_of_slow_pages_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_an_answer_is_read_to_a_size_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "MOST_BYTES", 1000)
     for body, accepted in ((b'"' + b"x" * 997 + b'"', True), (b'"' + b"x" * 999 + b'"', False)):
+        # mypy cannot infer a lambda that binds the loop's value.
         with serving(lambda _request, body=body: Reply(body=body)) as server:  # type: ignore[misc]
             cluster = connect(kubeconfig(tmp_path, f"http://{server.address}"))
             if accepted:

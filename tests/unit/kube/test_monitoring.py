@@ -44,6 +44,7 @@ class Cluster:
 
 
 def test_each_definition_that_is_missing_is_named() -> None:
+    # Cluster stands for the client: it has what these functions call (of every ignore below).
     assert missing_definitions(Cluster({})) == list(DEFINITIONS)  # type: ignore[arg-type]
     some = {f"customresourcedefinitions/{DEFINITIONS[0]}": {}}
     assert missing_definitions(Cluster(some)) == [DEFINITIONS[1]]  # type: ignore[arg-type]

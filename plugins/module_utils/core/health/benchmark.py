@@ -140,7 +140,7 @@ def table(measured: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def reported(result: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return what the module's result adds to the playbook's, and the lines that are printed: the table, and what is said of it."""
+    """Return what the module's result adds to the playbook's, and the printed lines: the table and its remarks."""
     names = ("at", "input_tokens", "output_tokens", "loads", "planned", "at_start", "measured")
     details = {name: result.get(name) for name in names}
     if not (measured := result.get("measured")):

@@ -43,7 +43,7 @@ _COLUMNS = (
 
 
 def benchmark_page(name: str, subtitle: str, measured: Sequence[Mapping[str, Any]], lines: Sequence[str]) -> str:
-    """Return the page of what each load came to (`health.benchmark.read_log`) and what is said of it in `lines`."""
+    """Return the page of what each load came to (`health.benchmark.read_log`) with the remarks in `lines`."""
     good = [entry for entry in measured if "error" not in entry]
     body = [f"<h1>{escaped(name)}</h1>", f'<p class="soft">{escaped(subtitle)}</p>']
     body += [f"<p>{escaped(line)}</p>" for line in lines]

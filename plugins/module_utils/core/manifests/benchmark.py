@@ -19,7 +19,7 @@ COMPONENT_LABEL = "app.kubernetes.io/component"
 COMPONENT = "benchmark"
 # A node that has the image starts it at once; one that has not pulls for so long.
 START_SECONDS = 900
-# A Job that nobody removes, since its playbook was killed, goes by itself.
+# Kubernetes removes the Job of a playbook that was killed.
 KEPT_SECONDS = 300
 # vLLM's client alone, without the engine: mostly its imports and the model's tokenizer.
 _MEMORY, _LEAST_MEMORY = "8Gi", "512Mi"

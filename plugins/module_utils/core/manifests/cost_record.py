@@ -25,6 +25,7 @@ def cost_record(plan: Plan) -> dict[str, float | str | None]:
     """Return US dollars an hour of each part, and the number of file systems, which are billed by what they hold."""
     file_systems = sum(volume["kind"] == "file_system" for volume in plan["pod"]["volumes"])
     cost = plan["expected"]["cost"]
+    # mypy does not know that PARTS are keys of the cost.
     amounts: dict[str, float | None] = {**{name: cost[name] for name in PARTS}, "total": cost["total"]}  # type: ignore[literal-required]
     rounded = {name: None if amount is None else round(amount, 4) for name, amount in amounts.items()}
     return {**rounded, "file_systems": file_systems, "price_date": cost["price_date"]}

@@ -21,7 +21,7 @@ _WRITTEN = ("labels", "annotations", "ownerReferences")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 # The volume with the programs is named by their hash; the ConfigMap has lines of its own.
 _PROGRAMS_VOLUME = "programs"
-# Changes that are said with the object's name alone.
+# Changes that need no more than the name of the object.
 _DONE = {"delete": "deleted", "create": "created", "revoked": "revoked", "would be made": "would be created"}
 
 
@@ -77,7 +77,7 @@ def _document(text: str | None) -> Any:
 
 
 def _readable(kind: str, item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the object without what nobody wrote, and a RayCluster's pods by their roles."""
+    """Return the object without the fields that the API server adds, and a RayCluster's pods by their roles."""
     rest = {key: value for key, value in masked("", item).items() if key not in ("metadata", "status")}
     metadata = {key: value for key, value in (item.get("metadata") or {}).items() if key in _WRITTEN}
     metadata["annotations"] = {
