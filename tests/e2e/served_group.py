@@ -99,12 +99,14 @@ class ServedGroup:
             self._key = base64.b64decode(secret["data"]["default"]).decode()
         return self._key
 
-    def ask(self, path: str, body: Object | None = None, seconds: float = 30) -> tuple[int, str]:
-        """Status and text of the engine's answer; status 0 where the connection is refused."""
+    def ask(
+        self, path: str, body: Object | None = None, seconds: float = 30, pod: Object | None = None
+    ) -> tuple[int, str]:
+        """Status and text of the engine's answer; status 0 where the connection is refused. `pod`: by default the head."""
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key()}"}
         data = None if body is None else json.dumps(body).encode()
         try:
-            url = f"http://{address(self.head())}:{API_PORT}{path}"
+            url = f"http://{address(pod or self.head())}:{API_PORT}{path}"
             with urllib.request.urlopen(
                 urllib.request.Request(url, data=data, headers=headers), timeout=seconds
             ) as answer:
@@ -114,9 +116,10 @@ class ServedGroup:
         except OSError as error:
             return 0, str(error)
 
-    def complete(self, seconds: float = 30) -> int:
+    def complete(self, seconds: float = 30, pod: Object | None = None) -> int:
         """The status of a completion; 0 where the engine does not answer."""
-        return self.ask("/v1/completions", {"model": "tiny-llama", "prompt": "Hello", "max_tokens": 2}, seconds)[0]
+        body = {"model": "tiny-llama", "prompt": "Hello", "max_tokens": 2}
+        return self.ask("/v1/completions", body, seconds, pod)[0]
 
     def serves(self) -> bool:
         """Say whether all pods are Ready and a completion comes back."""

@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.manifests.raycluster import (
+    TERMINATION_GRACE_SECONDS,
+)
 from rig.fixtures import RunningRig, Tenancy
 from tests.e2e.light_deployment import Deployment
+from tests.e2e.served_group import ServedGroup
 from tests.waiting import wait
 
 
@@ -87,6 +93,38 @@ def test_without_an_api_server_the_nodes_go_all_the_same_and_the_rest_with_the_n
     assert deployment.name in rig.kubectl("get", "rayclusters", "--all-namespaces", "--output", "name")
     again = deployment.undeploy()
     assert again.result is not None and f"RayCluster/{deployment.name}" in again.result["removed"]
+
+
+@pytest.mark.soak
+def test_a_worker_that_waits_for_its_head_does_not_take_the_grace_period(
+    rig: RunningRig, deployment: Deployment
+) -> None:
+    """KubeRay's container that waits is a shell, which SIGTERM does not end."""
+    run = deployment.playbooks.run("deploy", deployment.recipe)
+    assert run.code == 0, run.output
+    group = ServedGroup(rig, deployment.name, "")
+    nodes = [pod["spec"]["nodeName"] for pod in group.pods()]
+    rig.kubectl("cordon", *nodes)
+    try:
+        for pod in group.pods():
+            group.delete(pod)
+        worker = wait("a new worker", group.worker)["metadata"]["name"]
+        binding = {"target": {"apiVersion": "v1", "kind": "Node", "name": nodes[1]}, "metadata": {"name": worker}}
+        path = f"/api/v1/namespaces/{deployment.name}/pods/{worker}/binding"
+        body = json.dumps({"apiVersion": "v1", "kind": "Binding", **binding})
+        rig.kubectl("create", "--raw", path, "--filename", "-", stdin=body)
+
+        def waits() -> bool:
+            states = group.worker()["status"].get("initContainerStatuses") or []
+            return any(state["name"] == "wait-gcs-ready" and "running" in state["state"] for state in states)
+
+        wait("the container that waits", waits)
+        began = time.monotonic()
+        deployment.undeploy()
+        assert time.monotonic() - began < TERMINATION_GRACE_SECONDS - 10
+    finally:
+        for node in rig.kubectl("get", "nodes", *nodes, "--ignore-not-found", "--output", "name").split():
+            rig.kubectl("uncordon", node)
 
 
 @pytest.mark.soak
