@@ -78,6 +78,45 @@ def supports_pipeline(source: Source, module: str, name: str) -> bool | None:
     return "intermediate_tensors" in arguments or forward.args.kwarg is not None
 
 
+def takes_eagle3(source: Source, module: str, name: str) -> str:
+    """Whether EAGLE3 drafts for the class: p over several stages too, n on one stage, u could not be told; "" not at all.
+
+    The states that it reads are handed from stage to stage by the inner model, where that says so
+    (vllm/v1/worker/gpu/spec_decode/eagle/eagle3_utils.py).
+    """
+    full = module if module.startswith("vllm.") else f"{MODELS}.{module}"
+    cls = source.find(full, name)
+    if not isinstance(cls, Class):
+        cls = _lazily(source, full, name)
+    line = source.line(cls) if isinstance(cls, Class) else [None]
+    if not any(isinstance(entry, Class) and entry.name == "SupportsEagle3" for entry in line):
+        return "u" if None in line else ""
+    for entry in line:
+        flags = [_flag(source.line(inner), "supports_aux_hidden_states_over_pp") for inner in _inner(source, entry)]
+        if flags:
+            return "p" if True in flags else "n"
+    return "u"
+
+
+def _inner(source: Source, entry: Class | Elsewhere | None) -> list[Class]:
+    """The inner models that a class of models names."""
+    if not isinstance(entry, Class) or entry.module.endswith(".interfaces"):
+        return []
+    names = {node.id for node in ast.walk(entry.node) if isinstance(node, ast.Name) and node.id.endswith("Model")}
+    return [found for name in sorted(names) if isinstance(found := source.find(entry.module, name), Class)]
+
+
+def _flag(line: list[Class | Elsewhere | None], name: str) -> bool | None:
+    """The value of a class's flag where it is set."""
+    for entry in line:
+        for statement in entry.node.body if isinstance(entry, Class) else ():
+            target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
+            value = getattr(statement, "value", None)
+            if isinstance(target, ast.Name) and target.id == name and isinstance(value, ast.Constant):
+                return bool(value.value)
+    return None
+
+
 def _lazily(source: Source, module: str, name: str) -> Class | None:
     """A class that a package hands out by __getattr__: looked up in the part for NVIDIA's GPUs."""
     for part in ("nvidia.model", "nvidia.mtp", "model", "mtp"):

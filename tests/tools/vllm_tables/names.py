@@ -9,6 +9,9 @@ from tests.tools.vllm_tables.tree import Class, Source, strings
 
 _TOOL_PARSERS = ("vllm.tool_parsers", "vllm.entrypoints.openai.tool_parsers")
 QUANTIZATION = "vllm.model_executor.layers.quantization"
+_SPECULATION = "vllm.config.speculative"
+# What vLLM fills in itself, and a name that it has only to refuse it.
+_NOT_GIVEN = ("target_", "draft_model_config", "draft_parallel_config", "tensor_parallel_size")
 
 
 def tool_parsers(source: Source) -> set[str]:
@@ -29,6 +32,32 @@ def variables(source: Source) -> set[str]:
 def deprecated_methods(source: Source) -> set[str]:
     """Quantization methods that want --allow-deprecated-quantization."""
     return set(strings(source.find(QUANTIZATION, "DEPRECATED_QUANTIZATION_METHODS")))
+
+
+def speculation_methods(source: Source) -> set[str]:
+    """What `method` in --speculative-config may be."""
+    return set(_literals(source, source.find(_SPECULATION, "SpeculativeMethod")))
+
+
+def speculation_fields(source: Source) -> set[str]:
+    """What --speculative-config may have."""
+    config = source.find(_SPECULATION, "SpeculativeConfig")
+    assert isinstance(config, Class)
+    names = {
+        statement.target.id
+        for statement in config.node.body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    }
+    return {name for name in names if not name.startswith(_NOT_GIVEN)}
+
+
+def _literals(source: Source, node: object) -> list[str]:
+    """The texts of a Literal[...], and of those that it names."""
+    if not isinstance(node, ast.Subscript):
+        return []
+    parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    named = [part.id for part in parts if isinstance(part, ast.Name)]
+    return strings(node) + [text for name in named for text in _literals(source, source.find(_SPECULATION, name))]
 
 
 def capabilities(source: Source) -> dict[str, int | None]:

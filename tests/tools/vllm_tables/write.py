@@ -34,6 +34,7 @@ class Read:
 
     classes: dict[str, str]
     drafts: dict[str, str]
+    eagle3: dict[str, str]
     removed: dict[str, str]
     options: list[options.Found]
     names: dict[str, set[str]]
@@ -44,20 +45,26 @@ def read(version: str) -> Read:
     """Read one version's source."""
     held = Source(source(version))
     letters: dict[bool, dict[str, str]] = {False: {}, True: {}}
+    eagle3: dict[str, str] = {}
     for table, entries in classes.registered(held).items():
         if table != classes.ALL:
             for name, (module, cls) in entries.items():
                 supports = classes.supports_pipeline(held, module, cls)
                 letters[table == classes.DRAFTS][name] = {True: "p", False: "n", None: "u"}[supports]
+                if table != classes.DRAFTS and (takes := classes.takes_eagle3(held, module, cls)):
+                    eagle3[name] = takes
     return Read(
         letters[False],
         letters[True],
+        eagle3,
         classes.removed(held),
         options.options(held),
         {
             "TOOL_PARSERS": names.tool_parsers(held),
             "REASONING_PARSERS": names.reasoning_parsers(held),
             "DEPRECATED_METHODS": names.deprecated_methods(held),
+            "SPECULATION_METHODS": names.speculation_methods(held),
+            "SPECULATION_FIELDS": names.speculation_fields(held),
             "VARIABLES": {name.removeprefix("VLLM_") for name in names.variables(held)},
         },
         names.capabilities(held),
@@ -113,6 +120,8 @@ def _classes(found: Mapping[str, Read]) -> str:
     body = _grouped("CLASSES", {version: one.classes for version, one in found.items()}, "Models.")
     drafts = {version: one.drafts for version, one in found.items()}
     body += _grouped("DRAFTS", drafts, "Classes that draft for another model (MTP, EAGLE and so on).")
+    comment = "Classes that EAGLE3 drafts for: p over several stages too, n on one stage alone, u could not be told."
+    body += _grouped("EAGLE3", {version: one.eagle3 for version, one in found.items()}, comment)
     gone: dict[str, str] = {}
     for one in found.values():
         gone |= one.removed
@@ -160,6 +169,8 @@ def _names(found: Mapping[str, Read]) -> str:
         ("TOOL_PARSERS", "What --tool-call-parser takes."),
         ("REASONING_PARSERS", "What --reasoning-parser takes."),
         ("DEPRECATED_METHODS", "Quantization methods that want --allow-deprecated-quantization."),
+        ("SPECULATION_METHODS", "What `method` in --speculative-config may be."),
+        ("SPECULATION_FIELDS", "What --speculative-config may have."),
         ("VARIABLES", "Environment variables of vLLM (vllm/envs.py), without VLLM_."),
     ):
         body += _grouped(

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 # Since then a drafter lies on the last stage alone; before, vLLM wanted it divided like the model, and refused.
 DRAFTS_WITH_STAGES_SINCE = "0.31.0"
+# Before, a model that drafts for another was refused whatever it was.
+DRAFT_MODELS_SINCE = "0.15.0"
 # Methods that need no weights: they draft from the request's own tokens.
 WITHOUT_WEIGHTS = ("ngram", "ngram_gpu", "suffix")
 # Drafters made for one model: a projection of so many of its hidden states, and at least one layer of its width

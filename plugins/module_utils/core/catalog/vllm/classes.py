@@ -196,6 +196,103 @@ DRAFTS = {
     """,
 }
 
+# Classes that EAGLE3 drafts for: p over several stages too, n on one stage alone, u could not be told.
+EAGLE3 = {
+    "nnnnnnnnnnn": """
+        GptOssForCausalLM Llama4ForConditionalGeneration MiMoForCausalLM MiniCPM3ForCausalLM MiniCPMForCausalLM
+        Qwen3MoeForCausalLM
+    """,
+    "nnnnnnnnpnn": "CwmForCausalLM GlmForCausalLM",
+    "nnnnnnnnppp": """
+        Ernie4_5ForCausalLM InternLM3ForCausalLM LLaMAForCausalLM Llama4ForCausalLM LlamaForCausalLM LlamaModel
+        MistralForCausalLM MistralModel Phi3ForCausalLM Qwen2ForCausalLM Qwen2Model Qwen3ForCausalLM
+        TeleChat2ForCausalLM TeleFLMForCausalLM
+    """,
+    "uuuuuuuuuuu": """
+        OpenCUAForConditionalGeneration Qwen2_5_VLForConditionalGeneration Qwen3VLForConditionalGeneration
+        Qwen3VLMoeForConditionalGeneration
+    """,
+    ".nnnnnnnnnn": """
+        Emu3ForConditionalGeneration LlavaForConditionalGeneration SmolLM3ForCausalLM TransformersEmbeddingModel
+        TransformersForCausalLM TransformersForSequenceClassification TransformersMoEEmbeddingModel
+        TransformersMoEForCausalLM TransformersMoEForSequenceClassification TransformersMultiModalEmbeddingModel
+        TransformersMultiModalForCausalLM TransformersMultiModalForSequenceClassification
+        TransformersMultiModalMoEForCausalLM
+    """,
+    ".nnnnnnnppp": "IQuestCoderForCausalLM",
+    ".uuuuuuuppp": "LlamaBidirectionalForSequenceClassification LlamaBidirectionalModel",
+    "..nnnnnnnnn": """
+        AfmoeForCausalLM ApertusForCausalLM ArceeForCausalLM DeepseekForCausalLM DeepseekV2ForCausalLM
+        DeepseekV32ForCausalLM DeepseekV3ForCausalLM GlmMoeDsaForCausalLM HunYuanDenseV1ForCausalLM
+        HunYuanMoEV1ForCausalLM KimiK25ForConditionalGeneration MistralLarge3ForCausalLM Step1ForCausalLM
+    """,
+    "..uuuuunnnn": "HunYuanVLForConditionalGeneration",
+    "..uuuuuuuuu": """
+        ColQwen3 InternS1ProForConditionalGeneration LightOnOCRForConditionalGeneration
+        Mistral3ForConditionalGeneration OpsColQwen3Model Qwen3VLNemotronEmbedModel Qwen3_5ForConditionalGeneration
+        Qwen3_5MoeForConditionalGeneration
+    """,
+    "...nnnnnnnn": """
+        Gemma4ForCausalLM JinaEmbeddingsV5Model LagunaForCausalLM MiniMaxM2ForCausalLM NemotronHForCausalLM
+        NemotronHPuzzleForCausalLM
+    """,
+    "...nnnnnppp": "Ministral3ForCausalLM TeleChat3ForCausalLM",
+    "...uuuuuuuu": """
+        ColQwen3_5 Exaone4_5_ForConditionalGeneration Gemma4ForConditionalGeneration
+        InternS2PreviewForConditionalGeneration PixtralForConditionalGeneration
+    """,
+    "....nnnnnnn": """
+        GPTBigCodeForCausalLM MellumForCausalLM MiMoV2FlashForCausalLM MiMoV2ForCausalLM MiniMaxM3SparseForCausalLM
+        MiniMaxM3SparseForConditionalGeneration Qwen3NextForCausalLM Starcoder2ForCausalLM
+    """,
+    "....nnnnppp": "DeepseekV4ForCausalLM",
+    "....uuuuuuu": "Cosmos3ForConditionalGeneration Gemma4UnifiedForConditionalGeneration",
+    "nnnnnnn....": "Fairseq2LlamaForCausalLM GritLM",
+    ".....nnnnnn": "Olmo2ForCausalLM OlmoForCausalLM",
+    "......nnnnn": """
+        KimiK3ForConditionalGeneration Qwen3_5ForCausalLM Qwen3_5MoeForCausalLM VaultGemmaForCausalLM
+        VibeVoiceAsrForConditionalGeneration
+    """,
+    "nnnnn......": "TeleChatForCausalLM",
+    ".......nnnn": """
+        DeepseekV3BidirectionalModel FlexOlmoForCausalLM MuseGlimmerForCausalLM MuseGlimmerForConditionalGeneration
+        Olmo3ForCausalLM Plamo3ForCausalLM
+    """,
+    ".......nppp": "KimiLinearForCausalLM",
+    ".......uuuu": """
+        InternS2MobiusForConditionalGeneration Qwen3OmniMoeForConditionalGeneration Qwen4ExpForConditionalGeneration
+    """,
+    "nnnn.......": "AquilaForCausalLM AquilaModel InternLMForCausalLM XverseForCausalLM",
+    "........nnn": """
+        Cohere2MoeForCausalLM K2HorizonForCausalLM NanbeigeForCausalLM NemotronH_Nano_Omni_Reasoning_V3
+        NemotronH_Nano_VL_V2 NemotronH_Omni_Reasoning_V3 NemotronH_Super_Omni_Reasoning_V3
+    """,
+    "........npp": "SarvamMLAForCausalLM",
+    "........uuu": """
+        CohereCompassForConditionalGeneration DeepseekV41ForCausalLM DeepseekV4ForConditionalGeneration
+        MiMoV2OmniForCausalLM
+    """,
+    ".nnn.......": "MantisForConditionalGeneration",
+    ".........nn": """
+        GPTNeoXForCausalLM Glm5NextForCausalLM GraniteForCausalLM GraniteSWAForCausalLM Jais2ForCausalLM PhiForCausalLM
+        SeedOssForCausalLM
+    """,
+    ".........uu": """
+        ClefOmniForJointSchema Glm5NextForConditionalGeneration MiniCPMV4_6ForConditionalGeneration
+        MiniCPMV4_7ForConditionalGeneration Qwen3ASRForConditionalGeneration
+        Qwen3ASRForcedAlignerForTokenClassification Qwen3ASRRealtimeGeneration
+    """,
+    "..........n": """
+        BeamForCausalLM GraniteMoeForCausalLM GraniteMoeSWAForCausalLM GraniteMoeSharedForCausalLM Kolibri1ForCausalLM
+        TransformersForMTP TransformersMoEForMTP
+    """,
+    "..........p": "MuseSparkForConditionalGeneration",
+    "..........u": """
+        Alpamayo2Super ClefFlashForJointSchema D3ForSequenceClassification MiniCPMOcrForConditionalGeneration
+        RadioMBartPrefixForCausalLM
+    """,
+}
+
 # Classes that are gone, and the last version with them (registry.py, _PREVIOUSLY_SUPPORTED_MODELS).
 REMOVED = {
     "0.9.2": "Phi3SmallForCausalLM",

@@ -54,6 +54,48 @@ DEPRECATED_METHODS = {
     ".x.........": "bitblas gptq_bitblas gptq_marlin_24 ipex",
 }
 
+# What `method` in --speculative-config may be.
+SPECULATION_METHODS = {
+    "xxxxxxxxxxx": """
+        deepseek_mtp draft_model eagle eagle3 ernie_mtp glm4_moe_mtp longcat_flash_mtp mimo_mtp mtp ngram
+        pangu_ultra_moe_mtp qwen3_next_mtp suffix
+    """,
+    ".xxxxxxxxxx": "exaone_moe_mtp glm4_moe_lite_mtp",
+    "xxxxxxxxxx.": "medusa mlp_speculator",
+    "..xxxxxxxxx": "extract_hidden_states glm_ocr_mtp nemotron_h_mtp ngram_gpu qwen3_5_mtp step3p5_mtp",
+    "...xxxxxxxx": "custom_class dflash exaone4_5_mtp gemma4_mtp hy_v3_mtp mimo_v2_mtp",
+    "....xxxxxxx": "bailing_hybrid_mtp dspark minimax_m3_mtp",
+    ".....xxxxxx": "inkling_mtp",
+    "......xxxxx": "kimi_k3_mtp",
+    ".......xxxx": "bailing_hybrid_v3_mtp dots3_note_mtp hy_v4_mtp qwen4_exp_mtp",
+    "........xxx": "glm5_next_mtp",
+    "..........x": "step5_mtp",
+}
+
+# What --speculative-config may have.
+SPECULATION_FIELDS = {
+    "xxxxxxxxxxx": """
+        code_revision disable_padded_drafter_batch draft_tensor_parallel_size enforce_eager max_model_len method model
+        num_speculative_tokens prompt_lookup_max prompt_lookup_min quantization revision
+        suffix_decoding_max_cached_requests suffix_decoding_max_spec_factor suffix_decoding_max_tree_depth
+        suffix_decoding_min_token_prob
+    """,
+    "..xxxxxxxxx": "draft_load_config parallel_drafting rejection_sample_method use_local_argmax_reduction",
+    "...xxxxxxxx": """
+        attention_backend draft_sample_method moe_backend synthetic_acceptance_length synthetic_acceptance_rates
+    """,
+    "....xxxxxxx": "num_speculative_tokens_per_batch_size use_heterogeneous_vocab",
+    ".....xxxxxx": "kv_cache_dtype",
+    ".......xxxx": "dspark_draft_topk enable_adaptive_verification index_share_for_mtp_iteration",
+    "........xxx": "disable_eagle_block_drop",
+    "xxx........": "speculative_token_tree",
+    "xx.........": "disable_by_batch_size",
+    "..........x": """
+        disable_lookahead_block_hashes draft_lm_head_quantization fly_entropy_threshold fly_entropy_top_k
+        fly_window_size xpress_topc
+    """,
+}
+
 # Environment variables of vLLM (vllm/envs.py), without VLLM_.
 VARIABLES = {
     "xxxxxxxxxxx": """

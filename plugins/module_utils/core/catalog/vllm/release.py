@@ -21,9 +21,16 @@ from dataclasses import dataclass
 from functools import cache
 
 from .capabilities import CAPABILITIES
-from .classes import CLASSES, DRAFTS, REMOVED
+from .classes import CLASSES, DRAFTS, EAGLE3, REMOVED
 from .defects import DEFECTS, EXECUTOR_VARIABLE, Defect
-from .names import DEPRECATED_METHODS, REASONING_PARSERS, TOOL_PARSERS, VARIABLES
+from .names import (
+    DEPRECATED_METHODS,
+    REASONING_PARSERS,
+    SPECULATION_FIELDS,
+    SPECULATION_METHODS,
+    TOOL_PARSERS,
+    VARIABLES,
+)
 from .options import CHOICES, OPTIONS
 from .versions import VERSIONS
 
@@ -138,6 +145,26 @@ class Release:
     def reasoning_parsers(self) -> frozenset[str]:
         """What --reasoning-parser takes."""
         return _listed("reasoning", self.tables, self.version is None)
+
+    @property
+    def speculation_methods(self) -> frozenset[str]:
+        """What `method` in --speculative-config may be."""
+        return _listed("methods", self.tables, self.version is None)
+
+    @property
+    def speculation_fields(self) -> frozenset[str]:
+        """What --speculative-config may have; vLLM refuses every other key."""
+        return _listed("fields", self.tables, self.version is None)
+
+    def takes_eagle3(self, name: str, stages: int) -> bool | None:
+        """Whether EAGLE3 drafts for the class over so many stages; None where it is not known."""
+        row = _rows(EAGLE3).get(name)
+        if self.version is None or not self.has_class(name):
+            return None
+        letters = set(_letters(row, self.tables)) if row else {"."}
+        if "." in letters or (stages > 1 and "n" in letters):
+            return False
+        return None if "u" in letters else True
 
     @property
     def variables(self) -> frozenset[str]:
@@ -260,6 +287,8 @@ _NAMES = {
     "reasoning": REASONING_PARSERS,
     "variables": VARIABLES,
     "deprecated": DEPRECATED_METHODS,
+    "methods": SPECULATION_METHODS,
+    "fields": SPECULATION_FIELDS,
 }
 
 

@@ -18,6 +18,7 @@ from ...fault import Findings, Refused
 from ...model.facts import ModelFacts
 from ...model.model import read_model
 from ...recipe.inputs import Inputs
+from ...recipe.model_source import model_source
 from ...recipe.node_checks import checked_shape
 from ...recipe.secret_references import check_secrets
 from ...recipe.vllm_arguments import PLACE as ARGUMENTS
@@ -82,7 +83,8 @@ def begin(inputs: Inputs, facts: Facts) -> Beginning:
         given = replace(given, memory=replace(given.memory, draft_states=states))
     pipeline = _nodes(inputs, model, shape, given.memory, choices, facts, findings)
     parallel = recipe["recipe_nvidia_gpu_count"], pipeline
-    speculation = plan_speculation(recipe, model, given.speculative, known, parallel, findings)
+    staged = model_source(recipe)["mount_location"] if pod["model_cache"]["kind"] == "volume" else ""
+    speculation = plan_speculation(recipe, model, given.speculative, known, parallel, findings, staged)
     parsers = plan_parsers(recipe, model, known, given.given, choices, findings)
     executor = check_release(model, known, pipeline, shape, given.given, variables.old_executor, findings)
     return Beginning(

@@ -13,11 +13,10 @@ from ...catalog.drafters import DRAFTERS, DRAFTS_WITH_STAGES_SINCE, MADE_FOR_ONE
 from ...catalog.vllm.release import Release
 from ...fault import Findings
 from ...model.facts import ModelFacts
-from ...recipe.vllm_arguments import PLACE
 from .class_rules import images_from
+from .speculative_config import CONFIG, check_config, method_of
 
 _RECIPE = "recipe_speculation"
-_CONFIG = f"{PLACE} --speculative-config"
 
 
 @dataclass(frozen=True)
@@ -34,15 +33,8 @@ def drafts_itself(recipe: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
 
 
 def draft_states(config: Mapping[str, Any]) -> int:
-    """Return how many hidden states a drafter made for one model projects; 0 for every other. config: --speculative-config.
-
-    Where no method is given, vLLM tells it by the folder's name too (vllm/config/speculative.py).
-    """
-    if not config.get("model"):
-        return 0
-    method, name = str(config.get("method") or ""), str(config["model"]).lower()
-    told = method or next((mark for mark in ("eagle3", "eagle") if mark in name.rpartition("/")[2]), "")
-    return MADE_FOR_ONE_MODEL.get(told, 0)
+    """Return how many hidden states a drafter made for one model projects; 0 for every other. config: --speculative-config."""
+    return MADE_FOR_ONE_MODEL.get(method_of(config), 0) if config.get("model") else 0
 
 
 def plan_speculation(
@@ -52,12 +44,13 @@ def plan_speculation(
     known: Release,
     parallel: tuple[int, int],
     findings: Findings,
+    staged: str = "",
 ) -> Speculation:
     """Return what drafts for the model: what the recipe asks for, or --speculative-config (`config`) as it is given.
 
-    parallel: GPUs of a node, and nodes
+    parallel: GPUs of a node, and nodes. staged: the folder in the pods in which nothing lies but what is staged, where there is one
     """
-    wish, (tensor, stages) = recipe[_RECIPE], parallel
+    wish, stages = recipe[_RECIPE], parallel[1]
     if wish == "mtp" and config:
         expected = "one of the two"
         findings.fault("speculation", _RECIPE, f"{wish} beside --speculative-config", expected, f"leave {_RECIPE} out")
@@ -69,28 +62,16 @@ def plan_speculation(
         depth = drafter.depth if drafter.depth % model.predicted == 0 else model.predicted
         said = json.dumps({"method": "mtp", "num_speculative_tokens": depth})
         return Speculation(("--speculative-config", said), model.predicted)
+    if config:
+        check_config(config, model, known, parallel, findings)
     method, own = str(config.get("method") or ""), str(config.get("model") or "")
     if not config or method in WITHOUT_WEIGHTS or own in WITHOUT_WEIGHTS:
         return Speculation()
     if drafts_itself(recipe, config):
-        drafter = _own_drafter(_CONFIG, model, known, stages, findings)
+        drafter = _own_drafter(CONFIG, model, known, stages, findings)
         return Speculation(layers=model.predicted if drafter else 0)
-    _other_model(own, config, known, stages, findings)
-    _check_draft_division(config, tensor, findings)
+    _other_model(own, config, known, stages, staged, findings)
     return Speculation()
-
-
-def _check_draft_division(config: Mapping[str, Any], tensor: int, findings: Findings) -> None:
-    """Refuse another division of a draft model than vLLM has (vllm/config/speculative.py)."""
-    given = config.get("draft_tensor_parallel_size")
-    if given not in (None, 1, tensor):
-        findings.fault(
-            "draft_division",
-            f"{_CONFIG} draft_tensor_parallel_size",
-            str(given)[:20],
-            f"1 or {tensor}, the GPUs of a node",
-            "leave it out: the draft model is divided like the model",
-        )
 
 
 def _own_drafter(where: str, model: ModelFacts, known: Release, stages: int, findings: Findings) -> Drafter | None:
@@ -134,20 +115,30 @@ def _own_drafter(where: str, model: ModelFacts, known: Release, stages: int, fin
     return drafter
 
 
-def _other_model(own: str, config: Mapping[str, Any], known: Release, stages: int, findings: Findings) -> None:
+def _other_model(
+    own: str, config: Mapping[str, Any], known: Release, stages: int, staged: str, findings: Findings
+) -> None:
     method = str(config.get("method") or "")
     if not own.startswith("/"):
         findings.fault(
             "speculation_model",
-            _CONFIG,
+            CONFIG,
             f"the method {method or 'of a draft model'} without a folder of the pods",
             "the draft model's absolute path: the pods download nothing",
+            "put it on a file system that input_file_system or local_filesystem mounts, and name its folder",
+        )
+    elif staged and f"{own}/".startswith(f"{staged.rstrip('/')}/"):
+        findings.fault(
+            "speculation_model",
+            CONFIG,
+            f"the draft model in {own}",
+            f"a folder outside of {staged}, where the pods find the model's own weights alone",
             "put it on a file system that input_file_system or local_filesystem mounts, and name its folder",
         )
     elif stages > 1 and known.at_least(DRAFTS_WITH_STAGES_SINCE) is False:
         findings.fault(
             "speculation_with_stages",
-            _CONFIG,
+            CONFIG,
             f"a draft model with {stages} stages, which vLLM {known.version} refuses",
             f"vLLM {DRAFTS_WITH_STAGES_SINCE} or newer, or one node",
             images_from(DRAFTS_WITH_STAGES_SINCE),
@@ -160,7 +151,7 @@ def _other_model(own: str, config: Mapping[str, Any], known: Release, stages: in
         )
         findings.warn(
             "draft_model_not_read",
-            _CONFIG,
+            CONFIG,
             f"the draft model is in the pods alone: {least}"
             "what the last stage holds, and so the KV cache of the group, is not certain",
             "",

@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
 from ansible_collections.multinode.inference.plugins.module_utils.core.plan.facts import Facts
+from ansible_collections.multinode.inference.plugins.module_utils.core.plan.vllm.speculative_config import method_of
 from tests.unit.core.configurations import published
 from tests.unit.core.plans import facts, of, on, plan
 
@@ -184,3 +185,102 @@ def test_parsers_are_those_of_the_image() -> None:
 def test_a_deployment_from_before_there_were_parsers_goes_on_without() -> None:
     assert parsers(facts(deployment={"choices": {"nodes": 4}})) == []
     assert parsers(facts(deployment={"choices": {"nodes": 4}}), adopt_defaults=True)[0] == "llama3_json"
+
+
+def speculates(vllm: str = "0.32.0", nodes: int = 1, found: Facts | None = None, **config: Any) -> dict[str, str]:
+    """The faults of Llama 3.1 70B with this --speculative-config; empty where it is planned."""
+    words = ["--speculative-config", json.dumps(config)]
+    found = found or of("meta-llama--Meta-Llama-3.1-70B")
+    try:
+        plan(found, **h200(nodes, vllm, recipe_container_command_args=words))
+    except Refused as refused:
+        return {fault.code: fault.line() for fault in refused.faults}
+    return {}
+
+
+DRAFT = {"model": "/drafts/a", "num_speculative_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    ("config", "vllm", "code"),
+    [
+        ({**DRAFT, "moe_backend": "triton"}, "0.32.0", ""),
+        ({**DRAFT, "moe_backend": "triton"}, "0.18.0", "speculation_key"),
+        ({**DRAFT, "draft_tensor_paralel_size": 1}, "0.32.0", "speculation_key"),
+        ({**DRAFT, "tensor_parallel_size": 1}, "0.32.0", "speculation_key"),
+        ({**DRAFT, "method": "dflash"}, "0.32.0", ""),
+        ({**DRAFT, "method": "dflash"}, "0.18.0", "speculation_method"),
+        ({**DRAFT, "method": "draft_model"}, "0.15.0", ""),
+        ({**DRAFT, "method": "draft_model"}, "0.12.0", "speculation_method"),
+        # Of a version between two tables the stricter counts.
+        ({**DRAFT, "method": "dflash"}, "0.20.0", "speculation_method"),
+        ({"method": "ngram"}, "0.32.0", "speculation_depth"),
+        ({"model": "ngram"}, "0.32.0", "speculation_depth"),
+        ({"method": "ngram", "num_speculative_tokens": 0}, "0.32.0", "speculation_depth"),
+        ({"model": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4}, "0.32.0", ""),
+        (
+            {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_min": 5, "prompt_lookup_max": 4},
+            "0.32.0",
+            "speculation_depth",
+        ),
+        ({"method": "suffix"}, "0.32.0", ""),
+    ],
+)
+def test_the_configuration_of_speculation_is_checked_as_its_vllm_does(
+    config: dict[str, Any], vllm: str, code: str
+) -> None:
+    assert list(speculates(vllm, **config)) == ([code] if code else [])
+
+
+def test_the_depth_is_a_multiple_of_the_layers_that_draft() -> None:
+    two = {"num_nextn_predict_layers": 2}
+    mtp = {"found": of("deepseek-ai--DeepSeek-V3", **two), "method": "mtp"}
+    assert "give 2 or 4" in speculates(**mtp, num_speculative_tokens=5)["speculation_depth"]
+    assert not speculates(**mtp, num_speculative_tokens=4) and not speculates(**mtp, num_speculative_tokens=1)
+    assert "speculation_depth" in speculates(**mtp)
+
+
+@pytest.mark.parametrize(
+    ("name", "vllm", "nodes", "works"),
+    [
+        ("meta-llama--Meta-Llama-3.1-70B", "0.26.0", 1, True),
+        ("meta-llama--Meta-Llama-3.1-70B", "0.31.0", 2, True),
+        # One node alone: the inner model does not hand the states on to the next stage.
+        ("Qwen--Qwen3-235B-A22B", "0.32.0", 1, True),
+        ("Qwen--Qwen3-235B-A22B", "0.32.0", 2, False),
+        # No version, or a newer one only.
+        ("mistralai--Mixtral-8x22B-v0.1", "0.32.0", 1, False),
+        ("MiniMaxAI--MiniMax-M2.5", "0.18.0", 1, False),
+        ("MiniMaxAI--MiniMax-M2.5", "0.26.0", 1, True),
+    ],
+)
+def test_eagle3_drafts_for_classes_that_hand_out_their_states(name: str, vllm: str, nodes: int, works: bool) -> None:
+    said = speculates(vllm, nodes, of(name), **{**DRAFT, "method": "eagle3"})
+    assert ("speculation_method" in said) is not works
+    if not works and nodes > 1:
+        assert "one node" in said["speculation_method"]
+
+
+def test_a_draft_model_lies_where_the_pods_can_have_it() -> None:
+    path = facts().model["prefix"].rstrip("/")
+    for folder in (f"/models/{path}", f"/models/{path}/draft", "/models/other"):
+        assert (
+            "the model's own weights alone" in speculates(model=folder, num_speculative_tokens=3)["speculation_model"]
+        )
+    assert not speculates(model="/modelsother/one", num_speculative_tokens=3)
+
+
+@pytest.mark.parametrize(
+    ("config", "method"),
+    [
+        ({"method": "draft_model", "model": "/d/EAGLE-Llama"}, "eagle"),
+        ({"model": "/eagle-heads/small"}, "eagle"),
+        ({"model": "/d/eagle"}, ""),
+        ({"model": "/d/x-eagle3"}, "eagle3"),
+        ({"method": "dflash", "model": "/d/eagle3"}, "dflash"),
+        ({"model": "ngram"}, "ngram"),
+        ({"method": "mtp"}, "mtp"),
+    ],
+)
+def test_the_method_is_told_as_vllm_tells_it(config: dict[str, Any], method: str) -> None:
+    assert method_of(config) == method
