@@ -9,53 +9,50 @@ error of the engine's core or of a rank is.
 
 from __future__ import annotations
 
+import functools
 import re
 import time
+from collections import deque
 from dataclasses import dataclass, field
 
 import engine_causes
-from engine_causes import Cause
+import engine_line
+from engine_cause import Cause
+from engine_line import Line
 
 SHOWN_CHARACTERS = 400
-# Lines of a message below its exception that are kept.
-_MESSAGE_LINES = 12
-# So many errors are kept; no end of an engine has more.
+# What is read of an error for its cause.
+_CAUSE_CHARACTERS = 8000
+# Lines of a message below its exception, and of code below its frame, that are kept.
+_MESSAGE_LINES = 40
+# So many errors, and so many sources of lines, are kept; no end of an engine has more.
 _KEPT = 1000
-COLOURS = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
-# (EngineCore pid=7), (RayWorkerProc pid=7, ip=192.0.2.7), (pid=7), (raylet, ip=192.0.2.7)
-_TAG = re.compile(
-    r"\((?:(raylet|autoscaler[^)]*?|EngineCore\w*|APIServer\w*)|(?:([A-Za-z]\w*) )?pid=(\d+))(?:, ip=([\w.:]+))?\) ?"
-)
-_LEVELS = "DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL"
-_PREFIXES = (
-    # vLLM, with and without brackets; uvicorn; Ray's Python; Ray's C++; PyTorch's C++ and its hook for uncaught exceptions.
-    re.compile(rf"(?P<level>{_LEVELS}) \d\d-\d\d(?: [\d:.]+)? (?:\[?(?P<source>[\w./-]+:\d+)\] ?)?"),
-    re.compile(rf"(?P<level>{_LEVELS}):\s+"),
-    re.compile(rf"\d{{4}}-\d\d-\d\d [\d:,.]+\s+(?P<level>{_LEVELS}) (?P<source>\S+:\d+) -- "),
-    re.compile(r"\[[\d-]+ [\d:,.]+ (?P<letter>[DIWEFC]) \d+ \d+\] (?:\(\w+\) )?(?P<source>\S+:\d+): "),
-    re.compile(r"(?:\[rank(?P<rank>\d+)\]:)?\[(?P<letter>[IWEF])\d{4} [\d:.]+ (?P<source>[\w./-]+:\d+)\] "),
-    re.compile(r"\[rank(?P<rank>\d+)\]: ?"),
-)
-_LETTERS = {"D": "DEBUG", "I": "INFO", "W": "WARNING", "E": "ERROR", "F": "FATAL", "C": "CRITICAL"}
 _QUIET = ("DEBUG", "INFO", "WARNING")
+_PACKAGES = re.compile(r"(?:site|dist)-packages/")
+# The margin of a group of exceptions.
+_MARGIN = re.compile(r" {2,20}[|+] ?")
 _FRAME = re.compile(r'  File "(?P<path>.+?)", line (?P<line>\d+)(?:, in (?P<function>.+))?$')
 _EXCEPTION = re.compile(
-    r"(?P<kind>(?:[A-Za-z_][\w.]*\.)?[A-Za-z_]\w*(?:Error|Exception|Interrupt|Exit|Failure|Timeout|Unavailable|Warning|StopIteration"
+    r"(?P<kind>(?:[A-Za-z_][\w.]*\.)?[A-Za-z_]\w*(?:Error|Exception|Interrupt|Exit|Failure|Timeout|Unavailable|StopIteration"
     r"|Unsupported|Died|Crashed|Mismatch|NotFound)\w*(?:\(\w+\))?)(?:: ?(?P<message>.*))?$"
 )
 # At the end of a traceback any name is one.
 _ANY_EXCEPTION = re.compile(r"(?P<kind>(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:\(\w+\))?)(?:: ?(?P<message>.*))?$")
 _CHAINED = re.compile(r"The above exception was the direct cause|During handling of the above exception")
-_RAY_TASK = re.compile(r"RayTaskError")
+# What a thread or an object's end says of itself; the process goes on.
+_ASIDE = re.compile(
+    r"Exception (?:ignored )?in (?:thread|callback|atexit)\b|Exception ignored in|exception was never retrieved|--- Logging error ---"
+)
+_RAY_NESTED = re.compile(r"RayTaskError|ActorDiedError")
 _RAY_PLACE = re.compile(r"\(?pid=(\d+), ip=([\w.:]+)")
+_DEAD_PLACE = re.compile(r"\bip: ([\d.]+)|Worker IP address: ([\d.]+)")
 # Of argparse, which gives no exception.
 _ARGUMENT = "argument"
 _ARGUMENTS = re.compile(r"[\w./-]+(?: \w+)?: error: .+")
-_WORKER = re.compile(r"(?:Ray)?Worker|pid=")
+_WORKER = re.compile(r"(?:Ray|Vllm)?Worker|pid=")
 _STAGE = re.compile(r"Worker(?:_DP\d+)?_PP(\d+)")
 _RANKS = re.compile(r"rank=\[([\d, ]+)\]")
-_WARNS = re.compile(r"\S+\.py:\d+: \w*Warning\b|\s*warnings\.warn\(")
-_REPEATED = re.compile(r"\s*\[repeated \d+x across cluster\].*$")
+_WARNS = re.compile(r"\S+\.py:\d+: \w*Warning\b|\s*warnings\.warn\(|\S+ \[\d+\] NCCL INFO ")
 # What points elsewhere instead of saying something.
 _POINTERS = re.compile(
     r"(?:,? ?(?:please )?(?:see|check)(?: the)? (?:stack trace|root cause|traceback|error|logs?)\b"
@@ -65,7 +62,11 @@ _POINTERS = re.compile(
 )
 _QUOTED = re.compile(r"Worker failed with error (['\"])(.+?)\1(?:, please check|$)")
 _VALIDATION = re.compile(r"\d+ validation errors? for (\S+)\s*(.*)", re.DOTALL)
-_INPUT = re.compile(r"\[type=\w+, .*|\[type=\w+$", re.DOTALL)
+_INPUT = re.compile(
+    r"\s*\[type=\w+(?:, input_value=.*?(?:, input_type=\w+\]|$)|$)|^\s*For further information visit \S+$"
+)
+# Kinds that do not say which file it was: the place in the code tells whose.
+_OF_FILES = ("JSONDecodeError", "UnpicklingError", "EOFError", "UnicodeDecodeError")
 # Errors that say nothing of why.
 _HOLLOW = re.compile(
     r"Engine core initialization failed|WorkerProc initialization failed|Engine process failed to start|Executor failed\b"
@@ -73,7 +74,8 @@ _HOLLOW = re.compile(
     r"|ActorHandleNotFoundError"
     r"|Failed to kill actor|output_handler failed|WorkerProc (?:hit an exception|failed to start)|Error executing method"
     r"|Ray workers have not started successfully|^(?:\w+\.)*(?:CancelledError|KeyboardInterrupt|SystemExit|GeneratorExit)\b"
-    r"|^RayTaskError|Dumping (?:input data|scheduler)|Process \w+ died"
+    r"|^RayTaskError|Dumping (?:input data|scheduler)|^Scheduler(?:Output|Stats)\(|Process \w+ died|^(?:Base)?ExceptionGroup"
+    r"|failed to be imported on the worker"
     r"|failed to be inspected\. Please check",
     re.IGNORECASE,
 )
@@ -95,7 +97,9 @@ _REFUSED = re.compile(
     r"|\brequires?\b|\bunknown\b|\binvalid (?:value|option|config|choice)|not found in the (?:model|checkpoint)|tensor \S+ not found",
     re.IGNORECASE,
 )
-_PASSING_PLACES = re.compile(r"/dev/shm|/tmp/|/proc/|psm_|/run/|Errno (?!2\])")
+_PASSING_PLACES = re.compile(r"/dev/shm|/tmp/|/proc/|psm_|/run/|/\S*cache|Errno (?!2\])")
+# Raised there, an error is of the cluster as it was at that time.
+_PASSING_CODE = re.compile(r"^(?:ray|requests|urllib3|aiohttp|httpx|zmq)/|/ray_\w+\.py")
 
 
 def _now() -> float:
@@ -115,11 +119,13 @@ class Error:
     code: list[str] = field(default_factory=list)
     frame: str = ""
     at: float = field(default_factory=_now)
+    # Said of something without which the process goes on, as far as one knows.
+    aside: bool = False
 
     @property
     def text(self) -> str:
         """The error in one line, without prefixes, pointers to other lines, and what pydantic adds."""
-        message = _INPUT.sub("", " ".join("\n".join(self.lines).split()))
+        message = " ".join(" ".join(_INPUT.sub("", line) for line in self.lines).split())
         message = " ".join(_POINTERS.sub("", message).split()).rstrip(" ,")
         if quoted := _QUOTED.search(message):
             return _shown(quoted[2])
@@ -130,14 +136,17 @@ class Error:
         if self.kind and not message:
             where = f" at `{' '.join(self.code)}`" if self.code else ""
             return _shown(f"{self.kind}{where}{f' ({self.frame})' if self.frame else ''}")
-        if self.kind == "JSONDecodeError" and self.frame:
+        if self.kind in _OF_FILES and self.frame:
             message += f" ({self.frame})"
         return _shown(f"{self.kind}: {message}" if self.kind else message)
 
-    @property
+    @functools.cached_property
     def known(self) -> Cause | None:
-        """The known cause that it shows."""
-        return engine_causes.shown_by(self.text) or engine_causes.shown_by(f"{self.kind}: {' '.join(self.lines)}")
+        """The known cause that it shows; to be asked once it is whole."""
+        whole = f"{self.kind}: {' '.join(self.lines)[:_CAUSE_CHARACTERS]}"
+        if self.kind in _OF_FILES:
+            whole += f" ({self.frame})"
+        return engine_causes.shown_by(self.text) or engine_causes.shown_by(whole)
 
     @property
     def hollow(self) -> bool:
@@ -167,7 +176,8 @@ class _Stream:
         self.frame = ""
         self.error: Error | None = None
         self.report: list[Error] = []
-        self.chained = False
+        # aside: the next traceback is one; about: this one is.
+        self.chained = self.aside = self.about = False
         self.place: tuple[str | None, str | None] = (None, None)
 
 
@@ -186,39 +196,33 @@ class Log:
         self._streams: dict[tuple[str, str], _Stream] = {}
         self._reports: list[tuple[bool, list[Error]]] = []
         self._alone: list[Error] = []
+        # Lines without a level, which may show a known cause.
+        self._bare: deque[Error] = deque(maxlen=_KEPT)
         self._fatal: set[str] = set()
         self._child, self._child_begins = "", False
 
-    def read(self, line: str) -> bool:
-        """Take in a line; say whether it shows an error that may be the cause."""
-        text = _REPEATED.sub("", COLOURS.sub("", line)).rstrip()
-        process, pid, address = "", None, None
-        while tag := _TAG.match(text):
-            process = tag[2] or tag[1] or process or "pid="
-            pid, address = tag[3] or pid, tag[4] or address
-            text = text[tag.end() :]
-            self._note_process(process, pid, address)
-        level, source, ranks = "", "", None
-        for prefix in _PREFIXES:
-            if match := prefix.match(text):
-                found = match.groupdict()
-                level = found.get("level") or _LETTERS.get(found.get("letter") or "", "")
-                source, ranks = found.get("source") or "", found.get("rank")
-                text = text[match.end() :]
-                break
-        if not process and text.startswith("Process ") and text.endswith(":"):
+    def read(self, line: str) -> None:
+        """Take in a line."""
+        for each in engine_line.read(line):
+            self._take(each)
+
+    def _take(self, line: Line) -> None:
+        text, process = line.text, line.process
+        if process:
+            self._note_process(line)
+        elif text.startswith("Process ") and text.endswith(":"):
             # multiprocessing's words before an uncaught exception, which has no prefix.
             self._child, self._child_begins = text[8:-1], True
-            return False
-        key = (f"{process}{pid or ''}{ranks or ''}", source)
+            return
+        key = (f"{process}{line.pid or ''}{line.ranks or ''}", line.source)
         if not process:
             process = self._child
-        origin = _origin(process) if ranks is None else "rank"
-        if level in _QUIET or _WARNS.match(text):
-            return False
+        origin = _origin(process) if line.ranks is None else "rank"
+        if line.level in _QUIET or _WARNS.match(text):
+            return
         if _ENDS.search(text):
             self._fatal.add(key[0] + key[1])
-        return self._trace(key, text, Error("", [], origin, address, pid, ranks), level)
+        self._trace(key, text, Error("", [], origin, line.address, line.pid, line.ranks), line.level)
 
     def root(self, since: float | None = None) -> Root | None:
         """Return what ended the engine, as far as its log says it. since: where it served, when its end began (monotonic)."""
@@ -228,15 +232,19 @@ class Log:
         known = error.known
         stage = self._stages.get(error.pid or "")
         address = error.address or self._addresses.get(error.pid or "")
+        if address is None and known and known.follows and (place := _DEAD_PLACE.search(" ".join(error.lines))):
+            address = place[1] or place[2]
         text = error.text
         found = _RANKS.search(text) or _RANKS.search(" ".join(error.lines))
         ranks = tuple(int(rank) for rank in (found[1] if found else error.ranks or "").split(",") if rank.strip())
         kind = error.kind or text.partition(":")[0]
         # An engine that served has started with these settings and files: what ends it then comes of a request, or of the node.
-        lasting = since is None and (known.lasting if known else self._by_nature(kind, text))
+        lasting = since is None and not error.aside and (known.lasting if known else self._by_nature(error, kind, text))
         return Root(text, known, lasting, kind, address, stage, ranks)
 
-    def _by_nature(self, kind: str, text: str) -> bool:
+    def _by_nature(self, error: Error, kind: str, text: str) -> bool:
+        if _PASSING_CODE.search(error.frame):
+            return False
         if kind == _ARGUMENT or (_LASTING.search(kind) and not _PASSING_PLACES.search(text)):
             return True
         if kind.endswith("FileNotFoundError") and not _PASSING_PLACES.search(text):
@@ -247,7 +255,10 @@ class Log:
 
     def _first(self, since: float | None) -> Error | None:
         """Return the first error that says why, by how much its place in the log tells."""
-        found = [(weight, error) for weight, error in self._weighed() if since is None or error.at >= since]
+        found = self._weighed()
+        if since is not None:
+            # What the API server of an engine that serves says is of a request.
+            found = [(weight + 10 * (error.origin == "server"), error) for weight, error in found if error.at >= since]
         return min(found, key=lambda entry: entry[0])[1] if found else None
 
     def _weighed(self) -> list[tuple[int, Error]]:
@@ -257,99 +268,110 @@ class Log:
                 inner = error.origin in ("core", "rank", "ray")
                 # The core's own exception may be what became of a rank's, unless it shows a cause.
                 weight = (0 if error.known or error.origin != "core" else 2) if fatal else 1 if inner else 3
-                found.append((_weight(error, weight), error))
-        for error in self._alone:
+                found.append((7 if error.aside else _weight(error, weight), error))
+        bare = [error for error in self._bare if error.known]
+        for error in sorted([*self._alone, *bare], key=lambda error: error.at):
             if not error.hollow:
-                known = error.known
-                found.append(
-                    (_weight(error, (2 if error.origin != "server" else 3) if known or error.kind else 8), error)
-                )
+                weight = (2 if error.origin != "server" else 3) if error.known or error.kind else 8
+                if error.aside and error.known and error.known.lasting:
+                    weight = 7
+                found.append((_weight(error, weight), error))
         return found
 
-    def _trace(self, key: tuple[str, str], text: str, made: Error, level: str) -> bool:
+    def _trace(self, key: tuple[str, str], text: str, made: Error, level: str) -> None:
         """Follow the traceback that the line may belong to."""
+        if key not in self._streams and len(self._streams) >= _KEPT:
+            del self._streams[next(iter(self._streams))]
         stream = self._streams.setdefault(key, _Stream())
-        if text.lstrip("| +").startswith("Traceback (most recent call last)"):
+        if margin := _MARGIN.match(text):
+            text = text[margin.end() :]
+        if _ASIDE.search(text):
+            stream.aside = True
+        if text.endswith("Traceback (most recent call last):"):
             if not stream.chained:
                 if not key[0]:
                     # The next traceback without a process is the API server's again.
                     self._child, self._child_begins = self._child if self._child_begins else "", False
-                stream.report = []
+                stream.report, stream.about = [], stream.aside
+                stream.aside = False
                 del self._reports[:-_KEPT]
                 self._reports.append((key[0] + key[1] in self._fatal, stream.report))
                 stream.place = (None, None)
             stream.state, stream.code, stream.frame, stream.chained = "frames", [], "", False
-            return False
+            return
         if _CHAINED.search(text):
             stream.state, stream.chained = "", True
-            return False
+            return
         if stream.state == "frames":
-            return self._frame(stream, text, made, level)
+            self._frame(stream, text, made, level)
+            return
         if stream.state == "message" and stream.error is not None:
-            if _RAY_TASK.match(stream.error.kind) and text[:1] == " ":
+            if _RAY_NESTED.match(stream.error.kind) and _FRAME.match(text):
                 # The traceback of the process in which it came follows.
                 if place := _RAY_PLACE.search(" ".join(stream.error.lines)):
                     stream.place = (place[1], place[2])
                 stream.state, stream.code = "frames", []
-                return self._frame(stream, text, made, level)
+                self._frame(stream, text, made, level)
+                return
             if text and len(stream.error.lines) < _MESSAGE_LINES and not _WARNS.match(text) and (key[1] or not level):
                 if not _begins(text):
                     stream.error.lines.append(text)
-                    return True
+                    return
             if text or not stream.error.lines[0].endswith((".", ":")):
                 stream.state = ""
-            if not text:
-                return False
-        return self._line(text, made, level)
+        self._line(text, made, level)
 
-    def _frame(self, stream: _Stream, text: str, made: Error, level: str) -> bool:
+    def _frame(self, stream: _Stream, text: str, made: Error, level: str) -> None:
         if match := _FRAME.match(text):
             stream.code = []
-            path = match["path"].rpartition("site-packages/")[2]
+            path = _PACKAGES.split(match["path"])[-1]
             if "/json/" not in path:
                 stream.frame = f"{path}:{match['line']}" + (f", {match['function']}" if match["function"] else "")
-            return False
+            return
         if not text or text[0] == " ":
-            if code := text.strip().strip("^~ "):
+            if (code := text.strip().strip("^~ ")) and len(stream.code) < _MESSAGE_LINES:
                 stream.code.append(code)
-            return False
+            return
         match = _ANY_EXCEPTION.match(text)
         if match is None:
             stream.state = ""
-            return self._line(text, made, level)
+            self._line(text, made, level)
+            return
         stream.state = "message"
         made.kind, made.lines = match["kind"].rpartition(".")[2], [match["message"] or ""]
         made.code, made.frame = list(stream.code), stream.frame
         if stream.place[1]:
             made.pid, made.address, made.origin = stream.place[0], stream.place[1], "rank"
+        made.aside = stream.about
         stream.error = made
+        del stream.report[:-_MESSAGE_LINES]
         stream.report.append(made)
-        return True
 
-    def _line(self, text: str, made: Error, level: str) -> bool:
+    def _line(self, text: str, made: Error, level: str) -> None:
         """A line outside a traceback: an exception alone, a refused argument, or one that shows a known cause."""
         if not text:
-            return False
+            return
         if match := _ARGUMENTS.match(text):
             made.kind, made.lines, made.origin = _ARGUMENT, [match[0]], "core"
         elif match := _EXCEPTION.match(text):
             made.kind, made.lines = match["kind"].rpartition(".")[2], [match["message"] or ""]
-        elif level or engine_causes.shown_by(text):
-            made.lines = [text]
+        elif level:
+            made.lines, made.aside = [text], True
         else:
-            return False
+            made.lines = [text]
+            self._bare.append(made)
+            return
         del self._alone[:-_KEPT]
         self._alone.append(made)
-        return True
 
-    def _note_process(self, process: str, pid: str | None, address: str | None) -> None:
-        if not _WORKER.match(process):
+    def _note_process(self, line: Line) -> None:
+        if not _WORKER.match(line.process):
             return
         self.ranks_started = True
-        if pid and address:
-            self._addresses[pid] = address
-        if pid and (stage := _STAGE.match(process)):
-            self._stages[pid] = int(stage[1])
+        if line.pid and line.address and len(self._addresses) < _KEPT:
+            self._addresses[line.pid] = line.address
+        if line.pid and len(self._stages) < _KEPT and (stage := _STAGE.match(line.process)):
+            self._stages[line.pid] = int(stage[1])
 
 
 def _cause_of(report: list[Error]) -> Error | None:

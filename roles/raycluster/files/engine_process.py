@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pod_processes
-from engine_log import COLOURS, Log, Root
+from engine_line import COLOURS
+from engine_log import Log, Root
 from engine_measures import measured
 from group_file import STATE_FOLDER, Group, write_whole
 from pod_progress import Board, Failure, emit
@@ -26,6 +27,11 @@ SILENCE_SECONDS = 1800.0
 # A cause that is seen while the engine serves ended it only where the end followed soon: the line may quote a request.
 CAUSE_SECONDS = 60.0
 TAIL_LINES = 200
+# Of a line, what is kept of it, and what is read of it for progress; more bytes without an end are lines of their own.
+LINE_CHARACTERS = 4000
+LINE_BYTES = 1 << 20
+# So many different lines are remembered.
+SAID_LINES = 100_000
 _ENDS = re.compile(rb"\r\n|\n|\r")
 # What varies in a line that says the same again: times, process IDs, addresses. How far a bar is, is no such thing.
 _VARYING = re.compile(r"\S*\d\S*")
@@ -68,7 +74,7 @@ class Engine:
         # By the address of each pod, what it is in the group.
         self.places: Mapping[str, str] = {}
         # What was said while it starts, without what varies.
-        self._said: set[tuple[str, ...]] = set()
+        self._said: set[int] = set()
         self._last_new = time.monotonic()
         self._last_line = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -189,6 +195,8 @@ class Engine:
         descriptor, rest = self._process.stdout.fileno(), b""
         while data := os.read(descriptor, 65536):
             *lines, rest = _ENDS.split(rest + data)
+            if len(rest) > LINE_BYTES:
+                lines, rest = [*lines, rest], b""
             for line in lines:
                 if line:
                     self._read(line.decode("utf-8", "replace"))
@@ -199,8 +207,9 @@ class Engine:
         emit(line)
         if line.startswith(_OF_THE_GUARD):
             return
-        self._tail.append(line)
         self._log.read(line)
+        line = line[:LINE_CHARACTERS]
+        self._tail.append(line)
         line = COLOURS.sub("", line)
         if self._dead_since is None and _DEAD.search(line):
             self._dead_since = time.monotonic()
@@ -210,8 +219,10 @@ class Engine:
         if (found := measured(line, self._measured)) != self._measured:
             self._measured = found
             self._board.tell("engine", measured=found)
-        said = (_VARYING.sub("", line), *_FAR.findall(line))
+        said = hash((_VARYING.sub("", line), *_FAR.findall(line)))
         if said not in self._said:
+            if len(self._said) >= SAID_LINES:
+                self._said.clear()
             self._said.add(said)
             self._last_new = time.monotonic()
         if match := _SHARDS.search(line):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import engine_causes
+import engine_log
 import pytest
 
 LASTING, PASSING = True, False
@@ -125,7 +126,7 @@ LASTING, PASSING = True, False
     ],
 )
 def test_a_line_shows_its_cause_and_what_to_do(line: str, words: str, lasting: bool) -> None:
-    cause = engine_causes.known(line)
+    cause = engine_causes.shown_by(line)
     assert cause is not None
     assert words in cause.text
     assert cause.lasting is lasting
@@ -142,7 +143,9 @@ def test_a_line_shows_its_cause_and_what_to_do(line: str, words: str, lasting: b
     ],
 )
 def test_a_line_of_every_day_shows_none(line: str) -> None:
-    assert engine_causes.known(line) is None
+    log = engine_log.Log()
+    log.read(line)
+    assert log.root() is None
 
 
 @pytest.mark.parametrize(
