@@ -275,6 +275,12 @@ class Container:
                 self._task.cancel()
             await asyncio.wait([self._task])
 
+    async def end_by(self, grace: float) -> None:
+        """See that it has ended in `grace` seconds, while it is being stopped within more."""
+        await asyncio.sleep(max(grace, LEAST_GRACE_SECONDS))
+        if (run := self._run) and run.process.is_running:
+            await run.process.kill()
+
     async def _stop_run(self, run: Run, grace: float, why: str) -> None:
         self._event("Normal", "Killing", why)
         deadline = time.monotonic() + grace

@@ -6,6 +6,7 @@ Facts imitated (kubelet):
 - what cannot be had yet is tried again with back-off (0.5 s doubling to 2 min) and reported by FailedMount
 - status is written when it changes, conditions with the time of their change
 - deletion: all containers are stopped within the grace period, sidecars last; the last status; then the object goes
+- a grace period that another deletion makes shorter counts from then
 - a pod whose containers have all ended for good gives up its network and volumes
 
 Differences: shareProcessNamespace, hostPID and hostIPC are refused; no eviction, no resource limits are enforced.
@@ -97,9 +98,16 @@ class Pod:
     def update(self, found: Object) -> None:
         """The object has changed: its deletion is carried out, labels and annotations are used from now on."""
         self.object = found
-        if found["metadata"].get("deletionTimestamp") and not self._terminating:
+        metadata = found["metadata"]
+        grace = metadata.get("deletionGracePeriodSeconds", self.grace_seconds)
+        if metadata.get("deletionTimestamp") and not self._terminating:
             self._terminating = True
+            self.grace_seconds = grace
             self.kubelet.tasks.start(self._terminate(), f"end of pod {self.label}")
+        elif self._terminating and grace < self.grace_seconds:
+            self.grace_seconds = grace
+            for container in self.containers:
+                self.kubelet.tasks.start(container.end_by(grace), f"sooner end of pod {self.label}")
 
     async def kill(self) -> None:
         """End all its processes at once and forget it; nothing is written to its object."""
@@ -217,7 +225,7 @@ class Pod:
     async def _terminate(self) -> None:
         """The object is being deleted: end everything, say how it ended, and let the object go."""
         metadata = self.object["metadata"]
-        grace = metadata.get("deletionGracePeriodSeconds", self.grace_seconds)
+        grace = self.grace_seconds
         if self._life:
             self._life.cancel()
             await asyncio.wait([self._life])

@@ -234,6 +234,17 @@ def test_stopping_runs_the_hook_then_asks_then_kills(namespace: Namespace) -> No
     assert said.split() == ["hook", "asked"]
 
 
+def test_a_grace_period_can_be_made_shorter_meanwhile(namespace: Namespace) -> None:
+    script_ = script("trap '' TERM; while :; do sleep 0.1; done")
+    namespace.pod("stays", script_, terminationGracePeriodSeconds=60)
+    wait("its start", lambda: namespace.container("stays").get("started"))
+    began = time.monotonic()
+    namespace.kubectl("delete", "pod", "stays", "--wait=false")
+    time.sleep(1)
+    namespace.kubectl("delete", "pod", "stays", "--grace-period=1")
+    assert time.monotonic() - began < 20
+
+
 def test_an_end_by_signal_is_told_by_the_exit_code(namespace: Namespace) -> None:
     namespace.pod(
         "killed",
