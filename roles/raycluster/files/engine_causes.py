@@ -40,7 +40,8 @@ _OF_SYSTEMS = (
     lasting(
         r"Load format .* (?:is )?not supported|Unknown load_format|Please install \S+ (?:via|with)|is required to use"
         r"|pip install|requires the [\w-]+ library|is required to read|Install it with|is not available or outdated"
-        r"|Please install or update|packages? that (?:was|were) not found",
+        r"|Please install or update|packages? that (?:was|were) not found"
+        r"|kernels not found|module (?:not|cannot be) found",
         "the image lacks a Python package that an option needs", "use an image that holds it, or remove the option",
     ),
     lasting(
@@ -109,7 +110,8 @@ _OF_SYSTEMS = (
         "two ranks have the same GPU", "see the node's NVIDIA device plugin: a GPU must not be shared by time slices",
     ),
     passing(
-        r"ibv_\w+ failed|IBV_WC_|vendor.err|NET/IB ?: .*(?:error|failed)|Got completion .*(?:error|status)",
+        r"ibv_\w+ failed|IBV_WC_|vendor.err|NET/IB ?: .*(?:error|failed)|nvshmem \w.*failed|NVSHMEM API called before"
+        r"|Got completion .*(?:error|status)",
         "the RDMA network between the nodes failed",
         "see the nodes' RDMA devices, the cluster network and NCCL_IB_HCA; NCCL_IB_DISABLE=1 uses TCP",
     ),

@@ -30,7 +30,7 @@ CAUSES = (
         "use an image with a vLLM that knows it, or remove it from recipe_container_command_args",
     ),
     lasting(
-        r"^(?:argument|[\w./-]+(?: \w+)?: error): |ArgumentTypeError|^argument -",
+        r"^(?:argument|[\w./-]+(?: \w+)?: (?-i:error)): |ArgumentTypeError|^argument -",
         "the image's vLLM refuses the value of an option", "correct it in recipe_container_command_args",
     ),
     lasting(
@@ -53,11 +53,12 @@ CAUSES = (
     ),
     lasting(
         r"LoRA\w* rank|max_lora_rank|add_lora|expected target modules"
+        r"|\bLoRAs? (?:adapter|modules?|weight|resolver)\b|No free (?:adapter|lora) slots|number of requested (?:LoRA|model)s"
         r"|No adapter found|adapter_config\.json|Loading lora .*failed|LoRA\w*NotFound",
         "a LoRA adapter cannot be loaded", "check --lora-modules and --max-lora-rank in recipe_container_command_args",
     ),
     lasting(
-        r"num_speculative_tokens|speculative[_ -]?config\b",
+        r"num_speculative_tokens|speculative[_ -]?config\b|speculators?[ -](?:config|format)|vocab\w* size.*draft|draft.*vocab\w* size",
         "the settings of speculative decoding are refused", "correct --speculative-config in recipe_container_command_args",
     ),
     lasting(
@@ -148,7 +149,8 @@ CAUSES = (
         "use an image that holds it (TIKTOKEN_ENCODINGS_BASE), or let the pods reach it",
     ),
     lasting(
-        r"Can't load (?:the )?config|does not appear to have a file named|Cannot find the config file for"
+        r"Can't load (?:the )?config|Could not detect config format|Failed to load mistral .*config|does not appear to have a file named"
+        r"|Cannot find the config file for"
         r"|Invalid repository ID or local"
         r"|Repo id must (?:be|use)|is not a valid model identifier|should have a `?\w+_type`? key|RepositoryNotFoundError"
         r"|FileNotFoundError(?!.*(?:/tmp/|/dev/shm|/proc/|/run/|cache)).*\.(?:safetensors|json|bin|pth?|gguf|model|tiktoken|jinja|txt)\b",
@@ -165,20 +167,25 @@ CAUSES = (
         f"check quantization_config and architectures in config.json, or {_OTHER_IMAGE}",
     ),
     lasting(
-        r"\brope_(?:scaling|parameters|theta|type)\b|'\w+Config' object has no attribute",
+        r"Could not determine the number of|does not have `\w+` attribute|\brope_(?:scaling|parameters|theta|type)\b"
+        r"|'\w+Config' object has no attribute",
         "config.json lacks, or has otherwise, what the image's vLLM reads in it",
         f"correct config.json at the source, or {_OTHER_IMAGE}",
     ),
     # Quantization and the GPU's capability
     lasting(
         r"No valid (?:MLA |prefill |MLA prefill |attention )?(?:attention |prefill )?backend found|Selected backend .* is not valid"
-        r"|Head.?size .*(?:not supported|unsupported)|unsupported head.?(?:size|dim)|Flash(?:Attention|MLA|Infer)\w* .*only support"
+        r"|Head.?size .*(?:not supported|unsupported)|unsupported head.?(?:size|dim)"
+        r"|Flash(?:Attention|MLA|Infer(?!\w*Experts))\w* .*only support"
+        r"|KV cache (?:block size|layout)\b.*(?:support|satisf|cannot express)|FlashAttention version not detected"
+        r"|Invalid attention backend"
         r"|No common block size for",
         "no attention kernel fits the GPU, the model's head size and the KV cache's type",
         f"remove --attention-backend and --kv-cache-dtype where they are given, or {_OTHER_IMAGE}",
     ),
     lasting(
-        r"fp8e4nv not supported|fp8e4b8 not supported|FP8 .*(?:requires|not supported on|is only supported)",
+        r"fp8e4nv not supported|fp8e4b8 not supported"
+        r"|\bFP8 .*(?:requires?|needs|not supported (?:on|by)|only supported)\b.*(?:GPU|capability|\bSM ?_?\d|Hopper|Ada\b|Blackwell)",
         "the GPU has no FP8", "use a shape with newer GPUs, the model in another format, or --kv-cache-dtype auto",
     ),
     lasting(
@@ -186,14 +193,17 @@ CAUSES = (
         "the GPU has no bfloat16", "give --dtype half in recipe_container_command_args, or use a shape with newer GPUs",
     ),
     lasting(
-        r"min_thread_[kn]|BLOCK_SIZE_[KN]|weight quantization block|divisible by group_size|not aligned with the quantized weight shape"
-        r"|not divisible by weight quantization|divisible by .*\bblock_[kn]\b|divisible by (?:the )?(?:quant\w* )?group.size",
+        r"min_thread_[kn]|BLOCK_SIZE_[KN]|per[_ -]partition\b.*divi|evenly divide .*per partition|per-rank .*\balign|MXFP8 .*divisible"
+        r"|weight quantization block|divisible by group_size|not aligned with the quantized weight shape"
+        r"|not divisible by weight quantization|divisible by .*\b(?-i:block_[kn])\b|divisible by (?:the )?(?:quant\w* )?group.size",
         "the GPUs of a node cut a quantized matrix too fine", _FEWER_GPUS,
     ),
     lasting(
         r"\bUnknown quantization|Quantization method specified in the model config|Unsupported quantization config|Unsupported num_bits"
         r"|Model quantization method is not specified|Unsupported ModelOpt|Invalid quantization|Unsupported .*quant_algo"
-        r"|quantization method .* is deprecated|compressed-tensors compatible scheme|matching target for .*compressed-tensors",
+        r"|quantization method .* is deprecated|compressed-tensors compatible scheme|in (?:the model's )?quantization config"
+        r"|same quantization"
+        r"|hf_quant_config|Sparsity support has been removed|weight_scale .*never loaded|matching target for .*compressed-tensors",
         "the image's vLLM does not read the model's quantization", f"{_OTHER_IMAGE}, or the model in another format",
     ),
     lasting(

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 _LINE_CHARACTERS = 4000
 _JSON_CHARACTERS = 200_000
 # With the escape character, or without, as some collectors leave them.
-COLOURS = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|\x1b\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|\x1b?\[\d{1,2}(?:;\d{1,3})*m")
+COLOURS = re.compile(
+    r"\x1b\[[\d;?]*[A-Za-z]|\x1b\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|(?:\x1b|#033)?\[\d{1,2}(?:;\d{1,3})*m"
+)
 # What a collector of logs writes before a line.
 _STAMP = re.compile(
     r"\[?\d{4}-\d\d-\d\dT[\d:.,]+(?:Z|[+-]\d\d:?\d\d)?\]?(?: std(?:out|err) [FP])? ?"

@@ -94,6 +94,7 @@ _LASTING = re.compile(
 # A refusal of a rank's, by its words: what was asked for cannot be, whenever it is asked.
 _REFUSED = re.compile(
     r"\b(?:not|un|only|does not|do not|are|is) ?support|\bmust (?:be|have|match|not)\b|incompatible|not compatible|not implemented"
+    r"|(?:doesn't|no longer) support|\bdivisible\b|\bevenly divide|inconsistent with|mutually exclusive|not in supported"
     r"|\brequires?\b|\bunknown\b|\binvalid (?:value|option|config|choice)|not found in the (?:model|checkpoint)|tensor \S+ not found",
     re.IGNORECASE,
 )

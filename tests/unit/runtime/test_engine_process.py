@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -161,3 +163,30 @@ def test_its_python_does_not_write_unbuffered_whatever_the_image_says(
     started = Engine(group, Board())
     started.start()
     until(lambda: started.tail() == ["unbuffered: []"], 10, "the engine's line")
+
+
+def test_what_is_no_text_and_has_no_end_is_passed_on_and_read(
+    engine: Watched, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ten megabytes without an end of line, bytes that are no UTF-8, and the cause behind them."""
+    reading, writing = os.pipe()
+    engine.child.stdout = os.fdopen(reading, "rb")
+    said = b"a." * 5_000_000 + b"\xff\xfe\x00 \xc3(\r\n" + f"{ERROR} ValueError: --turbo wants --boost".encode()
+    writer = threading.Thread(target=lambda: (os.fdopen(writing, "wb").write(said), None))
+    writer.start()
+    began = time.process_time()
+    engine._pass_on()
+    writer.join()
+    assert time.process_time() - began < 10
+    shown = capfd.readouterr().out
+    assert shown.count("a.") >= 4_999_990 and "--turbo wants --boost" in shown
+    assert all(len(line) <= engine_process.LINE_CHARACTERS for line in engine.tail())
+    assert "ValueError: --turbo wants --boost" in engine.end().cause
+
+
+def test_lines_that_are_all_different_are_not_remembered_for_ever(
+    engine: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_process, "SAID_LINES", 50)
+    engine.says(*("word " * number for number in range(200)))
+    assert len(engine._said) <= 50 and engine.failure() is None
