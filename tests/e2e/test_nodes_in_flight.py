@@ -86,6 +86,7 @@ def test_a_node_that_never_joins_is_replaced(flight: Flight) -> None:
     assert (pool["size"], len(pool["nodes"])) == (2, 2)
 
 
+@pytest.mark.soak
 def test_short_of_hosts_the_group_goes_where_there_are_some_or_gives_back_what_it_has(flight: Flight) -> None:
     flight.scenario(capacity=1)
     first, second, _ = flight.tenancy.json["availability_domains"]
