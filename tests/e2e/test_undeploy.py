@@ -108,11 +108,19 @@ def test_a_worker_that_waits_for_its_head_does_not_take_the_grace_period(
     try:
         for pod in group.pods():
             group.delete(pod)
-        worker = wait("a new worker", group.worker)["metadata"]["name"]
-        binding = {"target": {"apiVersion": "v1", "kind": "Node", "name": nodes[1]}, "metadata": {"name": worker}}
-        path = f"/api/v1/namespaces/{deployment.name}/pods/{worker}/binding"
-        body = json.dumps({"apiVersion": "v1", "kind": "Binding", **binding})
-        rig.kubectl("create", "--raw", path, "--filename", "-", stdin=body)
+        worker = wait("a new worker", group.worker)
+        # As the scheduler does, which would give the head the first free node.
+        for volume in worker["spec"]["volumes"]:
+            if "ephemeral" in volume:
+                claim = f"{worker['metadata']['name']}-{volume['name']}"
+                wait("the claim", lambda claim=claim: claim in group.kubectl("get", "persistentvolumeclaims"))
+                group.kubectl(
+                    "annotate", "persistentvolumeclaim", claim, f"volume.kubernetes.io/selected-node={nodes[1]}"
+                )
+        name, target = worker["metadata"]["name"], {"apiVersion": "v1", "kind": "Node", "name": nodes[1]}
+        binding = json.dumps({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target})
+        path = f"/api/v1/namespaces/{deployment.name}/pods/{name}/binding"
+        rig.kubectl("create", "--raw", path, "--filename", "-", stdin=binding)
 
         def waits() -> bool:
             states = group.worker()["status"].get("initContainerStatuses") or []
