@@ -25,7 +25,7 @@ _OF_SYSTEMS = (
     ),
     lasting(
         r"lib(?!cuda\.so|nvidia-)[\w.+-]+\.so[.\d]*: cannot open shared object file|undefined symbol|symbol lookup error"
-        r"|GLIBC(?:XX)?_[\d.]+' not found|_OpNamespace|operator \w+::\w+ does not exist|No module named '?vllm\._"
+        r"|GLIBC(?:XX)?_[\d.]+' not found|_OpNamespace|operator \w+::\w+ does not exist|headers are incompatible|No module named '?vllm\._"
         r"|cannot import name '_\w+_C'|flash attention extensions",
         "the image's vLLM is for another CUDA, or the image lacks a library", "use an image whose vLLM, PyTorch and CUDA belong together",
     ),
@@ -54,7 +54,7 @@ _OF_SYSTEMS = (
         "the node's NVIDIA driver is older than the image's CUDA needs", "use a newer node image, or an image with an older CUDA",
     ),
     lasting(
-        r"no kernel image is available|Value 'sm_\w+' is not defined|No compiled \w+ for"
+        r"no kernel image is available|requires CUDA >= ?[\d.]+|Value 'sm_\w+' is not defined|No compiled \w+ for"
         r"|not compatible with the current PyTorch installation|sm_\d+ is not compatible|_ARCH_MISMATCH",
         "the image's kernels do not support this GPU's compute capability", "use an image that supports the GPU",
     ),
@@ -188,6 +188,11 @@ _OF_SYSTEMS = (
     passing(
         r"custom_all_reduce",
         "the GPUs of a node could not share memory with each other", "give --disable-custom-all-reduce in recipe_container_command_args",
+    ),
+    consequence(
+        r"FlashInfer requires GPUs with sm75",
+        "FlashInfer fits neither the GPU nor the image's CUDA",
+        "set VLLM_USE_FLASHINFER_SAMPLER=0 in recipe_container_env, or use another image",
     ),
     consequence(
         r"unhandled cuda error|ncclUnhandledCudaError|NCCL Error 1\b",

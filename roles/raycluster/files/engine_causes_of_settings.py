@@ -208,7 +208,7 @@ CAUSES = (
     ),
     lasting(
         r"quantization (?:method|scheme).*(?:not supported|unsupported)|(?:Min\.?|Minimum) capability"
-        r"|requires (?:GPU )?compute capability|requires GPUs? with (?:sm|compute)"
+        r"|requires (?:GPU )?compute capability|(?<!FlashInfer )requires GPUs? with (?:sm|compute)"
         r"|requires an? (?:NVIDIA )?(?:Hopper|Blackwell|Ada|Ampere)|is only supported on (?:GPUs with|Hopper|Blackwell|compute capability)"
         r"|No [\w ]*(?<!attention )(?<!prefill )backend supports|Failed to find a kernel that can implement"
         r"|kernels? (?:are|is) not supported on this",

@@ -21,7 +21,7 @@ COLOURS = re.compile(
 # What a collector of logs writes before a line.
 _STAMP = re.compile(
     r"\[?\d{4}-\d\d-\d\dT[\d:.,]+(?:Z|[+-]\d\d:?\d\d)?\]?(?: std(?:out|err) [FP])? ?"
-    r"|[A-Z][a-z]{2} [ \d]\d [\d:]{8} \S{1,60} [\w.-]{1,60}\[\d+\]: "
+    r"|[A-Z][a-z]{2} [ \d]\d [\d:]{8} \S{1,60} [\w.-]{1,60}\[\d+\]: |[\w.-]{1,60} +\| "
 )
 # A bar that did not end its line.
 _BAR = re.compile(r"[^\[\]]{0,300}\d%[^\[\]]{0,300}\[[\d:]+<[^\]]{0,100}\]\s*(?=\S)")

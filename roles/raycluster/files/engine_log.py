@@ -52,7 +52,7 @@ _ARGUMENTS = re.compile(r"[\w./-]+(?: \w+)?: error: .+")
 _WORKER = re.compile(r"(?:Ray|Vllm)?Worker|pid=")
 _STAGE = re.compile(r"Worker(?:_DP\d+)?_PP(\d+)")
 _RANKS = re.compile(r"rank=\[([\d, ]+)\]")
-_WARNS = re.compile(r"\S+\.py:\d+: \w*Warning\b|\s*warnings\.warn\(|\S+ \[\d+\] NCCL INFO ")
+_WARNS = re.compile(r"\S+\.py:\d+: \w*Warning\b|\s*warnings\.warn\(|.{0,100}\[\d+\] (?:\S+:\d+ )?NCCL INFO ")
 # What points elsewhere instead of saying something.
 _POINTERS = re.compile(
     r"(?:,? ?(?:please )?(?:see|check)(?: the)? (?:stack trace|root cause|traceback|error|logs?)\b"
@@ -189,8 +189,8 @@ class Log:
         self.clear()
         # Whether a process of a rank has said something, and what is known of their processes.
         self.ranks_started = False
-        self._addresses: dict[str, str] = {}
-        self._stages: dict[str, int] = {}
+        # By address and process ID: containers count their processes each for itself.
+        self._stages: dict[tuple[str | None, str | None], int] = {}
 
     def clear(self) -> None:
         """Forget the errors, not the processes."""
@@ -231,8 +231,11 @@ class Log:
         if error is None:
             return None
         known = error.known
-        stage = self._stages.get(error.pid or "")
-        address = error.address or self._addresses.get(error.pid or "")
+        address = error.address
+        # Ray gives the address of a process that is not on the driver's node, which has the first stage.
+        stage = self._stages.get((address, error.pid), self._stages.get((None, error.pid)))
+        if stage is None and address is None and error.origin == "rank":
+            stage = 0
         if address is None and known and known.follows and (place := _DEAD_PLACE.search(" ".join(error.lines))):
             address = place[1] or place[2]
         text = error.text
@@ -264,13 +267,14 @@ class Log:
 
     def _weighed(self) -> list[tuple[int, Error]]:
         found: list[tuple[int, Error]] = []
-        for fatal, report in self._reports:
+        for fatal, report in list(self._reports):
             if error := _cause_of(report):
                 inner = error.origin in ("core", "rank", "ray")
                 # The core's own exception may be what became of a rank's, unless it shows a cause.
                 weight = (0 if error.known or error.origin != "core" else 2) if fatal else 1 if inner else 3
                 found.append((7 if error.aside else _weight(error, weight), error))
-        bare = [error for error in self._bare if error.known]
+        # Another thread reads on: what is gone through is a copy.
+        bare = [error for error in list(self._bare) if error.known]
         for error in sorted([*self._alone, *bare], key=lambda error: error.at):
             if not error.hollow:
                 weight = (2 if error.origin != "server" else 3) if error.known or error.kind else 8
@@ -359,7 +363,7 @@ class Log:
         elif level:
             made.lines, made.aside = [text], True
         else:
-            made.lines = [text]
+            made.lines, made.aside = [text], "NCCL WARN" in text
             self._bare.append(made)
             return
         del self._alone[:-_KEPT]
@@ -369,10 +373,8 @@ class Log:
         if not _WORKER.match(line.process):
             return
         self.ranks_started = True
-        if line.pid and line.address and len(self._addresses) < _KEPT:
-            self._addresses[line.pid] = line.address
-        if line.pid and len(self._stages) < _KEPT and (stage := _STAGE.match(line.process)):
-            self._stages[line.pid] = int(stage[1])
+        if len(self._stages) < _KEPT and (stage := _STAGE.match(line.process)):
+            self._stages[line.address, line.pid] = int(stage[1])
 
 
 def _cause_of(report: list[Error]) -> Error | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 import time
 from collections.abc import Callable
 
@@ -118,6 +119,31 @@ def record(level: str, message: str, error: str = "") -> str:
              for line in raised(CORE, "AssertionError", code="assert page == largest")],
             "AssertionError at `assert page == largest` (vllm/model_executor/layers/linear.py:12, __init__)", LASTING,
         ),
+        # Containers count their processes each for itself: the head's rank, without an address, has the same ID as the other's.
+        (
+            ["(RayWorkerProc pid=238) (Worker_PP0 pid=238) INFO 11-30 10:00:00 [x.py:1] a", f"{RANK.replace('ERROR', 'INFO')} b",
+             *raised("(RayWorkerProc pid=238)", "RuntimeError: an odd value")],
+            "stage 0 (192.0.2.7): RuntimeError: an odd value", PASSING,
+        ),
+        # The first words of a rank come before it knows its stage.
+        ([*raised("(RayWorkerProc pid=240)", "RuntimeError: an odd value")], "stage 0 (192.0.2.7): RuntimeError: an odd value", PASSING),
+        (
+            ["(EngineCore pid=9) (RayWorkerProc pid=2, ip=192.0.2.8) (Worker pid=2) Failed: capability: SM 12.x requires CUDA >= 12.9.",
+             *raised(RANK, "RuntimeError: FlashInfer requires GPUs with sm75 or higher")],
+            "compute capability (stage 1 (192.0.2.8): Failed: capability: SM 12.x requires CUDA", LASTING,
+        ),
+        (
+            ["(RayWorkerProc pid=2158, ip=192.0.2.8) double free or corruption (fasttop)",
+             "(RayWorkerProc pid=2158, ip=192.0.2.8) *** SIGABRT received at time=1785200000 on cpu 3 ***", DIED],
+            "a process of the engine crashed (stage 1 (192.0.2.8): double free or corruption (fasttop))", PASSING,
+        ),
+        (
+            ["node-1:2472:2472 [0] NCCL INFO NET/IB : error to be expected",
+             "node-1:24:24 [0] init.cc:449 NCCL WARN open: Permission denied",
+             "[10:00:00] node-1:2:2 [0] init.cc:9 NCCL INFO Bootstrap : no socket interface", DIED],
+            "a rank of the engine died", PASSING,
+        ),
+        (["vllm-1  | " + line for line in raised(CORE, "ValueError: --turbo wants --boost")], "1: ValueError: --turbo", LASTING),
         # uvicorn puts its level before the first line alone.
         (["ERROR:    Traceback (most recent call last):", *frames("", "f()"), "ValueError: --turbo wants --boost", "",
           "ERROR:    Application startup failed. Exiting."], "1: ValueError: --turbo wants --boost", LASTING),
@@ -219,7 +245,7 @@ def test_a_flood_takes_little_time_and_no_memory(kind: str) -> None:
         log.read(line(number))
     log.root()
     assert time.process_time() - began < 10
-    kept = [log._streams, log._reports, log._alone, log._bare, log._fatal, log._addresses, log._stages]
+    kept = [log._streams, log._reports, log._alone, log._bare, log._fatal, log._stages]
     assert all(len(each) <= 1001 for each in kept)
     assert all(len(stream.code) <= 40 and len(stream.report) <= 41 for stream in log._streams.values())
 
@@ -268,3 +294,23 @@ def test_a_failure_names_the_file_of_a_setting_in_json() -> None:
         in failure.cause
     )
     assert failure.lasting
+
+
+def test_another_thread_may_read_on_while_the_cause_is_looked_for() -> None:
+    log, stop = engine_log.Log(), threading.Event()
+
+    def read_on() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            log.read(f"value {number}")
+            log.read(f"ValueError: {number}")
+
+    reader = threading.Thread(target=read_on)
+    reader.start()
+    try:
+        for _try in range(5):
+            log.root()
+    finally:
+        stop.set()
+        reader.join()
