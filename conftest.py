@@ -14,8 +14,8 @@ install()
 # The fixtures `rig` and `tenancy`, and how end-to-end tests are shared out.
 pytest_plugins = ["rig.fixtures"]
 
-# Property tests: 300 examples each, many more where HYPOTHESIS_PROFILE=soak. Their time is no verdict.
+# Property tests: 100 examples each, many more where HYPOTHESIS_PROFILE=soak. Their time is no verdict.
 _RELAXED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("default", max_examples=300, **_RELAXED)
+settings.register_profile("default", max_examples=100, **_RELAXED)
 settings.register_profile("soak", max_examples=10_000, **_RELAXED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
