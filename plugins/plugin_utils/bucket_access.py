@@ -14,6 +14,7 @@ from typing import Any
 from ..module_utils.core.manifests.objects import secret
 from ..module_utils.core.names import label_selector, object_names
 from ..module_utils.core.ownership import request_name
+from ..module_utils.core.parts import inner
 from ..module_utils.core.plan.types import Plan
 from ..module_utils.core.recipe.settings import SIGN_IN
 from ..module_utils.core.source_request import place_of, record_of, recorded
@@ -53,7 +54,7 @@ class BucketAccess:
         self.disbelieved: list[str] = []
         self.secret_name = object_names(name)[_KIND]
         # It tells this cluster from others whose deployments read the same bucket.
-        cluster = (kubernetes.get("/api/v1/namespaces/kube-system") or {}).get("metadata", {}).get("uid", "")
+        cluster = inner(kubernetes.get("/api/v1/namespaces/kube-system"), "metadata").get("uid", "")
         self._request = request_name(name, namespace, cluster)
         item = self._read_secret()
         self.has_secret = bool(item)

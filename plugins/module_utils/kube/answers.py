@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..core.fault import Fault, Refused
@@ -20,12 +19,6 @@ def object_of(body: bytes | None, path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refused([malformed(path)])
     return value
-
-
-def inner(answer: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return an object inside an answer, an empty one where it is none."""
-    found = answer.get(key)
-    return found if isinstance(found, Mapping) else {}
 
 
 def has_name(item: Any) -> bool:

@@ -19,9 +19,11 @@ from urllib.parse import quote
 from ..core.credentials import bearer, header_value
 from ..core.fault import Fault, Refused
 from ..core.names import COLLECTION
+from ..core.parts import inner
 from ..core.version import VERSION
 from ..deadline import within
-from .answers import fault_of_answer, has_name, inner, malformed, object_of
+from .answers import fault_of_answer, has_name, malformed, object_of
+from .shapes import shaped
 from .tls import tls_fault
 
 try:
@@ -59,6 +61,7 @@ MOST_BYTES = 128 * 1024 * 1024
 PAGE, MOST_PAGES = 500, 200
 # The library keeps a list of its temporary files, which `connect` clears.
 _CONNECTING = threading.Lock()
+_DISCOVERY = 3
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 _Read = TypeVar("_Read")
@@ -209,9 +212,15 @@ class Kubernetes:
             answer.close()
 
     def get(self, path: str, **query: Any) -> Any:
-        """Like `read`, and the body is JSON."""
+        """Like `read`, and the body is JSON, of whose parts those count that have the API's types."""
         body = self.read(path, **query)
-        return None if body is None else object_of(body, path)
+        if body is None:
+            return None
+        item = shaped(object_of(body, path))
+        # Version and discovery (/apis/<group>/<version>) are about nothing that has a name.
+        if path.count("/") > _DISCOVERY and not has_name(item):
+            raise Refused([malformed(path)])
+        return item
 
     def items(self, path: str, **query: Any) -> list[dict[str, Any]]:
         """Return the items of a list, all pages; none where the kind does not exist."""
@@ -231,7 +240,7 @@ class Kubernetes:
             items = answer.get("items") or []
             if not isinstance(items, list) or not all(has_name(item) for item in items):
                 raise Refused([malformed(path)])
-            found += items
+            found += map(shaped, items)
             fields["continue"] = str(inner(answer, "metadata").get("continue") or "")
             if not fields["continue"]:
                 break

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.names import COLLECTION, MANAGED_BY_LABEL, WORKER_GROUP, label_selector
 from ..core.ownership import is_ours
+from ..core.parts import inner
 from .client import Kubernetes, part, unless_forbidden
 
 # The CSI driver of OKE's block volumes; its volume handle is the OCID of the volume.
@@ -31,19 +32,19 @@ def volumes_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[s
         if (item["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == COLLECTION:
             # Of a file system that was there before: our object, somebody else's bytes.
             continue
-        claim = item["spec"].get("claimRef") or {}
+        claim = inner(item, "spec", "claimRef")
         # The claim itself says whose it is, as long as it is there.
         ours = claims.get(
             claim.get("name", ""),
             claim.get("name", "").startswith((f"{name}-head-", f"{name}-{WORKER_GROUP}-worker-")),
         )
         if claim.get("namespace") == namespace and ours:
-            csi = item["spec"].get("csi") or {}
+            csi = inner(item, "spec", "csi")
             found.append(
                 {
                     "name": item["metadata"]["name"],
                     "id": csi.get("volumeHandle") if csi.get("driver") == BLOCK_VOLUME_DRIVER else None,
-                    "kept": item["spec"].get("persistentVolumeReclaimPolicy") == "Retain",
+                    "kept": inner(item, "spec").get("persistentVolumeReclaimPolicy") == "Retain",
                 }
             )
     return found
@@ -60,7 +61,7 @@ def load_balancers_of(kubernetes: Kubernetes, name: str, namespace: str) -> list
     path = f"/api/v1/namespaces/{part(namespace)}/services"
     for item in kubernetes.items(path, labelSelector=label_selector(name)):
         metadata = item["metadata"]
-        if item["spec"].get("type") != "LoadBalancer":
+        if inner(item, "spec").get("type") != "LoadBalancer" or not metadata.get("uid"):
             continue
         is_network = (metadata.get("annotations") or {}).get(key) == network
         found.append(

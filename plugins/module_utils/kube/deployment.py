@@ -36,6 +36,7 @@ from ..core.names import (
     object_names,
 )
 from ..core.ownership import recorded_pool
+from ..core.parts import head_pod_spec, inner
 from ..core.source_request import recorded
 from ..core.text import read_json
 from .client import Kubernetes, may_pass, part, unless_forbidden
@@ -131,7 +132,7 @@ def _describe(kubernetes: Kubernetes, cluster: Mapping[str, Any]) -> dict[str, A
     metadata = cluster["metadata"]
     annotations = metadata.get("annotations") or {}
     groups = cluster["spec"].get("workerGroupSpecs") or []
-    pod = cluster["spec"]["headGroupSpec"]["template"]["spec"]
+    pod = head_pod_spec(cluster)
     head = pod["containers"][0]
     gpus = int((head.get("resources", {}).get("limits") or {}).get("nvidia.com/gpu", 0))
     nodes = 1 + sum(group.get("replicas", 0) * group.get("numOfHosts", 1) for group in groups)
@@ -181,8 +182,7 @@ def _number(text: str | None) -> float | None:
 
 def has_own_nodes(raycluster: Mapping[str, Any]) -> bool:
     """Tell whether a deployment has a node pool of its own: its pods ask for nodes with its label."""
-    pod = raycluster["spec"]["headGroupSpec"]["template"]["spec"]
-    return NODE_LABEL in (pod.get("nodeSelector") or {})
+    return NODE_LABEL in (head_pod_spec(raycluster).get("nodeSelector") or {})
 
 
 def read_endpoint(kubernetes: Kubernetes, name: str, namespace: str) -> dict[str, Any]:
@@ -233,10 +233,10 @@ class Observer:
     def _named(self, pods: list[dict[str, Any]]) -> set[str]:
         """The names of what events may be about: the RayCluster, its pods and their volume claims."""
         claims = {
-            claim["claimName"]
+            claim
             for pod in pods
             for volume in (pod.get("spec") or {}).get("volumes") or []
-            if (claim := volume.get("persistentVolumeClaim"))
+            if (claim := inner(volume, "persistentVolumeClaim").get("claimName"))
         }
         return {self._name, *claims, *(pod["metadata"]["name"] for pod in pods)}
 
@@ -323,7 +323,7 @@ def nodes_of(kubernetes: Kubernetes, name: str, raycluster: Mapping[str, Any] | 
     """Return the nodes that the head's node selector picks: those of the pool, or those that were there already."""
     selector = f"{NODE_LABEL}={name}"
     if raycluster:
-        wanted = raycluster["spec"]["headGroupSpec"]["template"]["spec"].get("nodeSelector") or {}
+        wanted = head_pod_spec(raycluster).get("nodeSelector") or {}
         selector = ",".join(f"{key}={value}" for key, value in wanted.items())
     return kubernetes.items("/api/v1/nodes", labelSelector=selector)
 

@@ -62,7 +62,7 @@ class Lease:
             return self.kubernetes.create(self._all, {**item, "metadata": {**metadata, "annotations": annotations}})
         others = found["metadata"].get("annotations") or {}
         operations = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]},
+            {"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"].get("resourceVersion")},
             {"op": "add", "path": "/metadata/annotations", "value": {**others, **annotations}},
             {"op": "add", "path": "/spec", "value": spec},
         ]

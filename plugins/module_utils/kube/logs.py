@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ..core.fault import Fault, Refused
 from ..core.names import label_selector
+from ..core.parts import inner
 from .client import Kubernetes, part
 from .deployment import RAYCLUSTERS, missing_deployment
 from .operator import DEPLOYMENTS
@@ -51,8 +52,13 @@ def find_pod(kubernetes: Kubernetes, deployment: str, component: str, worker: in
             raise Refused([replace(fault, code="no_pod")])
         where = "the KubeRay operator" if component == "operator" else f"deployment {deployment}"
         raise Refused([Fault("no_pod", where, f"no pod of the {what}", "one", "see the status playbook")])
-    metadata = pods[0]["metadata"]
-    return Pod(metadata["namespace"], metadata["name"], pods[0]["spec"]["containers"][0]["name"])
+    return _place(pods[0])
+
+
+def _place(pod: Mapping[str, Any]) -> Pod:
+    """Return where a pod's log is: that of its first container."""
+    containers = inner(pod, "spec").get("containers") or [{"name": ""}]
+    return Pod(pod["metadata"]["namespace"], pod["metadata"]["name"], containers[0]["name"])
 
 
 def _number(metadata: Mapping[str, Any], label: str) -> int:
@@ -101,7 +107,7 @@ class FollowedLog:
 def pods_of_group(kubernetes: Kubernetes, deployment: str) -> list[Pod]:
     """Return the deployment's pods, the head first."""
     return [
-        Pod(item["metadata"]["namespace"], item["metadata"]["name"], item["spec"]["containers"][0]["name"])
+        _place(item)
         for kind in ("head", "worker")
         for namespace in _namespaces(kubernetes, deployment)
         for item in kubernetes.items(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ..core.fault import Refused
 from ..core.ownership import is_ours
+from ..core.parts import inner
 from .client import Kubernetes, part
 
 # Kubernetes, and what is commonly added to it, makes these in every namespace; nobody's work is in them.
@@ -85,7 +86,8 @@ class NamespaceContents:
     def _kinds(self, unseen: list[str]) -> Iterator[_Kind]:
         """Yield what can be listed in a namespace (Kubernetes API, discovery), each group in its preferred version."""
         groups = (self._kubernetes.get("/apis") or {}).get("groups") or []
-        versions = [group["preferredVersion"]["groupVersion"] for group in groups if group["name"] not in _METRICS]
+        preferred = [inner(group, "preferredVersion") for group in groups if group["name"] not in _METRICS]
+        versions = [version["groupVersion"] for version in preferred if "groupVersion" in version]
         for prefix in ["/api/v1", *(f"/apis/{version}" for version in versions)]:
             try:
                 resources = (self._kubernetes.get(prefix) or {}).get("resources") or []

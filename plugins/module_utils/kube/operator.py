@@ -10,6 +10,7 @@ import subprocess
 from typing import Any
 
 from ..core.fault import Fault, Refused
+from ..core.parts import inner
 from ..core.version import read_version
 from .client import Kubernetes
 
@@ -69,15 +70,16 @@ def _is_operator(deployment: dict[str, Any]) -> bool:
     key, _equals, value = SELECTOR.partition("=")
     if (metadata.get("labels") or {}).get(key) == value:
         return True
-    pod = ((deployment.get("spec") or {}).get("template") or {}).get("spec") or {}
+    pod = inner(deployment, "spec", "template", "spec")
     return any(_IMAGE.search(str(one.get("image") or "")) for one in pod.get("containers") or ())
 
 
 def _judge(deployment: dict[str, Any], found: dict[str, Any]) -> None:
     """Put what the Deployment of an operator says into `found`; see `find_operator`."""
     metadata = deployment["metadata"]
-    container = deployment["spec"]["template"]["spec"]["containers"][0]
-    image = container["image"]
+    containers = inner(deployment, "spec", "template", "spec").get("containers") or [{}]
+    container = containers[0]
+    image = str(container.get("image") or "")
     version = read_version(image.rpartition(":")[2]) or read_version(
         (metadata.get("labels") or {}).get("app.kubernetes.io/version", "")
     )
@@ -101,7 +103,7 @@ def _judge(deployment: dict[str, Any], found: dict[str, Any]) -> None:
                 )
             ]
         )
-    variables = {entry["name"]: entry.get("value") or "" for entry in container.get("env") or ()}
+    variables = {entry["name"]: str(entry.get("value") or "") for entry in container.get("env") or ()}
     if variables.get(_HEAD_CLUSTER_IP, "").lower() == "true":
         raise Refused(
             [
@@ -131,10 +133,10 @@ def _judge(deployment: dict[str, Any], found: dict[str, Any]) -> None:
 
 
 def _spec_fields(crd: dict[str, Any]) -> list[str]:
-    for version in crd["spec"]["versions"]:
+    for version in inner(crd, "spec").get("versions") or ():
         if version["name"] == "v1":
-            known = version["schema"]["openAPIV3Schema"]["properties"].get("spec", {}).get("properties", {})
-            authentication = known.get("authOptions", {}).get("properties", {})
+            known = inner(version, "schema", "openAPIV3Schema", "properties", "spec", "properties")
+            authentication = inner(known, "authOptions", "properties")
             return sorted([*known, *(f"authOptions.{name}" for name in authentication)])
     return []
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from ..core.catalog.kuberay import is_older
 from ..core.catalog.kubernetes_rights import Right, rights
 from ..core.fault import Fault, Findings, Refused
+from ..core.parts import inner
 from ..core.recipe.secret_references import PULL_KEY, check_references
 from .client import Kubernetes, unless_forbidden
 from .deployment import secret_keys
@@ -162,7 +164,7 @@ def _replicas(deployment: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": deployment["metadata"]["name"],
         "ready": (deployment.get("status") or {}).get("readyReplicas") or 0,
-        "wanted": deployment["spec"].get("replicas", 1),
+        "wanted": inner(deployment, "spec").get("replicas", 1),
     }
 
 
@@ -173,7 +175,8 @@ def _full_name(item: Mapping[str, Any]) -> str:
 def _advertises(daemon: Mapping[str, Any]) -> bool:
     if any(part in daemon["metadata"]["name"] for part in _NO_ADVERTISERS):
         return False
-    images = [container["image"] for container in daemon["spec"]["template"]["spec"]["containers"]]
+    containers = inner(daemon, "spec", "template", "spec").get("containers") or ()
+    images = [container.get("image") or "" for container in containers]
     return any(part in image for image in images for part in _DEVICE_PLUGIN_IMAGES)
 
 
@@ -194,22 +197,22 @@ def _is_ready(node: Mapping[str, Any]) -> bool:
 
 def _taints(node: Mapping[str, Any]) -> list[str]:
     """Keys of the taints that keep pods away."""
-    return [taint["key"] for taint in node["spec"].get("taints") or [] if taint["effect"] != "PreferNoSchedule"]
+    return [taint["key"] for taint in inner(node, "spec").get("taints") or [] if taint["effect"] != "PreferNoSchedule"]
 
 
 def _takes_all(node: Mapping[str, Any]) -> bool:
-    return _is_ready(node) and not node["spec"].get("unschedulable") and not _taints(node)
+    return _is_ready(node) and not inner(node, "spec").get("unschedulable") and not _taints(node)
 
 
 def _node(node: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """A node with what it has for pods, and what the pods on it have asked for."""
     name = node["metadata"]["name"]
-    on_it = [_requests(pod) for pod in pods if pod["spec"].get("nodeName") == name]
+    on_it = [_requests(pod) for pod in pods if inner(pod, "spec").get("nodeName") == name]
     return {
         "name": name,
         "labels": node["metadata"].get("labels") or {},
         "ready": _is_ready(node),
-        "schedulable": not node["spec"].get("unschedulable"),
+        "schedulable": not inner(node, "spec").get("unschedulable"),
         "taints": _taints(node),
         "allocatable": _amounts((node.get("status") or {}).get("allocatable") or {}),
         "requested": {key: sum(requests[key] for requests in on_it) for key in _amounts({})},
@@ -222,8 +225,9 @@ def _requests(pod: Mapping[str, Any]) -> dict[str, float]:
     def of(container: Mapping[str, Any]) -> dict[str, float]:
         return _amounts((container.get("resources") or {}).get("requests") or {})
 
-    inits = pod["spec"].get("initContainers") or []
-    together = [*pod["spec"]["containers"], *(one for one in inits if one.get("restartPolicy") == _SIDECAR)]
+    spec = inner(pod, "spec")
+    inits = spec.get("initContainers") or []
+    together = [*(spec.get("containers") or ()), *(one for one in inits if one.get("restartPolicy") == _SIDECAR)]
     sums = {key: sum(of(container)[key] for container in together) for key in _amounts({})}
     return {key: max([value, *(of(container)[key] for container in inits)]) for key, value in sums.items()}
 
@@ -232,7 +236,11 @@ def _amounts(quantities: Mapping[str, Any]) -> dict[str, float]:
     """GPUs, CPUs, and memory and disk in GiB."""
 
     def amount(name: str) -> float:
-        return float(parse_quantity(quantities.get(name, 0)))
+        try:
+            found = float(parse_quantity(quantities.get(name, 0)))
+        except (ValueError, ArithmeticError):
+            return 0.0
+        return found if math.isfinite(found) else 0.0
 
     return {
         "gpus": amount("nvidia.com/gpu"),

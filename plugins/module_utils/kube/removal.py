@@ -12,6 +12,7 @@ from ..core.manifests.endpoint import KINDS as ENDPOINT_KINDS
 from ..core.manifests.monitoring import KINDS as MONITORING_KINDS
 from ..core.names import INSTANCE_LABEL, NODE_LABEL, label_selector
 from ..core.ownership import is_ours, namespace_is_ours, not_ours, takes_name
+from ..core.parts import head_pod_spec, inner
 from ..core.source_request import recorded
 from .client import Kubernetes, part, unless_forbidden
 from .deployment import RAYCLUSTERS
@@ -86,7 +87,7 @@ def leftovers(kubernetes: Kubernetes, name: str | None = None) -> list[dict[str,
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for item in secrets:
         place = _place(item)
-        if place in standing:
+        if place in standing or not place[1]:
             continue
         entry = found.setdefault(place, {"name": place[1], "namespace": place[0], "secrets": [], "source_request": {}})
         entry["secrets"].append(item["metadata"]["name"])
@@ -96,7 +97,7 @@ def leftovers(kubernetes: Kubernetes, name: str | None = None) -> list[dict[str,
 
 def _place(item: dict[str, Any]) -> tuple[str, str]:
     """Namespace, and name of the deployment, of one of our objects."""
-    return item["metadata"]["namespace"], item["metadata"]["labels"][INSTANCE_LABEL]
+    return item["metadata"]["namespace"], str(inner(item, "metadata", "labels").get(INSTANCE_LABEL, ""))
 
 
 def objects_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[str, Any]]:
@@ -112,7 +113,7 @@ def objects_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[dict[s
     # Those of file systems, after their claims; they belong to no namespace.
     for item in _volumes(kubernetes, name):
         # An administrator who takes a released volume into use again empties its claimRef.
-        if (item["spec"].get("claimRef") or {}).get("namespace") == namespace:
+        if inner(item, "spec", "claimRef").get("namespace") == namespace:
             metadata = {"name": item["metadata"]["name"]}
             found.append({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata})
     return found
@@ -148,10 +149,11 @@ def left_folders(kubernetes: Kubernetes, name: str, namespace: str) -> list[str]
     item = kubernetes.get(f"/apis/ray.io/v1/namespaces/{part(namespace)}/rayclusters/{part(name)}")
     if item is None:
         return []
-    pod = item["spec"]["headGroupSpec"]["template"]["spec"]
+    pod = head_pod_spec(item)
     if NODE_LABEL in (pod.get("nodeSelector") or {}):
         return []
-    return [volume["hostPath"]["path"] for volume in pod.get("volumes") or () if "hostPath" in volume]
+    paths = [inner(volume, "hostPath").get("path") for volume in pod.get("volumes") or ()]
+    return [path for path in paths if path]
 
 
 def pods_of(kubernetes: Kubernetes, name: str, namespace: str) -> list[str]:

@@ -88,7 +88,7 @@ def _server_of(text: bytes, cluster_id: str) -> tuple[str, str]:
         cluster = yaml.safe_load(text)["clusters"][0]["cluster"]
         base64.b64decode(cluster["certificate-authority-data"], validate=True)
         return str(cluster["server"]), str(cluster["certificate-authority-data"])
-    except (yaml.YAMLError, LookupError, TypeError, ValueError, binascii.Error) as error:
+    except (yaml.YAMLError, LookupError, TypeError, ValueError, RecursionError, binascii.Error) as error:
         raise Refused(
             [
                 Fault(

@@ -35,7 +35,7 @@ def _read(connection: Connection, file_system: str, target_id: str) -> dict[str,
             for export in all_pages(
                 storage.list_exports, export_set_id=target.export_set_id, file_system_id=file_system
             )
-            if export.lifecycle_state == "ACTIVE"
+            if export.lifecycle_state == "ACTIVE" and export.path
         ]
     addresses = list(target.private_ip_ids or ())
     address = ""

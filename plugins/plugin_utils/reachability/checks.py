@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...module_utils.core.fault import Fault, Findings
+from ...module_utils.core.parts import inner
 from ...module_utils.core.plan.endpoint import hosts_at
 from ...module_utils.core.plan.types import Gateway, Issuer, Plan
 from ...module_utils.kube.client import Kubernetes, part, unless_forbidden
@@ -51,7 +52,7 @@ def route_problem(routes: Iterable[Mapping[str, Any]]) -> tuple[str, Fault | Non
             for condition in parent.get("conditions") or []:
                 if condition["type"] in ("Accepted", "ResolvedRefs") and condition["status"] == "False":
                     said = condition.get("message") or condition.get("reason")
-                    words = f"Gateway {parent['parentRef']['name']} refuses HTTPRoute {name}: {said}"
+                    words = f"Gateway {inner(parent, 'parentRef').get('name')} refuses HTTPRoute {name}: {said}"
                     remedy = "correct the Gateway's listener (hostname, allowedRoutes), or endpoint_gateway"
                     return words, Fault("route_refused", "endpoint_gateway", words, "a route that is accepted", remedy)
     return None
@@ -102,7 +103,7 @@ def _gateway(kubernetes: Kubernetes, plan: Plan, wanted: Gateway, found: Finding
         found.fault("gateway_missing", place, f"Gateway {name} is not there", "a Gateway", "make it, or name another")
         return
     scheme = "http" if plan["endpoint"]["tls"] == "none" else "https"
-    listeners, named = gateway["spec"].get("listeners") or [], wanted["listener"]
+    listeners, named = inner(gateway, "spec").get("listeners") or [], wanted["listener"]
     if named and named not in [listener["name"] for listener in listeners]:
         names = ", ".join(listener["name"] for listener in listeners)
         found.fault(
@@ -115,7 +116,7 @@ def _gateway(kubernetes: Kubernetes, plan: Plan, wanted: Gateway, found: Finding
         return
     chosen = listeners_of(gateway, named).get(scheme)
     if chosen is None or named not in (None, chosen):
-        shown = ", ".join(f"{entry['name']} ({entry['protocol']} {entry['port']})" for entry in listeners)
+        shown = ", ".join(f"{entry['name']} ({entry.get('protocol')} {entry.get('port')})" for entry in listeners)
         expected = "HTTPS on 443 with TLS mode Terminate" if scheme == "https" else "HTTP on 80"
         found.fault(
             "gateway_listener_missing",

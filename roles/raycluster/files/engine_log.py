@@ -50,7 +50,8 @@ _DEAD_PLACE = re.compile(r"\bip: ([\d.]+)|Worker IP address: ([\d.]+)")
 _ARGUMENT = "argument"
 _ARGUMENTS = re.compile(r"[\w./-]+(?: \w+)?: error: .+")
 _WORKER = re.compile(r"(?:Ray|Vllm)?Worker|pid=")
-_STAGE = re.compile(r"Worker(?:_DP\d+)?_PP(\d+)")
+_STAGE = re.compile(r"Worker(?:_DP\d+)?_PP(\d{1,9})(?!\d)")
+_NUMBERS = re.compile(r"(?<!\d)\d{1,9}(?!\d)")
 _RANKS = re.compile(r"rank=\[([\d, ]+)\]")
 _WARNS = re.compile(r"\S+\.py:\d+: \w*Warning\b|\s*warnings\.warn\(|.{0,100}\[\d+\] (?:\S+:\d+ )?NCCL INFO ")
 # What points elsewhere instead of saying something.
@@ -240,7 +241,7 @@ class Log:
             address = place[1] or place[2]
         text = error.text
         found = _RANKS.search(text) or _RANKS.search(" ".join(error.lines))
-        ranks = tuple(int(rank) for rank in (found[1] if found else error.ranks or "").split(",") if rank.strip())
+        ranks = tuple(map(int, _NUMBERS.findall(found[1] if found else error.ranks or "")))
         kind = error.kind or text.partition(":")[0]
         # An engine that served has started with these settings and files: what ends it then comes of a request, or of the node.
         lasting = since is None and not error.aside and (known.lasting if known else self._by_nature(error, kind, text))

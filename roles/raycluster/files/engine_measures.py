@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -25,6 +26,11 @@ def measured(line: str, before: dict[str, float]) -> dict[str, float]:
     after = dict(before)
     for name, (pattern, chosen) in _MEASURES.items():
         if match := pattern.search(line):
-            value = float(match[1].replace(",", ""))
+            try:
+                value = float(match[1].replace(",", ""))
+            except ValueError:
+                continue
+            if not math.isfinite(value):
+                continue
             after[name] = chosen(before[name], value) if name in before else value
     return after

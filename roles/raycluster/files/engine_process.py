@@ -36,8 +36,8 @@ _ENDS = re.compile(rb"\r\n|\n|\r")
 # What varies in a line that says the same again: times, process IDs, addresses. How far a bar is, is no such thing.
 _VARYING = re.compile(r"\S*\d\S*")
 _FAR = re.compile(r"\d+/\d+")
-_SHARDS = re.compile(r"[Ll]oading .*shards.*?(\d+)/(\d+)")
-_GRAPHS = re.compile(r"Capturing CUDA graphs.*?(\d+)/(\d+)")
+_SHARDS = re.compile(r"[Ll]oading .*shards.*?(\d{1,9})/(\d{1,9})(?!\d)")
+_GRAPHS = re.compile(r"Capturing CUDA graphs.*?(\d{1,9})/(\d{1,9})(?!\d)")
 # vLLM's log lines in the order of a start (vLLM 0.32), and what is being done after each.
 _STEPS = (
     ("Starting to load model", "loading weights"),

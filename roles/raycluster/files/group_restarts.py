@@ -188,12 +188,16 @@ class Restarts:
     def _read(self) -> list[dict[str, Any]]:
         try:
             document = json.loads(self._path.read_text())
-            found = document["failures"]
-        except (OSError, ValueError, KeyError):
+            served, since = document.get("served"), time.time() - self._window
+            found = [
+                dict(entry)
+                for entry in document["failures"]
+                if float(entry["time"]) > (0.0 if served is None else min(served, since))
+            ]
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return []
-        self._served = served = document.get("served")
-        since = time.time() - self._window
-        return [entry for entry in found if served is None or entry["time"] > min(served, since)]
+        self._served = served
+        return found
 
     def _write(self) -> None:
         try:

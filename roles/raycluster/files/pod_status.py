@@ -32,6 +32,8 @@ from pod_progress import Failure
 Status = dict[str, Any]
 
 ASK_SECONDS = 2.0
+# Of a status; a longer answer is none.
+MOST_BYTES = 2**20
 WATCH_SECONDS = 0.5
 # A refused connection is sure: nothing listens there. Silence may be a busy network.
 REFUSED_SECONDS, SILENT_SECONDS = 3.0, 8.0
@@ -94,12 +96,14 @@ def ask(host: str, port: int, seconds: float = ASK_SECONDS) -> Status:
     connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
         connection.request("GET", "/")
-        status = json.loads(connection.getresponse().read())
+        status = json.loads(connection.getresponse().read(MOST_BYTES))
+    except RecursionError:
+        raise ValueError(f"{host}:{port} answered no status") from None
     except http.client.HTTPException as error:
         raise ConnectionError(f"no status from {host}:{port}: {type(error).__name__}") from None
     finally:
         connection.close()
-    if not isinstance(status, dict):
+    if not isinstance(status, dict) or not all(isinstance(status.get(name), str) for name in ("role", "run")):
         raise ValueError(f"{host}:{port} answered no status")
     return status
 

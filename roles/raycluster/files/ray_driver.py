@@ -92,12 +92,18 @@ class Cluster:
             if not text.startswith(MARK):
                 last = text or last
                 continue
-            said = json.loads(text.removeprefix(MARK))
+            try:
+                said = json.loads(text.removeprefix(MARK))
+                nodes = [Node(**entry) for entry in said.get("nodes", ())]
+            except (ValueError, TypeError, AttributeError):
+                # Another thread of the program wrote into the line.
+                last = text
+                continue
             with self._lock:
                 if "trouble" in said:
                     self._trouble = said["trouble"]
                 else:
-                    self._nodes = [Node(**entry) for entry in said["nodes"]]
+                    self._nodes = nodes
                     self._heard = time.monotonic()
                     self._trouble = "the program that asks it says nothing any more"
         with self._lock:

@@ -252,7 +252,7 @@ class Stager:
                 index["weight_map"] = {
                     tensor: name for tensor, name in index["weight_map"].items() if str(below / name) not in others
                 }
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise no_index(file.name) from None
             text = json.dumps(index, indent=2) + "\n"
             if not (staging.root / file.name).exists() or (staging.root / file.name).read_text() != text:
@@ -265,7 +265,7 @@ class Stager:
             return {name: {key: entry[key] for key in RECORDED} for name, entry in record.items() if inside(name)}
         except FileNotFoundError:
             return {}
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             log(f"{self._record_path} is not readable; the files are fetched again")
             return {}
 

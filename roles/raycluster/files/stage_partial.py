@@ -180,7 +180,7 @@ class Part:
             if lines[-1]:
                 # What is appended must begin a line.
                 os.truncate(self.journal, len(text.encode()) - len(lines[-1].encode()))
-        except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
+        except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             known = None
         if known != self._identity():
             self.discard()

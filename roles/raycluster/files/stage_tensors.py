@@ -87,7 +87,7 @@ def _tensors(path: Path) -> set[str]:
             return set(json.loads(stream.read(length))) - {"__metadata__"}
     except FileNotFoundError:
         return set()
-    except (ValueError, TypeError, struct.error) as error:
+    except (ValueError, TypeError, RecursionError, struct.error) as error:
         raise Failure(
             "staging",
             f"{path.name} is no safetensors file: its header cannot be read ({error}); upload it again at the source",
@@ -98,4 +98,6 @@ def _tensors(path: Path) -> set[str]:
 def _layer_of(tensor: str, layers: int) -> int | None:
     """Return the layer that a tensor is of, by its name; None of one that is of none of so many."""
     match = _LAYER.search(tensor)
-    return int(match[1]) if match and int(match[1]) < layers else None
+    # No model has layers of ten digits.
+    number = int(match[1]) if match and len(match[1]) < 10 else layers
+    return number if number < layers else None

@@ -163,7 +163,7 @@ def test_an_api_server_that_has_too_much_to_do_is_asked_again_when_it_says(
     replies = [busy] * 3 + [Reply(body=b'{"items": [{"metadata": {"name": "n"}}]}')]
     with serving(lambda _request: replies.pop(0)) as server:
         assert connect(kubeconfig(tmp_path, f"http://{server.address}")).items("/api/v1/nodes") == [
-            {"metadata": {"name": "n"}}
+            {"metadata": {"name": "n", "namespace": ""}}
         ]
     with serving(lambda _request: busy) as server:
         with pytest.raises(Refused) as refused:

@@ -28,7 +28,7 @@ class Pod:
             def do_GET(self) -> None:
                 self.send_response(200)
                 self.end_headers()
-                self.wfile.write(json.dumps({"run": run}).encode())
+                self.wfile.write(json.dumps({"role": "worker", "run": run}).encode())
 
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""

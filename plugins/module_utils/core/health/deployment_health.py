@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..fault import Fault
+from ..parts import inner
 from .failures import failure_of, operator_trouble
 from .measured import measures
 from .observation import (
@@ -212,7 +213,7 @@ def _warnings(observation: Observation) -> list[Fault]:
 
 def _claims(pod: Mapping[str, Any]) -> list[str]:
     volumes = (pod.get("spec") or {}).get("volumes") or []
-    return [claim["claimName"] for volume in volumes if (claim := volume.get("persistentVolumeClaim"))]
+    return [claim for volume in volumes if (claim := inner(volume, "persistentVolumeClaim").get("claimName"))]
 
 
 def _name(item: Mapping[str, Any] | None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from ..names import PAUSED_ANNOTATION
+from ..parts import head_pod_spec, inner
 from ..sizing.costs import Prices
 from ..source_request import recorded
 from ..text import plain, read_json
@@ -54,11 +55,10 @@ def kept_while_paused(raycluster: Mapping[str, Any], endpoint: Mapping[str, Any]
     kept: list[Kept] = []
     if endpoint.get("exposure") == "load_balancer":
         kept.append({"what": "load balancer, with its address", "usd_per_hour": Prices(None).load_balancer_hour})
-    pod = raycluster["spec"]["headGroupSpec"]["template"]["spec"]
-    for volume in pod.get("volumes") or ():
-        if claim := volume.get("persistentVolumeClaim"):
-            kept.append({"what": f"file system of the volume claim {claim['claimName']}", "usd_per_hour": None})
-    if bucket := recorded(raycluster["metadata"].get("annotations")).get("bucket"):
+    for volume in head_pod_spec(raycluster).get("volumes") or ():
+        if claim := inner(volume, "persistentVolumeClaim").get("claimName"):
+            kept.append({"what": f"file system of the volume claim {claim}", "usd_per_hour": None})
+    if bucket := recorded(inner(raycluster, "metadata", "annotations")).get("bucket"):
         kept.append({"what": f"bucket {bucket} with the model's files", "usd_per_hour": None})
     kept.append({"what": "Kubernetes objects: keys, endpoint, choices", "usd_per_hour": 0.0})
     return kept

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..names import common_labels, object_names
+from ..parts import head_pod_spec, inner
 from .objects import EGRESS
 
 PROGRAM = "benchmark.py"
@@ -49,7 +50,7 @@ def benchmark_objects(
         "labels": labels,
         # Whatever ends the playbook: nothing of the benchmark outlives the deployment.
         "ownerReferences": [
-            {"apiVersion": "ray.io/v1", "kind": "RayCluster", "name": name, "uid": metadata["uid"]},
+            {"apiVersion": "ray.io/v1", "kind": "RayCluster", "name": name, "uid": metadata.get("uid")},
         ],
     }
     policy = {
@@ -70,7 +71,7 @@ def benchmark_objects(
             "ttlSecondsAfterFinished": KEPT_SECONDS,
             "template": {
                 "metadata": {"labels": labels},
-                "spec": _pod(raycluster["spec"]["headGroupSpec"]["template"]["spec"], name, asked, key_name),
+                "spec": _pod(head_pod_spec(raycluster), name, asked, key_name),
             },
         },
     }
@@ -78,12 +79,14 @@ def benchmark_objects(
 
 
 def _pod(head: Mapping[str, Any], name: str, asked: Mapping[str, Any], key_name: str) -> dict[str, Any]:
-    container = head["containers"][0]
+    container = (head.get("containers") or [{}])[0]
     volumes = [
-        volume for volume in head["volumes"] if volume["name"] in _OWN or any(kind in volume for kind in _SHARED)
+        volume
+        for volume in head.get("volumes") or ()
+        if volume["name"] in _OWN or any(kind in volume for kind in _SHARED)
     ]
     # Of RDMA: a device of root's, which this pod may not open.
-    volumes = [volume for volume in volumes if not (volume.get("hostPath") or {}).get("path", "").startswith("/dev")]
+    volumes = [volume for volume in volumes if not inner(volume, "hostPath").get("path", "").startswith("/dev")]
     kept = {volume["name"] for volume in volumes}
     rights = head.get("securityContext") or {}
     user = rights.get("runAsUser") or rights.get("fsGroup")
@@ -119,7 +122,7 @@ def _pod(head: Mapping[str, Any], name: str, asked: Mapping[str, Any], key_name:
         "containers": [
             {
                 "name": COMPONENT,
-                "image": container["image"],
+                "image": container.get("image"),
                 "command": ["python3", f"/opt/multinode/{PROGRAM}"],
                 "env": [
                     {"name": "MULTINODE_BENCHMARK", "value": json.dumps(asked, sort_keys=True)},
@@ -131,7 +134,11 @@ def _pod(head: Mapping[str, Any], name: str, asked: Mapping[str, Any], key_name:
                 "terminationMessagePolicy": "File",
                 "volumeMounts": [
                     {"name": "state", "mountPath": _STATE},
-                    *({**mount, "readOnly": True} for mount in container["volumeMounts"] if mount["name"] in kept),
+                    *(
+                        {**mount, "readOnly": True}
+                        for mount in container.get("volumeMounts") or ()
+                        if mount["name"] in kept
+                    ),
                 ],
             }
         ],

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..fault import Fault
 from ..names import FIELDS_ANNOTATION, RENDERED_ANNOTATION, VALUES_ANNOTATION, short_hash
+from ..parts import head_pod_spec, inner
 from ..plan.changes import RESTART, class_of
 from ..plan.facts import ADOPT
 from ..text import read_json
@@ -21,8 +22,8 @@ GROUP_DOCUMENT = "group.json"
 
 def runtime_of(raycluster: Mapping[str, Any]) -> str:
     """Return the name of the ConfigMap that holds the programs of a RayCluster's head; empty where it has none."""
-    volumes = raycluster["spec"]["headGroupSpec"]["template"]["spec"].get("volumes") or []
-    return next((str(volume["configMap"]["name"]) for volume in volumes if volume.get("configMap")), "")
+    volumes = head_pod_spec(raycluster).get("volumes") or []
+    return next((str(name) for volume in volumes if (name := inner(volume, "configMap").get("name"))), "")
 
 
 def rendered_hash(raycluster: Mapping[str, Any]) -> str:

@@ -248,7 +248,10 @@ def size(text: str) -> int:
         return int(text)
     if match[2].isupper() and "." in match[1]:
         raise ValueError(text)
-    return int(float(match[1]) * _SIZES[match[2]])
+    try:
+        return int(float(match[1]) * _SIZES[match[2]])
+    except OverflowError:
+        raise ValueError(text) from None
 
 
 def _json(text: str) -> Any:
