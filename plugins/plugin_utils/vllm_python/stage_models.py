@@ -118,7 +118,8 @@ def _group_class(base: Any, dist: Any, device: Any) -> Any:
 
 
 def _keeps(layer: Any) -> bool:
-    return hasattr(layer, "get_kv_cache_spec")
+    """Whether a layer has a cache; one that uses an earlier layer's has none (vllm/v1/worker, get_kv_cache_spec)."""
+    return hasattr(layer, "get_kv_cache_spec") and not getattr(layer, "kv_sharing_target_layer_name", None)
 
 
 def _cache(name: str, spec: Any) -> dict[str, Any] | None:

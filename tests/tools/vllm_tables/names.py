@@ -34,6 +34,14 @@ def deprecated_methods(source: Source) -> set[str]:
     return set(strings(source.find(QUANTIZATION, "DEPRECATED_QUANTIZATION_METHODS")))
 
 
+def configs(source: Source) -> set[str]:
+    """The model types that vLLM has a configuration class of its own for."""
+    call = source.find("vllm.transformers_utils.config", "_CONFIG_REGISTRY")
+    assert isinstance(call, ast.Call)
+    # `LazyConfigDict(name="Class", **{"other-name": "Class"})`
+    return {name for item in call.keywords for name in ([item.arg] if item.arg else _keys(item.value))}
+
+
 def speculation_methods(source: Source) -> set[str]:
     """What `method` in --speculative-config may be."""
     return set(_literals(source, source.find(_SPECULATION, "SpeculativeMethod")))

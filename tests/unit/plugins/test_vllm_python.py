@@ -8,6 +8,7 @@ import os
 import sys
 import types
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -223,3 +224,11 @@ def test_caches_are_told_by_their_layers() -> None:
     assert stage_models._cache("model.layers.9.attn", None) is None
     with pytest.raises(stage_models._AnotherModel):
         stage_models._cache("model.tower.attn", FullAttentionSpec())
+
+
+def test_a_layer_that_uses_another_ones_cache_keeps_none() -> None:
+    own = SimpleNamespace(get_kv_cache_spec=None, kv_sharing_target_layer_name=None)
+    assert stage_models._keeps(own) and not stage_models._keeps(SimpleNamespace())
+    assert not stage_models._keeps(
+        SimpleNamespace(get_kv_cache_spec=None, kv_sharing_target_layer_name="model.layers.1")
+    )

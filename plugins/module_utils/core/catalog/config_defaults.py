@@ -8,6 +8,9 @@ that is there and null keeps its null.
 
 from __future__ import annotations
 
+# By model_type of the whole: embeddings are tied where it does not say, whatever its text part says.
+TIED_AT_TOP = frozenset(("gemma3", "gemma4", "mistral3", "paligemma"))
+
 _BASIC = (
     "vocab_size",
     "hidden_size",
@@ -77,6 +80,7 @@ DEFAULTS: dict[str, dict[str, int]] = {
     ),
     "mixtral": _defaults((32000, 4096, 14336, 32, 32, 8, 0, 131072, 0), num_local_experts=8),
     "glm4": _defaults((151552, 4096, 13696, 40, 32, 2, 128, 131072, 0)),
+    "glm4v_text": _defaults((151552, 4096, 13696, 40, 32, 2, 0, 32768, 0)),
     "glm4_moe": _defaults(
         (151552, 4096, 10944, 46, 96, 8, 0, 131072, 0),
         n_routed_experts=128,

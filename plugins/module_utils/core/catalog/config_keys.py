@@ -51,7 +51,14 @@ apply_residual_connection_post_layernorm parallel_attn alibi new_decoder_archite
 use_parallel_residual is_causal cache_implementation for_llm_class use_rms_norm _sliding_window_pattern
 norm_head norm_softmax use_rope nope_layer_interval no_rope_layer_interval no_rope_layers use_rmsnorm output_dropout
 norm_epsilon activation emb_pdrop attention_value_scale original_max_position_embeddings lm_head_bias
-num_ln_in_parallel_attn enable_moe_fp32_combine router_scaling_factor
+num_ln_in_parallel_attn enable_moe_fp32_combine router_scaling_factor qk_norm post_norm position_embedding_type
+"""
+# Read by no class of any vLLM; they stand in published configurations.
+_UNREAD = """
+anyres_pooling_size dense_list group_limited_greedy layer_switch moe_drop_tokens moe_gate moe_layer_num_skipped
+moe_random_routing_dropped_token num_media_embeds order_of_interleaved_layers position_embedding_xdrope
+reorder_and_qk_norm use_embedding_sharing use_gated_activation use_parallel_block use_parallel_embedding
+use_rotary_pos_emb
 """
 # How tokens go to experts: it moves work, not weights.
 _ROUTING = """
@@ -68,7 +75,7 @@ _PREDICTION = """
 use_mtp mtp_use_dedicated_embeddings mtp_transformer_layers mtp_layers_block_type mtp_hybrid_override_pattern
 mtp_loss_scaling_factor
 """
-HARMLESS = frozenset((_WORDS + _GENERATION + _TOKENS + _ARITHMETIC + _ROUTING + _PREDICTION).split())
+HARMLESS = frozenset((_WORDS + _GENERATION + _TOKENS + _ARITHMETIC + _UNREAD + _ROUTING + _PREDICTION).split())
 
 # Of a vision tower whose class is known.
 _OF_VISION = """

@@ -25,6 +25,7 @@ class Family:
     output_gate            the query projection is twice as wide
     shared_gate            a shared expert has a gate of its own
     router_bias            the router has a bias per expert
+    router_wide            vLLM keeps the router in 32 bits
     expert_bias            the experts' matrices have biases
     experts_at             where the checkpoint keeps a layer's feed-forward
     """
@@ -41,6 +42,7 @@ class Family:
     output_gate: bool = False
     shared_gate: bool = False
     router_bias: bool = False
+    router_wide: bool = False
     expert_bias: bool = False
     experts_at: str = "mlp"
 
@@ -81,6 +83,7 @@ FAMILIES: dict[str, Family] = {
     "exaone4": Family(head_norms="head"),
     "glm": Family(qkv_bias=True),
     "glm4": Family(qkv_bias=True, norms=4),
+    "glm4v_text": Family(qkv_bias=True, norms=4),
     "hunyuan_v1_dense": Family(head_norms="head"),
     "ernie4_5": Family(tied=True),
     "minicpm": Family(tied=True, embedding_everywhere=True, head_everywhere=True),
@@ -118,19 +121,19 @@ FAMILIES: dict[str, Family] = {
     "deepseek_v32": _DEEPSEEK,
     "kimi_k2": _DEEPSEEK,
     "glm_moe_dsa": _DEEPSEEK,
-    "glm4_moe_lite": _DEEPSEEK,
+    "glm4_moe_lite": Family(router_bias=True, router_wide=True),
     "bailing_moe": Family(head_norms="head", router_bias=True),
     "bailing_moe_v2": Family(head_norms="head", router_bias=True),
-    "hy_v3": Family(embedding_everywhere=True, head_everywhere=True, head_norms="head", router_bias=True),
+    "hy_v3": Family(True, False, True, True, head_norms="head", router_bias=True, router_wide=True),
     "hunyuan_v1_moe": Family(tied=True, head_norms="head"),
     "dbrx": _EVERYWHERE,
     "mimo": Family(qkv_bias=True),
     "mimo_v2_flash": Family(router_bias=True),
     "gpt_neox": Family(gated=False, qkv_bias=True, output_bias=True, mlp_bias=True, norms=4),
-    "glm4_moe": Family(router_bias=True),
-    "glm4v_moe_text": Family(router_bias=True),
+    "glm4_moe": Family(router_bias=True, router_wide=True),
+    "glm4v_moe_text": Family(router_bias=True, router_wide=True),
     "ernie4_5_moe": Family(tied=True, router_bias=True),
-    "minimax_m2": Family(head_norms="full", router_bias=True, experts_at="block_sparse_moe"),
+    "minimax_m2": Family(head_norms="full", router_bias=True, router_wide=True, experts_at="block_sparse_moe"),
     "llama4_text": Family(experts_at="feed_forward"),
     "gpt_oss": Family(
         embedding_everywhere=True,
@@ -165,7 +168,8 @@ MLA_TYPES = frozenset(
 # is built, so the same model_type with another class is not known. "*": any known family.
 _CLASSES = """
 ApertusForCausalLM apertus; ArceeForCausalLM arcee; BailingMoeForCausalLM bailing_moe
-BailingMoeV2ForCausalLM bailing_moe_v2; CohereForCausalLM cohere; Cohere2ForCausalLM cohere2; CwmForCausalLM cwm
+BailingMoeV2ForCausalLM bailing_moe bailing_moe_v2
+CohereForCausalLM cohere; Cohere2ForCausalLM cohere2; CwmForCausalLM cwm
 DbrxForCausalLM dbrx; DeciLMForCausalLM nemotron-nas; DeepseekV2ForCausalLM deepseek_v2
 DeepseekV3ForCausalLM deepseek_v3 kimi_k2; DeepseekV32ForCausalLM deepseek_v32; Ernie4_5ForCausalLM ernie4_5
 Ernie4_5_MoeForCausalLM ernie4_5_moe; Exaone4ForCausalLM exaone4; FalconForCausalLM falcon; GPTNeoXForCausalLM gpt_neox
@@ -176,6 +180,7 @@ GraniteForCausalLM granite; GraniteMoeForCausalLM granitemoe; HYV3ForCausalLM hy
 HunYuanDenseV1ForCausalLM hunyuan_v1_dense; HunYuanMoEV1ForCausalLM hunyuan_v1_moe; InternLM3ForCausalLM internlm3
 LlamaForCausalLM llama; Llama4ForCausalLM llama4_text; MiMoForCausalLM mimo; MiMoV2FlashForCausalLM mimo_v2_flash
 MiniCPMForCausalLM minicpm; MiniMaxM2ForCausalLM minimax_m2; MistralForCausalLM mistral ministral
+MistralLarge3ForCausalLM deepseek_v3
 Ministral3ForCausalLM ministral3; MixtralForCausalLM mixtral; NanbeigeForCausalLM nanbeige; NemotronForCausalLM nemotron
 NemotronHForCausalLM nemotron_h; Olmo2ForCausalLM olmo2; Olmo3ForCausalLM olmo3; OlmoeForCausalLM olmoe
 Phi3ForCausalLM phi3; PhiMoEForCausalLM phimoe; Qwen2ForCausalLM qwen2; Qwen2MoeForCausalLM qwen2_moe
@@ -212,6 +217,7 @@ TOWERS: dict[str, Tower] = {
             "LlavaNextForConditionalGeneration",
             "Mistral3ForConditionalGeneration",
             "PaliGemmaForConditionalGeneration",
+            "Glm4vForConditionalGeneration",
             "Glm4vMoeForConditionalGeneration",
             "Qwen2VLForConditionalGeneration",
             "Qwen2_5_VLForConditionalGeneration",

@@ -29,13 +29,16 @@ class ModelFacts:
     max_length         the longest context that vLLM accepts; None when nothing says
     supports_pipeline  None: not known
     predicted          layers beyond the last that draft for the model (multi-token prediction)
+    config_type        model_type of the whole, by which its configuration class is found
     remote_code        the repository brings its own code (auto_map)
+    remote_config      its configuration class is among that code
     checkpoint_bytes   tensor bytes that are served, from the index, else from the files, else computed
     checkpoint_source  "index", "files" or "computed"
     layer_scale        factor by which the layers' computed bytes differ from the stated ones
     latent_copies      values per layer that vLLM keeps beside the weights for MLA
     element_bytes      bytes of one unquantized weight as served
     vision_heads       attention heads of a vision tower that vLLM divides over the GPUs; 0 without one
+    unsure_heads       the same of a tower of which it is not known whether vLLM divides it
     vision_falls_back  each GPU has the whole tower where its heads do not divide; else vLLM refuses
     vllm               the version of vLLM, (major, minor)
     said_weights       bytes on one GPU that vLLM itself says, by (GPUs of a stage, first layer, last layer + 1)
@@ -68,6 +71,8 @@ class ModelFacts:
     kv_known: bool
     inventory: Inventory
     vllm: tuple[int, int]
+    config_type: str = ""
+    remote_config: bool = False
     mamba_groups: int = 0
     layer_scale: float = 1.0
     latent_copies: int = 0
@@ -75,6 +80,7 @@ class ModelFacts:
     element_bytes: int = 2
     experts_per_token: int = 0
     vision_heads: int = 0
+    unsure_heads: int = 0
     vision_falls_back: bool = False
     faults: tuple[Fault, ...] = ()
     warnings: tuple[Fault, ...] = ()

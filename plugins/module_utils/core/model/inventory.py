@@ -85,7 +85,7 @@ class Builder:
             return False
         module = weight.name.rpartition(".")[0]
         # vLLM never converts routers, nor the small projections beside linear attention.
-        if module.endswith((".gate", "shared_expert_gate", "in_proj_ba", "weights_proj")):
+        if module.endswith((".gate", ".wide", "shared_expert_gate", "in_proj_ba", "weights_proj")):
             return False
         if quantization.experts_only and ".experts" not in module:
             return False
@@ -218,6 +218,9 @@ class Builder:
         latent = self.text.size("moe_latent_size")
         router = "router" if self.model_type in ("gpt_oss", "llama4_text") else "gate"
         yield Weight(f"{at}.{router}.weight", self.experts, self.hidden)
+        if self.family.router_wide or self.text.text("router_dtype") == "fp32":
+            # The other half of 32 bits, which is not in the checkpoint.
+            yield Weight(f"{at}.{router}.wide.weight", self.experts, self.hidden, stored=False)
         if self.family.router_bias:
             yield Weight(f"{at}.{router}.bias", self.experts)
         yield from self._matrices(f"{at}.experts.0", width, self.experts, latent)

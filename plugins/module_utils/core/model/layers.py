@@ -65,6 +65,10 @@ _LLAMA4_FULL_INTERVAL = 4
 _LLAMA4_CHUNK = 8192
 
 
+# Names of what a mamba layer is divided by (vllm/model_executor/layers/mamba/mamba_mixer2.py).
+_MAMBA_HEADS = ("mamba_num_heads", "mamba_n_heads", "n_mamba_heads")
+_MAMBA_GROUPS = ("n_groups", "mamba_n_groups", "mamba_ngroups")
+
 # Of a block of Nemotron-NAS: what the cache of other software needs.
 _NAS_HARMLESS = (
     "num_sink_tokens",
@@ -180,6 +184,7 @@ def read_layers(
         unknown = [*unknown, "mlp_layer_types"]
     unknown = [*unknown, *_read_otherwise(text, model_type, count, hidden, heads)]
     indexed = _indexed_layers(text, count, vllm) if indexer else []
+    beside = _mamba_beside(text) if not known else ()
     blocks = _blocks_of_nemotron_nas(text, heads, hidden, unknown) if model_type == "nemotron-nas" else []
     layers = []
     for index, kind in enumerate(kinds):
@@ -210,7 +215,7 @@ def read_layers(
                 width=width,
                 kv_shared=index >= shared_from,
                 state_values=_state(text, kind),
-                state_heads=_state_heads(text, kind),
+                state_heads=_state_heads(text, kind) or beside,
                 indexer_bytes=indexer if indexer and keys and indexed[index] else 0,
                 sparse=bool(indexer and keys and kv_heads == 1 and not value_dim),
             )
@@ -274,6 +279,8 @@ def _attention_kinds(text: Fields, model_type: str, count: int) -> tuple[list[st
     every = text.size("full_attention_interval")
     given = text.strings("layer_types")
     if given and len(given) >= count:
+        # Where both are given, the list decides.
+        text.value("sliding_window_pattern")
         unknown = sorted({kind for kind in given[:count] if kind not in _LAYER_TYPES})
         return [_LAYER_TYPES.get(kind, "full") for kind in given[:count]], unknown
     interval = every or (4 if model_type.startswith(("qwen3_next", "qwen3_5")) else 0)
@@ -358,6 +365,19 @@ def _state(text: Fields, kind: str) -> tuple[int, int]:
 def _state_heads(text: Fields, kind: str) -> tuple[int, ...]:
     names = {"linear": ("linear_num_key_heads", "linear_num_value_heads"), "mamba": ("mamba_num_heads",)}.get(kind, ())
     return tuple(count for name in names if (count := text.size(name)))
+
+
+def _mamba_beside(text: Fields) -> tuple[int, ...]:
+    """Heads of the mamba layers of a family that is not known, which has some where its list of layers does not say otherwise."""
+    kinds = text.strings("layer_types") or text.strings("layers_block_type")
+    heads = text.size(*_MAMBA_HEADS)
+    return (heads,) if heads and (not kinds or {"mamba", "hybrid"} & set(kinds)) else ()
+
+
+def mamba_groups(text: Fields, layers: Sequence[Layer]) -> int:
+    """Groups of the mamba layers, 0 where there are none."""
+    has = any(layer.attention == "mamba" or (layer.state_heads and layer.attention != "linear") for layer in layers)
+    return text.size(*_MAMBA_GROUPS) if has else 0
 
 
 def _indexer_bytes(text: Fields) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..catalog.config_defaults import DEFAULTS
+from ..catalog.config_defaults import DEFAULTS, TIED_AT_TOP
 from ..catalog.families import CLASSES, FAMILIES, TOWERS, UNKNOWN
 from ..catalog.vllm.release import release
 from ..catalog.vllm_version import version_of
@@ -19,7 +19,7 @@ from .config_fields import Fields, as_mapping
 from .doubts import DBRX_PARTS, TEXT_PARTS, doubts_of, stated_layers, unread_fields
 from .facts import ModelFacts
 from .inventory import EXPERT_WIDTHS, Builder, key_value_heads, latent_copies
-from .layers import MOST_LAYERS, expert_count, is_mla, layer_list, read_layers
+from .layers import MOST_LAYERS, expert_count, is_mla, layer_list, mamba_groups, read_layers
 from .lengths import read_lengths
 from .overrides import with_overrides
 from .quantization import on_vllm, read_quantization
@@ -31,6 +31,8 @@ from .vision import vision_heads, vision_weights
 _TOLERANCE = 0.02
 # Since then vLLM builds a head of its own where the checkpoint of a tied model has one.
 _UNTIES_SINCE = (0, 29)
+# Since then the whole's tie_word_embeddings goes before its text part's, and with it the default of its configuration class.
+_TOP_DECIDES_SINCE = (0, 22)
 _PREDICTED = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules", "num_mtp_layers")
 _EXPERTS_PER_TOKEN = (
     "num_experts_per_tok",
@@ -77,7 +79,7 @@ def read_model(
     tower = TOWERS.get(architecture) if multimodal else None
     known = model_type in FAMILIES and (model_type in CLASSES.get(architecture, ()) or tower is not None)
     layers, unknown_types = read_layers(text, model_type, count, model_type in FAMILIES, version)
-    tied = _tied(top, text, family.tied, checkpoint, version)
+    tied = _tied(top, text, raw_text is not config, family.tied, checkpoint, version)
     builder = Builder(text, model_type, family, quantization)
     vision = Fields(as_mapping(config.get("vision_config")))
     heads_beside = vision_heads(vision)
@@ -108,19 +110,20 @@ def read_model(
         max_length=lengths.longest,
         supports_pipeline=known_vllm.supports_pipeline(architecture),
         multimodal=multimodal,
+        config_type=top.text("model_type"),
         remote_code=bool(as_mapping(top.value("auto_map"))),
+        remote_config="AutoConfig" in as_mapping(top.value("auto_map")),
         checkpoint_bytes=checkpoint.total_bytes,
         checkpoint_source=checkpoint.source,
         kv_known=bool(builder.hidden and heads) and all(layer.kv_heads and layer.head_dim for layer in attentive),
         inventory=builder.inventory(everywhere, layers, tied, predicted),
         vllm=version,
         predicted=predicted,
-        mamba_groups=text.size("n_groups", "mamba_n_groups")
-        if any(layer.attention == "mamba" for layer in layers)
-        else 0,
+        mamba_groups=mamba_groups(text, layers),
         latent_copies=latent_copies(text, model_type),
         recurrent_element=2 if "16" in text.text("mamba_ssm_dtype", "mamba_ssm_cache_dtype") else 4,
         experts_per_token=text.size(*_EXPERTS_PER_TOKEN),
+        unsure_heads=heads_beside if tower is None else 0,
         vision_heads=heads_beside if tower is not None and tower.split else 0,
         vision_falls_back=tower is not None and tower.falls_back,
     )
@@ -190,8 +193,12 @@ def _layer_count(text: Fields, model_type: str, checkpoint: Checkpoint) -> int:
     return count
 
 
-def _tied(top: Fields, text: Fields, default: bool, checkpoint: Checkpoint, vllm: tuple[int, int]) -> bool:
+def _tied(
+    top: Fields, text: Fields, nested: bool, default: bool, checkpoint: Checkpoint, vllm: tuple[int, int]
+) -> bool:
     given = top.optional_flag("tie_word_embeddings")
+    if given is None and nested and vllm >= _TOP_DECIDES_SINCE and top.text("model_type") in TIED_AT_TOP:
+        given = True
     if given is None:
         given = text.optional_flag("tie_word_embeddings")
     if given is None:

@@ -23,6 +23,18 @@ _LLAMA4_VISION = {
     "patch_size": 14,
     "image_size": 448,
 }
+# The same, Glm4vVisionConfig.
+_GLM4V_VISION = {
+    "depth": 24,
+    "hidden_size": 1536,
+    "num_heads": 12,
+    "intermediate_size": 13696,
+    "out_hidden_size": 4096,
+    "image_size": 336,
+    "patch_size": 14,
+    "temporal_patch_size": 2,
+    "spatial_merge_size": 2,
+}
 
 
 def vision_heads(vision: Fields) -> int:
@@ -43,16 +55,21 @@ def _weights(config: Mapping[str, Any], vision: Fields, hidden: int) -> Iterator
     model_type = Fields(config).text("model_type")
     if model_type == "llama4":
         vision.take_defaults(_LLAMA4_VISION)
+    elif model_type.startswith("glm4v"):
+        vision.take_defaults(_GLM4V_VISION)
     depth = vision.size("depth", "num_hidden_layers", "num_layers", "layers", "vt_num_hidden_layers")
     # Qwen2-VL calls the language model's size hidden_size, and its own embed_dim.
     width = vision.size("embed_dim", "hidden_size", "width", "vt_hidden_size")
     if not depth or not width or depth > 512:
         return
     inner = vision.size("intermediate_size", "vt_intermediate_size") or int(width * (vision.size("mlp_ratio") or 4))
+    if model_type.startswith("glm4v"):
+        # GLM's intermediate_size is the merger's (glm4_1v.py).
+        inner = vision.size("out_hidden_size") or inner
     at = "visual.blocks.0"
-    # Qwen's tower of 2.5, Gemma 4's and Pixtral's have three matrices, the others two.
+    # Qwen's tower of 2.5, Gemma 4's, GLM's and Pixtral's have three matrices, the others two.
     pixtral = vision.text("model_type") == "pixtral"
-    gated = pixtral or model_type.startswith(("qwen2_5_vl", "gemma4"))
+    gated = pixtral or model_type.startswith(("qwen2_5_vl", "gemma4", "glm4v"))
     rows, columns = "rows", "columns"
     yield Weight(f"{at}.attn.qkv.weight", 3 * width, width, rows, depth)
     yield Weight(f"{at}.attn.proj.weight", width, width, columns, depth)
@@ -82,6 +99,12 @@ def _projector(config: Mapping[str, Any], vision: Fields, model_type: str, width
         mergers = 1 + len(vision.integers("deepstack_visual_indexes"))
         yield Weight("visual.merger.fc1.weight", merged, merged, "rows", mergers)
         yield Weight("visual.merger.fc2.weight", out, merged, "columns", mergers)
+    elif model_type.startswith("glm4v"):
+        inner = vision.size("intermediate_size")
+        yield Weight("visual.downsample.weight", out, width * (merge or 2) ** 2)
+        yield Weight("visual.merger.proj.weight", out, out, "rows")
+        yield Weight("visual.merger.up_proj.weight", inner, out, "rows", 2)
+        yield Weight("visual.merger.down_proj.weight", out, inner, "columns")
     elif model_type == "llama4":
         inner, output = vision.size("intermediate_size"), vision.size("vision_output_dim")
         yield Weight("vision_adapter.mlp.fc1.weight", output // 2, inner, "rows")

@@ -113,14 +113,6 @@ def engine_of(
     arguments += more
     if recipe["recipe_trust_remote_code"]:
         arguments.append("--trust-remote-code")
-    elif model.remote_code and model.supports_pipeline is None:
-        findings.fault(
-            "remote_code",
-            "recipe_trust_remote_code",
-            f"not given, and {model.architecture or 'the model'} comes with Python code of its own",
-            "true, since vLLM may not know the class otherwise",
-            "read the code in the model's folder; set it if you trust it to run in the pods",
-        )
     # vLLM takes every --middleware, and the last as the outermost: no request gets past the guard.
     arguments = [*merged(arguments, given.given.words), *tls, *GUARD]
     # Of options that not every supported vLLM has, the pods leave out what their image's does not know.

@@ -91,6 +91,14 @@ def _check_counts(model: ModelFacts, tensor: int, options: MemoryOptions, findin
         divisible(heads, "heads of the linear layers", "linear_heads_not_divisible")
     if not model.tower_is_whole(tensor, options.encoder_whole):
         divisible(model.vision_heads, "heads of the vision tower", "vision_heads_not_divisible")
+    if model.unsure_heads % tensor and not options.encoder_whole:
+        findings.warn(
+            "vision_heads_not_divisible",
+            GPUS,
+            f"{tensor} GPUs for {model.unsure_heads} heads of the vision tower of {model.architecture or 'the model'}",
+            "",
+            f"vLLM refuses that where it divides this tower; {_FEWER}, or give vLLM {ENCODER_WHOLE}",
+        )
 
 
 def _distinct(model: ModelFacts, tower_whole: bool, drafter: tuple[Weight, ...]) -> Iterable[Weight]:

@@ -27,8 +27,15 @@ _NODES = "recipe_node_pool_size"
 _DEFAULTS = MemoryOptions()
 # Classes that tie head and embedding on a stage which has only the head (ernie45_moe.py, ernie45_vl_moe.py, falcon_h1.py).
 _TIED_ALONE = ("Ernie4_5_MoeForCausalLM", "Ernie4_5_VLMoeForConditionalGeneration", "FalconH1ForCausalLM")
-# Classes that want a layer with experts on each stage (nemotron_h.py; there in 0.31 and 0.32, not in 0.29).
-_EXPERTS_EACH_STAGE, _EXPERTS_SINCE = ("NemotronHForCausalLM", "NemotronHPuzzleForCausalLM"), (0, 30)
+# Classes that want a layer with experts on each stage, and since which version they do or are there ("No ... layer found in model.layers";
+# nemotron_h.py is so since 0.31, not in 0.29).
+_EXPERTS_EACH_STAGE = {
+    **dict.fromkeys(("NemotronHForCausalLM", "NemotronHPuzzleForCausalLM"), (0, 30)),
+    **dict.fromkeys(("Glm4MoeForCausalLM", "Glm4vMoeForConditionalGeneration", "MixtralForCausalLM"), (0, 0)),
+    **dict.fromkeys(("Qwen3MoeForCausalLM", "Qwen3VLMoeForConditionalGeneration"), (0, 0)),
+    **dict.fromkeys(("AfmoeForCausalLM", "HYV3ForCausalLM", "PanguUltraMoEForCausalLM"), (0, 0)),
+    **dict.fromkeys(("SarvamMLAForCausalLM", "Step3p5ForCausalLM"), (0, 0)),
+}
 
 
 def layers_per_stage(layers: int, stages: int, wish: Sequence[int] = ()) -> list[int]:
@@ -121,8 +128,11 @@ def _check_pipeline(model: ModelFacts, pipeline: int, options: MemoryOptions, fi
             "one stage, or embeddings that are not tied",
             "use one node whose GPUs hold the model",
         )
-    if model.architecture in _EXPERTS_EACH_STAGE and model.vllm >= _EXPERTS_SINCE and pipeline <= len(model.layers):
+    since = _EXPERTS_EACH_STAGE.get(model.architecture)
+    if since is not None and model.vllm >= since and pipeline <= len(model.layers):
         _check_experts_each_stage(model, pipeline, options, findings)
+    if pipeline <= len(model.layers):
+        _check_shared_caches(model, pipeline, options, findings)
 
 
 def _check_experts_each_stage(model: ModelFacts, pipeline: int, options: MemoryOptions, findings: Findings) -> None:
@@ -139,6 +149,28 @@ def _check_experts_each_stage(model: ModelFacts, pipeline: int, options: MemoryO
             )
             return
         first += count
+
+
+def _check_shared_caches(model: ModelFacts, pipeline: int, options: MemoryOptions, findings: Findings) -> None:
+    """Refuse stages that cut a layer off from the one whose cache it uses: the last of its kind with a cache of its own.
+
+    vllm/model_executor/layers/attention/attention.py, validate_kv_sharing_target.
+    """
+    stages = layers_per_stage(len(model.layers), pipeline, options.layers)
+    stage_of = [stage for stage, count in enumerate(stages) for _layer in range(count)]
+    keeper: dict[str, int] = {}
+    for layer in model.layers:
+        if not layer.kv_shared:
+            keeper[layer.attention] = layer.index
+        elif (kept := keeper.get(layer.attention)) is not None and stage_of[kept] != stage_of[layer.index]:
+            findings.fault(
+                "cache_shared_over_stages",
+                _NODES,
+                f"{pipeline} stages: layer {layer.index} uses the KV cache of layer {kept}, which lies on another stage",
+                "layers that share a cache on one stage",
+                "use one node whose GPUs hold the model",
+            )
+            return
 
 
 def _capability(value: tuple[int, int]) -> str:

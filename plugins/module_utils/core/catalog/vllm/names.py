@@ -54,6 +54,49 @@ DEPRECATED_METHODS = {
     ".x.........": "bitblas gptq_bitblas gptq_marlin_24 ipex",
 }
 
+# Model types with a configuration class of vLLM's own (vllm/transformers_utils/config.py).
+CONFIGS = {
+    "xxxxxxxxxxx": """
+        RefinedWeb RefinedWebModel chatglm deepseek_v32 deepseek_vl_v2 eagle kimi_linear kimi_vl midashenglm ovis
+        speculators step3_text step3_vl ultravox
+    """,
+    ".xxxxxxxxxx": "bagel isaac kimi_k25",
+    "xxxxxxxxxx.": "medusa mlp_speculator",
+    "..xxxxxxxxx": "colqwen3 funaudiochat kimi_k2 ops_colqwen3 qwen3_asr qwen3_vl_nemotron_embed step3p5",
+    "xxxxxxxxx..": "afmoe lfm2_moe nemotron qwen3_next",
+    "...xxxxxxxx": "moondream3 openvla",
+    "..xxxxxxxx.": "colpali",
+    "....xxxxxxx": "hyperclovax minimax_m3_mtp minimax_m3_vl moss_transcribe_diarize unlimited-ocr",
+    "...xxxxxxx.": "deepseek_v4 modernvbert qianfan_ocr",
+    "..xxxxxxx..": "olmo_hybrid qwen3_5 qwen3_5_moe",
+    "xxxxxxx....": "flex_olmo hunyuan_vl",
+    ".....xxxxxx": "inkling_mm_model inkling_model",
+    "...xxxxxx..": "granite4_vision hy_v3",
+    "......xxxxx": "k3_dspark kimi_k3",
+    ".....xxxxx.": "cosmos3_edge",
+    "....xxxxx..": "cosmos3_omni diffusion_gemma",
+    "...xxxxx...": "laguna",
+    ".......xxxx": "dots3_note hy_v4",
+    ".....xxxx..": "axk1",
+    "....xxxx...": "mellum",
+    "...xxxx....": "fireredlid hyperclovax_vlm umm",
+    "xxxx.......": "jais",
+    "........xxx": "bailing_moe_v3_vl deepseek_v41",
+    ".......xxx.": "muse_glimmer muse_glimmer_assistant muse_glimmer_text muse_glimmer_vision",
+    "......xxx..": "qwen3_5_moe_text qwen3_5_text",
+    ".xxx.......": "tarsier2",
+    "xxx........": "olmo3",
+    ".........xx": "unlimited_ocr",
+    ".......xx..": "qwen4_exp qwen4_exp_text",
+    ".....xx....": "arctic",
+    "..........x": """
+        alpamayo2_super beam dory flint muse_spark muse_spark_audio muse_spark_dspark muse_spark_text muse_spark_vision
+        musespark1x_text step5 step5_vl ultravbert
+    """,
+    "........x..": "glm5_next glm5_next_text glm5_next_vision",
+    "..x........": "colmodernvbert",
+}
+
 # What `method` in --speculative-config may be.
 SPECULATION_METHODS = {
     "xxxxxxxxxxx": """

@@ -24,6 +24,7 @@ from .capabilities import CAPABILITIES
 from .classes import CLASSES, DRAFTS, EAGLE3, REMOVED
 from .defects import DEFECTS, EXECUTOR_VARIABLE, Defect
 from .names import (
+    CONFIGS,
     DEPRECATED_METHODS,
     REASONING_PARSERS,
     SPECULATION_FIELDS,
@@ -145,6 +146,11 @@ class Release:
     def reasoning_parsers(self) -> frozenset[str]:
         """What --reasoning-parser takes."""
         return _listed("reasoning", self.tables, self.version is None)
+
+    @property
+    def configs(self) -> frozenset[str]:
+        """Model types that vLLM has a configuration class of its own for."""
+        return _listed("configs", self.tables, self.version is None)
 
     @property
     def speculation_methods(self) -> frozenset[str]:
@@ -287,6 +293,7 @@ _NAMES = {
     "reasoning": REASONING_PARSERS,
     "variables": VARIABLES,
     "deprecated": DEPRECATED_METHODS,
+    "configs": CONFIGS,
     "methods": SPECULATION_METHODS,
     "fields": SPECULATION_FIELDS,
 }

@@ -21,7 +21,9 @@ SETTING = "vllm_python"
 # What another Python than the image's cannot say: what its platform lacks, and what it may not do (load the model's own code).
 _OF_THE_PLATFORM = re.compile(
     r"platform|\bcpus?\b|\bcuda|\bgpus?\b|device|kernel|capabilit|quantiz|triton|backend|flash|driver|not installed|No module|"
-    r"trust.remote.code|custom code|huggingface|offline|tokenizer|processor|preprocessor|memory|inspected|\btorch\b",
+    r"trust.remote.code|custom code|huggingface|offline|tokenizer|processor|preprocessor|memory|inspected|\btorch\b|"
+    # MLA without a GPU has neither (vllm/platforms/cpu.py).
+    r"prefix.caching|chunked.prefill",
     re.IGNORECASE,
 )
 # A division that vLLM refuses is refused on every platform, also where its words name a quantization.

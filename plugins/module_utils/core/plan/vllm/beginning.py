@@ -32,7 +32,7 @@ from ..facts import Choices, Facts
 from ..pod import pod_of
 from ..types import Pod
 from .answer import Question, question_of
-from .class_rules import check_release
+from .class_rules import check_code, check_release
 from .image import ChosenImage, choose_image
 from .parsers import plan_parsers
 from .speculation import Speculation, draft_states, drafts_itself, plan_speculation
@@ -86,6 +86,7 @@ def begin(inputs: Inputs, facts: Facts) -> Beginning:
     staged = model_source(recipe)["mount_location"] if pod["model_cache"]["kind"] == "volume" else ""
     speculation = plan_speculation(recipe, model, given.speculative, known, parallel, findings, staged)
     parsers = plan_parsers(recipe, model, known, given.given, choices, findings)
+    check_code(model, known, bool(recipe["recipe_trust_remote_code"]), findings)
     executor = check_release(model, known, pipeline, shape, given.given, variables.old_executor, findings)
     return Beginning(
         findings, choices, namespace, shape, image, pod, given, model, pipeline, speculation, parsers, executor

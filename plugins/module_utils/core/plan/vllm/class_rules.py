@@ -5,17 +5,21 @@
 from __future__ import annotations
 
 from ...catalog.images import RAY_LLM, VLLM_OF_RAY
+from ...catalog.model_types import MODEL_TYPES
 from ...catalog.shapes import Shape
 from ...catalog.vllm.defects import EXECUTOR_DEFAULT_SINCE, EXECUTOR_VARIABLE, OLD_EXECUTOR
 from ...catalog.vllm.release import Release, last_with_class, parsed, versions_with_class
 from ...fault import Findings
 from ...model.facts import ModelFacts
+from ...recipe.values import shown
 from ...recipe.vllm_arguments import Arguments
 
 _IMAGE = "recipe_image_uri"
 _CLASS = "config.json architectures"
 # The newest GPUs for which no image with RayExecutorV2 has kernels, and the oldest that vLLM runs on.
 _VOLTA = (7, 0)
+# Of the Transformers beside it the model types are not known.
+_OTHER_TRANSFORMERS_SINCE = "0.33.0"
 
 
 def images_from(version: str) -> str:
@@ -144,6 +148,38 @@ def _check_executor(known: Release, stages: int, shape: Shape | None, findings: 
             f"the plan sets {EXECUTOR_VARIABLE}=1, which takes the second",
         )
     return {EXECUTOR_VARIABLE: "1"} if undecided else {}
+
+
+def check_code(model: ModelFacts, known: Release, trusted: bool, findings: Findings) -> None:
+    """Check whether vLLM can read the configuration and has the class without code from the repository.
+
+    trusted: recipe_trust_remote_code. A configuration class is vLLM's own, else Transformers', else the repository's
+    (vllm/transformers_utils/config.py, HFConfigParser).
+    """
+    kind = model.config_type
+    strange = known.version is not None and bool(kind) and kind not in known.configs and kind not in MODEL_TYPES
+    if strange and not model.remote_config:
+        findings.warn(
+            "config_unknown",
+            "config.json model_type",
+            f"{shown(kind)}, of which neither vLLM {known.version} nor Transformers has a configuration",
+            "",
+            "vLLM ends at its start unless a plugin of the image has one",
+        )
+    # What comes with a newer Transformers is not known here.
+    refused = strange and model.remote_config and known.at_least(_OTHER_TRANSFORMERS_SINCE) is False
+    if trusted or not (refused or (model.remote_code and model.supports_pipeline is None)):
+        return
+    found = f"{model.architecture or 'the model'} comes with Python code of its own"
+    findings.fault(
+        "remote_code",
+        "recipe_trust_remote_code",
+        f"not given, and {found}{f' for its configuration, the type {shown(kind)}' if refused else ''}",
+        "true, since vLLM cannot read the configuration otherwise"
+        if refused
+        else "true, since vLLM may not know the class otherwise",
+        "read the code in the model's folder; set it if you trust it to run in the pods",
+    )
 
 
 def check_context_parallel(model: ModelFacts, tensor: int, arguments: Arguments, findings: Findings) -> None:

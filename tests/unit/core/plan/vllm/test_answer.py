@@ -144,6 +144,7 @@ def test_a_refusal_that_holds_everywhere_is_a_fault_in_vllms_words(kind: str, wo
     [
         {"ok": False, "kind": "ValueError", "error": "awq quantization is currently not supported in cpu."},
         {"ok": False, "kind": "ValueError", "error": "Failed to find a kernel that can implement the linear layer"},
+        {"ok": False, "kind": "ValueError", "error": "--mamba-block-size can only be set with --enable-prefix-caching"},
         {"ok": False, "kind": "ValueError", "error": "it contains custom code; pass trust_remote_code=True"},
         {"ok": None, "error": "no answer within 90 s"},
     ],

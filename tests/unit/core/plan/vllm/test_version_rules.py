@@ -174,3 +174,36 @@ def test_a_cache_that_is_divided_over_gpus_with_the_same_heads() -> None:
 
 def test_a_tokenizer_in_a_folder_of_the_pods() -> None:
     assert plan(recipe_container_command_args=["--tokenizer", "/models/tokenizer"])["engine"]["args"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "vllm", "expected"),
+    [
+        # Neither vLLM nor Transformers has its configuration, though vLLM has the class.
+        ("internvl_chat", True, "0.32.0", "fault"),
+        ("internvl_chat", False, "0.32.0", "warning"),
+        # Transformers has it, vLLM has one of its own, or has one since.
+        ("llama", True, "0.32.0", ""),
+        ("kimi_linear", True, "0.26.0", ""),
+        ("kimi_k2", True, "0.18.0", ""),
+        ("kimi_k2", True, "0.12.0", "fault"),
+        # A newer Transformers may have it.
+        ("internvl_chat", True, "0.33.0", ""),
+    ],
+)
+def test_a_configuration_that_only_the_models_own_code_reads_wants_trust(
+    kind: str, own: bool, vllm: str, expected: str
+) -> None:
+    code = {"auto_map": {"AutoConfig": "configuration.Config"}} if own else {}
+    found = of(model_type=kind, architectures=["LlamaForCausalLM"], **code)
+    image = {"recipe_image_uri": "docker.io/me/vllm:1", "image_contents": {"vllm": vllm, "ray": "2.60.0"}}
+
+    def codes(**more: Any) -> list[str]:
+        try:
+            return [warning["code"] for warning in plan(found, **image, **more)["warnings"]]
+        except Refused as refused:
+            return [fault.code for fault in refused.faults]
+
+    assert ("remote_code" in codes()) is (expected == "fault")
+    assert "remote_code" not in codes(recipe_trust_remote_code=True)
+    assert ("config_unknown" in codes()) is (expected == "warning")
