@@ -16,6 +16,10 @@ DEEPEST = 64
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+class TooDeep(ValueError):
+    """JSON with more levels than are read."""
+
+
 def plain(text: str) -> str:
     """Return the text with everything that a terminal would act on, or not show, as a question mark."""
     return _UNSEEN.sub("?", text)
@@ -38,12 +42,12 @@ def read_json(text: str | bytes) -> Any:
     try:
         value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
     except RecursionError:
-        raise ValueError(f"more than {DEEPEST} levels") from None
+        raise TooDeep(f"more than {DEEPEST} levels") from None
     level, depth = [value], 0
     while level:
         depth += 1
         if depth > DEEPEST + 1:
-            raise ValueError(f"more than {DEEPEST} levels")
+            raise TooDeep(f"more than {DEEPEST} levels")
         level = [
             inner
             for one in level

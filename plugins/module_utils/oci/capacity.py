@@ -125,13 +125,13 @@ def _availability(
     for scope in ({"availability_domain": domain}, {}) if domain else ({},):
         try:
             answer = client.get_resource_availability(service, name, compartment_id, **scope).data
+            available = answer.available if answer.available is not None else answer.fractional_availability
+            return {"available": _whole(available), "quota": _whole(answer.effective_quota_value)}
         except Exception as error:
             unknown = _why(error)
             if is_service_error(error, 400):
                 continue
             break
-        available = answer.available if answer.available is not None else answer.fractional_availability
-        return {"available": _whole(available), "quota": _whole(answer.effective_quota_value)}
     return {"unknown": unknown}
 
 
@@ -147,12 +147,12 @@ def _capacity(connection: Connection, node_shape: str, domain: str) -> dict[str,
     )
     try:
         report = connection.client("compute").create_compute_capacity_report(details).data
+        found = next((item for item in report.shape_availabilities or [] if item.instance_shape == node_shape), None)
+        if found is None:
+            return {"unknown": "the report does not name the shape"}
+        return {"status": found.availability_status, "count": found.available_count}
     except Exception as error:
         return {"unknown": _why(error)}
-    found = next((item for item in report.shape_availabilities or [] if item.instance_shape == node_shape), None)
-    if found is None:
-        return {"unknown": "the report does not name the shape"}
-    return {"status": found.availability_status, "count": found.available_count}
 
 
 def _addresses(connection: Connection, subnet_id: str) -> dict[str, Any]:

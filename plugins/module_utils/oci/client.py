@@ -16,7 +16,7 @@ from typing import Any
 
 from ..core.credentials import header_value
 from ..core.fault import Fault, Refused
-from .errors import explained, is_service_error
+from .errors import bound_answers, explained, is_service_error
 from .retry import Retry
 
 try:
@@ -170,6 +170,7 @@ class Connection:
             if self.endpoint(service):
                 arguments["service_endpoint"] = self.endpoint(service)
             client = getattr(getattr(oci, module_name), class_name)(self.config, **arguments)
+            bound_answers(client.base_client.session)
             if self.sign_in.cert_bundle:
                 client.base_client.session.verify = os.path.expanduser(self.sign_in.cert_bundle)
             self._clients[service] = client

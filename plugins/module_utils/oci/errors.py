@@ -8,13 +8,15 @@ The error codes are those of https://docs.oracle.com/iaas/Content/API/References
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..core.fault import CloudFault, Refused, unexpected
+from ..core.fault import CloudFault, Fault, Refused, unexpected
 from ..core.health.launch_errors import LIMIT_CODES, is_out_of_capacity
+from ..core.text import TooDeep, read_json
 
 try:
     from oci import exceptions as sdk_exceptions
@@ -22,11 +24,57 @@ try:
 except ImportError:  # the module reports the missing library before anything here is used
     sdk_exceptions = None
 
+# Of one answer; a page of a list has 1000 entries of a few kB.
+MOST_BYTES = 16 * 1024 * 1024
+_PIECE_BYTES = 64 * 1024
+# Of the words of a service in a fault.
+_MOST_WORDS = 1000
+
 # How a connection error ends inside the texts that urllib3, requests and the SDK put around it.
 REASON = re.compile(
     r"\[Errno -?\d+\] [\w ,.-]+|certificate verify failed: [\w ,.-]+|timed out|timeout=\d+"
     r"|Remote end closed connection[\w ]*|Connection (?:aborted|broken|reset)[\w ]*|Unable to connect to proxy"
 )
+
+
+def bound_answers(session: Any) -> None:
+    """Let a session of the SDK refuse answers that no service of Oracle Cloud gives: too long, too deep, or elsewhere.
+
+    The SDK would read an answer whole whatever its length, parse it whatever its depth, and follow where it is sent. What is
+    asked for as a stream is read, and bounded, by whoever asked.
+    """
+    for adapter in session.adapters.values():
+        adapter.send = functools.partial(_send, adapter.send)
+
+
+def _send(send: Callable[..., Any], request: Any, stream: bool = False, **options: Any) -> Any:
+    response = send(request, stream=True, **options)
+    where = f"{request.method} {request.url.partition('?')[0]}"
+    if response.is_redirect:
+        response.close()
+        raise _odd_answer(where, f"HTTP {response.status_code}, a redirect")
+    if stream and response.ok:
+        return response
+    body = bytearray()
+    for piece in response.iter_content(_PIECE_BYTES):
+        body += piece
+        if len(body) > MOST_BYTES:
+            response.close()
+            raise _odd_answer(where, f"an answer of more than {MOST_BYTES} bytes")
+    try:
+        read_json(bytes(body))
+    except TooDeep as error:
+        raise _odd_answer(where, f"an answer of {error}") from None
+    except ValueError:
+        # The SDK's to tell: not all answers are JSON.
+        pass
+    response._content, response._content_consumed = bytes(body), True
+    return response
+
+
+def _odd_answer(where: str, found: str) -> Refused:
+    remedy = "check oci_service_endpoint and the proxy: another program answers"
+    return Refused([Fault("cloud_answer", where, found, "an answer of Oracle Cloud", remedy)])
 
 
 def is_service_error(error: BaseException, *statuses: int) -> bool:
@@ -67,6 +115,7 @@ def service_fault(error: Any, doing: str, where: str, policy: str = "", sign_in:
     sign_in  what is known of the sign-in, reported when it was not accepted
     """
     found = f"{doing}: HTTP {error.status} {error.code or ''}".rstrip() + f": {error.message or 'no message'}"
+    found = found[:_MOST_WORDS]
     expected, remedy, code = "", "", "cloud_error"
     needed = f"allow the caller to {policy} in the compartment" if policy else "check the caller's policies"
     if error.status == 401:

@@ -189,6 +189,7 @@ def test_the_groups_metrics(done: Any, quiet: Any) -> None:
 def test_every_program_that_reads_json_is_here() -> None:
     """A program that begins to read some has to be added, or told why not."""
     elsewhere: dict[str, str] = {
+        "engine_line.py": "a line of the engine's log, which is read here",
         "head.py": "what ready.py left",
         "engine_options.py": "the image's own list of options, caught whole",
         "group_file.py": "rendered by the collection",
