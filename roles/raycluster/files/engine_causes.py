@@ -100,7 +100,7 @@ _OF_SYSTEMS = (
     ),
     passing(
         r"No CUDA GPUs are available|Found no NVIDIA driver|no CUDA-capable device is detected"
-        r"|Failed to infer device type|CUDA unknown error|Driver/library version mismatch"
+        r"|Failed to infer device type|CUDA unknown error|CUDA driver initialization failed|Driver/library version mismatch"
         r"|NVML.*(?:Not Found|Unknown Error|Not Loaded|Can't initialize)|invalid device ordinal"
         r"|lib(?:cuda\.so|nvidia-)\S* cannot open shared object",
         "the pod does not see its GPUs", "see the node's NVIDIA device plugin and driver; if it recurs, replace the node",
@@ -245,12 +245,13 @@ _OF_SYSTEMS = (
         "a process of the engine crashed", "see the lines before it in the pod's log",
     ),
     consequence(
-        r"InductorError|BackendCompilerFailed|torch\._dynamo\.exc|PTXASError|CompilationError|^Unsupported: |LoweringException"
+        r"InductorError|BackendCompilerFailed|TorchDynamo\w*Error|TorchRuntimeError"
+        r"|PTXASError|CompilationError|^Unsupported: |LoweringException"
         r"|Ninja build failed|Error building extension|nvcc fatal",
         "compiling the model failed", "give --enforce-eager in recipe_container_command_args, or use another image",
     ),
     consequence(
-        r"CUDA error:|cudaError\w+|CUDNN_STATUS_\w+|CUBLAS_STATUS_\w+|AcceleratorError",
+        r"CUDA (?:driver )?error:|cudaError\w+|CUDNN_STATUS_\w+|CUBLAS_STATUS_\w+|AcceleratorError",
         "a CUDA call failed", "see the pod's log; if it recurs on one node only, replace that node",
     ),
 )  # fmt: skip

@@ -30,7 +30,7 @@ CAUSES = (
         "use an image with a vLLM that knows it, or remove it from recipe_container_command_args",
     ),
     lasting(
-        r"^(?:argument|[\w./-]+(?: \w+)?: (?-i:error)): |ArgumentTypeError|^argument -",
+        r"^(?:argument|(?:vllm(?: [\w-]+){0,3}|[\w./-]+\.py): (?-i:error)): |ArgumentTypeError|^argument -",
         "the image's vLLM refuses the value of an option", "correct it in recipe_container_command_args",
     ),
     lasting(
@@ -53,7 +53,8 @@ CAUSES = (
     ),
     lasting(
         r"LoRA\w* rank|max_lora_rank|add_lora|expected target modules"
-        r"|\bLoRAs? (?:adapter|modules?|weight|resolver)\b|No free (?:adapter|lora) slots|number of requested (?:LoRA|model)s"
+        r"|support LoRA|LoRA is not enabled|\bLoRAs? (?:adapter|modules?|weight|resolver)\b"
+        r"|No free (?:adapter|lora) slots|number of requested (?:LoRA|model)s"
         r"|No adapter found|adapter_config\.json|Loading lora .*failed|LoRA\w*NotFound",
         "a LoRA adapter cannot be loaded", "check --lora-modules and --max-lora-rank in recipe_container_command_args",
     ),
@@ -69,6 +70,15 @@ CAUSES = (
         r"max_num_batched_tokens .*(?:smaller than|must be greater|too small|is larger than max_num_batched)"
         r"|increase max_num_batched_tokens",
         "--max-num-batched-tokens is too small for the other settings", "increase it, or reduce recipe_max_model_length",
+    ),
+    lasting(
+        r"Cannot re-initialize CUDA in forked subprocess",
+        "the engine's processes are forked after CUDA has started", "set VLLM_WORKER_MULTIPROC_METHOD=spawn in recipe_container_env",
+    ),
+    lasting(
+        r"Hybrid KV cache manager is disabled but|KV cache specs to one unified type",
+        "the model needs the hybrid KV cache manager",
+        "remove --disable-hybrid-kv-cache-manager and --kv-transfer-config, or use another model",
     ),
     lasting(
         r"VLLM_PP_LAYER_PARTITION|sum\(partitions\)|len\(partitions\)|Invalid partition string|does not match num_hidden_layers",

@@ -48,7 +48,7 @@ _RAY_PLACE = re.compile(r"\(?pid=(\d+), ip=([\w.:]+)")
 _DEAD_PLACE = re.compile(r"\bip: ([\d.]+)|Worker IP address: ([\d.]+)")
 # Of argparse, which gives no exception.
 _ARGUMENT = "argument"
-_ARGUMENTS = re.compile(r"[\w./-]+(?: \w+)?: error: .+")
+_ARGUMENTS = re.compile(r"(?:vllm(?: [\w-]+){0,3}|[\w./-]+\.py): error: .+")
 _WORKER = re.compile(r"(?:Ray|Vllm)?Worker|pid=")
 _STAGE = re.compile(r"Worker(?:_DP\d+)?_PP(\d{1,9})(?!\d)")
 _NUMBERS = re.compile(r"(?<!\d)\d{1,9}(?!\d)")
@@ -76,7 +76,7 @@ _HOLLOW = re.compile(
     r"|Failed to kill actor|output_handler failed|WorkerProc (?:hit an exception|failed to start)|Error executing method"
     r"|Ray workers have not started successfully|^(?:\w+\.)*(?:CancelledError|KeyboardInterrupt|SystemExit|GeneratorExit)\b"
     r"|^RayTaskError|Dumping (?:input data|scheduler)|^Scheduler(?:Output|Stats)\(|Process \w+ died|^(?:Base)?ExceptionGroup"
-    r"|failed to be imported on the worker"
+    r"|failed to be imported on the worker|Worker failed with error (?:''|\"\")"
     r"|failed to be inspected\. Please check",
     re.IGNORECASE,
 )

@@ -113,6 +113,12 @@ def record(level: str, message: str, error: str = "") -> str:
                      "', please check the stack trace above for the root cause")],
             "a GPU failed (CUDA error: an illegal memory access was encountered", PASSING,
         ),
+        # The core does not say what the rank said.
+        (
+            [f"{CORE} EngineCore encountered a fatal error.", *raised(CORE, "RuntimeError: Worker failed with error '', please check it"),
+             *raised(RANK, "AssertionError", code="assert self.kept is not None")],
+            "stage 1 (192.0.2.8): AssertionError at `assert self.kept is not None`", PASSING,
+        ),
         # The place of a bare assertion in an image of Debian's Python.
         (
             [line.replace("/opt/venv/lib/python3.12/site-packages", "/usr/local/lib/python3.12/dist-packages")
