@@ -14,6 +14,14 @@ from .tensors import Inventory
 
 # Bytes of a cached value by its bits; 4 bits with a byte of scale for 16 of them (vllm/utils/torch_utils.py).
 _KV_ELEMENTS = {8: 1.0, 4: 0.5625}
+# The types of --kv-cache-dtype whose size is known; what others keep, with scales of their own, is less than 16 bits.
+CACHE_TYPES = {
+    "auto": 2.0,
+    **dict.fromkeys(("bfloat16", "float16", "half"), 2.0),
+    **dict.fromkeys(("float32", "float"), 4.0),
+    **dict.fromkeys(("fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "fp8_ds_mla"), _KV_ELEMENTS[8]),
+    **dict.fromkeys(("nvfp4", "nvfp4_4over6"), _KV_ELEMENTS[4]),
+}
 
 
 @dataclass(frozen=True)
@@ -142,9 +150,7 @@ class ModelFacts:
             if not bits and sparse_in_8_bits and any(layer.indexer_bytes for layer in self.layers):
                 bits = 8
             return _KV_ELEMENTS.get(bits, float(self.element_bytes))
-        if cache_dtype.startswith(("fp8", "int8")):
-            return 1.0
-        return {"nvfp4": _KV_ELEMENTS[4], "float32": 4.0, "float": 4.0}.get(cache_dtype, 2.0)
+        return CACHE_TYPES.get(cache_dtype, 2.0)
 
     def tower_is_whole(self, tensor: int, asked: bool = False) -> bool:
         """Whether each GPU has the whole vision tower. asked: --mm-encoder-tp-mode data."""

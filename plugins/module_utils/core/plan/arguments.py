@@ -10,6 +10,7 @@ from typing import Any
 
 from ..catalog.vllm.release import Release, release
 from ..fault import Findings
+from ..model.facts import CACHE_TYPES
 from ..recipe.values import shown
 from ..recipe.vllm_arguments import PLACE, Arguments, size
 from ..sizing.options import MemoryOptions
@@ -98,6 +99,13 @@ def read_arguments(
             "an absolute path in the pods, which download nothing",
             "leave it out for the model's own, or mount a folder that has it",
         )
+    cache_type = arguments.text("--kv-cache-dtype") or defaults.kv_cache_dtype
+    if cache_type not in CACHE_TYPES:
+        findings.warn(
+            "argument_not_reckoned",
+            PLACE,
+            f"--kv-cache-dtype {shown(cache_type)}: the plan counts 16 bits a value; the cache holds more tokens than it says",
+        )
     tower = arguments.text("--mm-encoder-tp-mode") == "data" or arguments.has(
         "--enable-multimodal-encoder-data-parallel"
     )
@@ -106,7 +114,7 @@ def read_arguments(
         memory=MemoryOptions(
             gpu_memory_utilization=defaults.gpu_memory_utilization if utilization is None else utilization,
             dtype=arguments.text("--dtype") or defaults.dtype,
-            kv_cache_dtype=arguments.text("--kv-cache-dtype") or defaults.kv_cache_dtype,
+            kv_cache_dtype=cache_type,
             max_model_len=recipe["recipe_max_model_length"],
             allow_long=variables.allow_long,
             block_size=defaults.block_size if block is None else block,

@@ -225,12 +225,27 @@ def _problem(item: Given, option: Option, known: Release) -> str:
         return ""
     convert = _READERS.get(option.kind.rstrip("+"))
     values = [value for value in item.values if value not in _NOTHING]
+    if option.name == "--quantization" and any(known.has_quantization(_method(value)) is False for value in values):
+        return f"a method that vLLM {known.version} has"
+    if option.name.endswith("-config") and option.kind == "json" and not all(map(_is_object, values)):
+        return "a JSON object"
     if convert and not all(_converts(convert, value) for value in values):
         return _EXPECTED[option.kind.rstrip("+")]
     # The choices of a version between two tables are those of one of them.
     if option.choices and known.exact and not option.kind.endswith("+") and set(values) - set(option.choices):
         return "one of " + ", ".join(option.choices)
     return ""
+
+
+def _method(value: str) -> str:
+    return value.lower().replace("compressed_tensors", "compressed-tensors")
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(_json(text), dict)
+    except ValueError:
+        return False
 
 
 def _converts(reader: Callable[[str], Any], value: str) -> bool:

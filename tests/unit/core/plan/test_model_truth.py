@@ -174,3 +174,13 @@ def test_an_index_with_other_layers_than_the_configuration(changes: dict[str, An
     found = facts()
     config = {**found.model["config"], **changes}
     assert fault in refused(replace(found, model={**found.model, "config": config}))
+
+
+def test_a_cache_of_a_type_whose_size_is_not_known_counts_16_bits() -> None:
+    image = {"recipe_image_uri": "docker.io/me/vllm:1", "image_contents": {"vllm": "0.32.0", "ray": "2.60.0"}}
+    node = {**on("BM.GPU.H100.8", 8, 1), **image}
+    usual = plan(of(llama()), **node)["memory"]["per_gpu"][0]["kv_bytes_per_token"]
+    for name, share in (("fp8", 0.5), ("nvfp4_4over6", 0.28125), ("int8_per_token_head", 1), ("turboquant_3bit_nc", 1)):
+        made = plan(of(llama()), **node, **given("--kv-cache-dtype", name))
+        assert made["memory"]["per_gpu"][0]["kv_bytes_per_token"] == usual * share
+        assert ("argument_not_reckoned" in codes(made)) is (share == 1)
