@@ -131,6 +131,9 @@ class Engine:
         failure = self._failure(f"the engine ended {how}")
         if code == REFUSED_CODE and not self.serving and not self._log.ranks_started:
             failure.lasting = True
+        if code == -signal.SIGKILL:
+            # Whatever it said before, something else ended it.
+            failure.lasting = False
         return failure
 
     def note_serving(self) -> None:

@@ -124,10 +124,11 @@ class RayNode:
                 )
             if code:
                 self._tell_all()
-                root = self._log.root()
-                return Failure(
-                    "ray", f"`ray start` ended {_how(code)}: {root.text if root else 'see its lines in the log'}"
-                )
+                words, remedy = "see its lines in the log", ""
+                if root := self._log.root():
+                    words = f"{root.cause.cause} ({root.text})" if root.cause else root.text
+                    remedy = root.cause.remedy if root.cause else ""
+                return Failure("ray", f"`ray start` ended {_how(code)}: {words}", remedy=remedy)
             self._processes = {
                 pid: name for pid, (name, parent) in pod_processes.named(PROCESSES).items() if parent == os.getpid()
             }

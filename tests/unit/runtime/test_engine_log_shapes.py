@@ -184,6 +184,12 @@ def test_what_goes_wrong_beside_the_engine_is_no_cause(lines: list[str]) -> None
     assert "a rank of the engine died" in after.cause and not after.lasting
 
 
+def test_a_killed_engine_may_do_better_whatever_it_said_before() -> None:
+    said = raised(SERVER, "ValueError: --turbo wants --boost")
+    assert end(said).lasting and end(said, -6).lasting
+    assert not end(said, -9).lasting
+
+
 def test_words_that_point_elsewhere_are_no_cause() -> None:
     failure = end([
         f"{CORE} EngineCore encountered a fatal error.", *raised(CORE, "RuntimeError: Executor failed."),

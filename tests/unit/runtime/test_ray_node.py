@@ -73,3 +73,21 @@ def test_a_start_that_failed_says_why_and_its_raylet_is_given_time(started: pyte
         (tmp_path / "env").read_text().splitlines()
     )
     node.stop()
+
+
+def test_a_start_that_failed_for_a_known_cause_says_what_to_do(started: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "lines").write_text(
+        "Traceback (most recent call last):\n"
+        '  File "/opt/venv/bin/ray", line 10, in <module>\n'
+        "RuntimeError: Version mismatch: The cluster was started with:\n    Ray: 2.58.0\nThis process was started with:\n    Ray: 2.55.0\n"
+    )
+    started.setenv("KUBERAY_GEN_RAY_START_CMD", f"bash -c 'cat {tmp_path}/lines; exit 1'")
+    node = ray_node.RayNode()
+    node.start()
+    failure = until(node.failure, 10, "the failure")
+    node.stop()
+    assert (
+        "exit code 1: the pods of the group have different versions of Ray or Python (RuntimeError: Version"
+        in failure.cause
+    )
+    assert failure.remedy == "use one image for all pods"
