@@ -54,6 +54,8 @@ _STAGE = re.compile(r"Worker(?:_DP\d+)?_PP(\d{1,9})(?!\d)")
 _NUMBERS = re.compile(r"(?<!\d)\d{1,9}(?!\d)")
 _RANKS = re.compile(r"rank=\[([\d, ]+)\]")
 _WARNS = re.compile(r"\S+\.py:\d+: \w*Warning\b|\s*warnings\.warn\(|.{0,100}\[\d+\] (?:\S+:\d+ )?NCCL INFO ")
+_WARNS_ON = re.compile(r"\S+\.py:\d+: \w*Warning\b")
+_CODE = re.compile(r"  \S")
 # What points elsewhere instead of saying something.
 _POINTERS = re.compile(
     r"(?:,? ?(?:please )?(?:see|check)(?: the)? (?:stack trace|root cause|traceback|error|logs?)\b"
@@ -201,6 +203,8 @@ class Log:
         # Lines without a level, which may show a known cause.
         self._bare: deque[Error] = deque(maxlen=_KEPT)
         self._fatal: set[str] = set()
+        # By process, how many lines may still belong to a warning.
+        self._warnings: dict[str, int] = {}
         self._child, self._child_begins = "", False
 
     def read(self, line: str) -> None:
@@ -220,7 +224,9 @@ class Log:
         if not process:
             process = self._child
         origin = _origin(process) if line.ranks is None else "rank"
-        if line.level in _QUIET or _WARNS.match(text):
+        if line.level in _QUIET or self._of_a_warning(key[0], line) or _WARNS.match(text):
+            if not line.level and _WARNS_ON.match(text):
+                self._warnings = {key[0]: _MESSAGE_LINES}
             return
         if _ENDS.search(text):
             self._fatal.add(key[0] + key[1])
@@ -369,6 +375,15 @@ class Log:
             return
         del self._alone[:-_KEPT]
         self._alone.append(made)
+
+    def _of_a_warning(self, process: str, line: Line) -> bool:
+        """Say whether the line goes on with a warning of Python's, which ends with its line of code."""
+        left = self._warnings.pop(process, 0)
+        if not left or line.level or _begins(line.text) or line.text.endswith("Traceback (most recent call last):"):
+            return False
+        if not _CODE.match(line.text):
+            self._warnings[process] = left - 1
+        return True
 
     def _note_process(self, line: Line) -> None:
         if not _WORKER.match(line.process):

@@ -173,6 +173,10 @@ def test_a_log_of_another_shape_gives_its_cause(lines: list[str], expected: str,
         ["Task exception was never retrieved", "future: <Task finished name='Task-7' coro=<f()>>", *raised("", "ValueError: an odd value")],
         ["[rank0]:[W816 11:45:16.475700829 ProcessGroupNCCL.cpp:1479] Warning: destroy_process_group() was not called, NCCL error"],
         ["W0505 00:53:50.723000 8340 torch/utils/cpp_extension.py:140] No CUDA runtime is found, no kernel image is available"],
+        ["(Worker pid=3) /opt/venv/torch/cuda/__init__.py:371: UserWarning: Found GPU1 of compute capability 7.0.",
+         "(Worker pid=3) ",
+         "(Worker pid=3) The GPU with CUDA capability sm_70 is not compatible with the current PyTorch installation.",
+         "(Worker pid=3) - 7.5 which no kernel image is available for", "(Worker pid=3)   _warn_unsupported_code(d, device_cc)"],
         ["<frozen importlib._bootstrap>:488: DeprecationWarning: a type has no __module__", "DeprecationWarning: old"],
     ],
 )  # fmt: skip
@@ -182,6 +186,21 @@ def test_what_goes_wrong_beside_the_engine_is_no_cause(lines: list[str]) -> None
     assert not alone.lasting, alone.cause
     after = end([*lines, DIED])
     assert "a rank of the engine died" in after.cause and not after.lasting
+
+
+def test_what_follows_a_warning_is_read() -> None:
+    warning = [
+        "/opt/venv/x.py:3: UserWarning: No space left on device may follow",
+        "and more of it",
+        "  warnings.warn(",
+    ]
+    error = "torch.AcceleratorError: CUDA error: no kernel image is available for execution on the device"
+    assert "compute capability" in end([*warning, *raised("", error)]).cause
+    assert "compute capability" in end([*warning[:1], *raised("", error)]).cause
+    assert (
+        "compute capability"
+        in end([*warning, "ptxas fatal   : Value 'sm_121a' is not defined for option 'gpu-name'"]).cause
+    )
 
 
 def test_a_killed_engine_may_do_better_whatever_it_said_before() -> None:
