@@ -100,11 +100,17 @@ class ActionModule(WritingAction):
     ) -> tuple[bool, dict[str, Any]]:
         """Scale the node pool to zero and wait for it; return whether that changed it, and the pool, {} where it is gone."""
         lies = recorded_pool(raycluster["metadata"].get("annotations")).get("compartment_id")
-        identity = {"cluster_id": settings["oke_cluster_id"], "compartment_id": lies or settings["compartment_id"]}
+        identity = {"cluster_id": settings["oke_cluster_id"], "compartment_id": settings["compartment_id"]}
         given = {**{option: settings[option] for option in SIGN_IN}, **identity, "deployment": name}
-        if not self.run_module("multinode.inference.oci_node_pool_info", given, task_vars)["node_pools"]:
+        # Anybody may have written the record: it is one more place to look in.
+        look = {**given, "other_compartments": [lies] if lies else []}
+        found = self.run_module("multinode.inference.oci_node_pool_info", look, task_vars)
+        for fault in found["unseen"]:
+            self._display.warning(f"{fault['where']}: {fault['found']}")
+        if not found["node_pools"]:
             self.show("  the node pool is gone: deploy makes another one")
             return False, {}
+        given["compartment_id"] = found["node_pools"][0].get("compartment_id") or lies or settings["compartment_id"]
         self.show("  the node pool goes to zero")
         definition = {"name": name, "node_config_details": {"size": 0}}
         wanted = {**given, "definition": definition, "wait": True}

@@ -23,6 +23,12 @@ options:
     description:
       - OCID of the compartment of nodes, volumes and load balancers. Without it the cluster's compartment.
     type: str
+  other_compartments:
+    description:
+      - OCIDs of compartments that are looked in as well, and with them that of the cluster.
+    type: list
+    elements: str
+    default: []
   deployment:
     description:
       - Name of the deployment, the value of its tag.
@@ -124,7 +130,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster import compartment_of_cluster
+from ansible_collections.multinode.inference.plugins.module_utils.oci.compartments import places
 from ansible_collections.multinode.inference.plugins.module_utils.oci.leftovers import Remainder, fault_of
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
@@ -138,11 +144,11 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     """Look, and return the module's result."""
     given = module.params
     connection = connect(module, given["cluster_id"])
-    compartment_id = given["compartment_id"] or compartment_of_cluster(connection, given["cluster_id"])
+    compartments = places(connection, given["cluster_id"], given["compartment_id"] or "", given["other_compartments"])
     remainder = Remainder(
         connection,
         given["cluster_id"],
-        compartment_id,
+        compartments,
         given["deployment"],
         given["volumes"],
         given["load_balancers"],
@@ -162,6 +168,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         **sign_in_argument_spec(),
         "cluster_id": {"type": "str", "required": True},
         "compartment_id": {"type": "str"},
+        "other_compartments": {"type": "list", "elements": "str", "default": []},
         "deployment": {"type": "str", "required": True},
         "volumes": {"type": "list", "elements": "str", "default": []},
         "load_balancers": {"type": "list", "elements": "str", "default": []},

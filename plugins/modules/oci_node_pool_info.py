@@ -22,6 +22,12 @@ options:
     description:
       - OCID of the compartment of the node pools. Without it the cluster's compartment.
     type: str
+  other_compartments:
+    description:
+      - OCIDs of compartments that are looked in as well, and with them that of the cluster. One that cannot be read is no failure.
+    type: list
+    elements: str
+    default: []
   deployment:
     description:
       - Only the pools of this deployment. Without it those of all deployments of the cluster.
@@ -95,6 +101,12 @@ node_pools:
       type: list
       elements: dict
       sample: []
+unseen:
+  description: The other compartments that could not be looked in, as faults.
+  returned: always
+  type: list
+  elements: dict
+  sample: []
 started:
   description: When the work began, UTC.
   returned: success
@@ -121,12 +133,11 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.health.la
     node_fault,
     pool_faults,
 )
-from ansible_collections.multinode.inference.plugins.module_utils.oci.cluster import compartment_of_cluster
+from ansible_collections.multinode.inference.plugins.module_utils.oci.compartments import places, pools_in
 from ansible_collections.multinode.inference.plugins.module_utils.oci.module import (
     connect,
     sign_in_argument_spec,
 )
-from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pools import NodePools
 from ansible_collections.multinode.inference.plugins.module_utils.outcome import run
 
 
@@ -134,17 +145,15 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     """Read the pools and return the module's result."""
     cluster_id = module.params["cluster_id"]
     connection = connect(module, cluster_id)
-    compartment_id = module.params["compartment_id"] or compartment_of_cluster(connection, cluster_id)
-    pools = NodePools(connection, cluster_id, compartment_id)
-    found = pools.of_deployments(module.params["deployment"] or "")
-    if module.params["work_requests"]:
-        found = [{**pool, "work_request": pools.newest_work_request(pool["id"])} for pool in found]
+    given = module.params
+    compartments = places(connection, cluster_id, given["compartment_id"] or "", given["other_compartments"])
+    found, unseen = pools_in(connection, cluster_id, compartments, given["deployment"] or "", given["work_requests"])
     for pool in found:
         for node in pool["nodes"]:
             fault = node_fault(node)
             node["fault"] = fault.as_dict() if fault else None
         pool["faults"] = [fault.as_dict() for fault in pool_faults(pool, pool.get("work_request", {}))]
-    return {"changed": False, "node_pools": found}
+    return {"changed": False, "node_pools": found, "unseen": [fault.as_dict() for fault in unseen]}
 
 
 def argument_spec() -> dict[str, dict[str, Any]]:
@@ -153,6 +162,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         **sign_in_argument_spec(),
         "cluster_id": {"type": "str", "required": True},
         "compartment_id": {"type": "str"},
+        "other_compartments": {"type": "list", "elements": "str", "default": []},
         "deployment": {"type": "str"},
         "work_requests": {"type": "bool", "default": True},
     }

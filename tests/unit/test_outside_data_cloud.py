@@ -129,7 +129,7 @@ def test_node_pools(listed: list[Any], pool: Any, requests: list[Any], cluster: 
         lambda: pools.wait_until_deleted("ocid1.nodepool.a", "w", Wait(seconds=0)),
         lambda: find_elsewhere(pools, "llama", "llama", "ocid1.nodepool.a", True),
         lambda: describe(connection, CLUSTER, "", "", Wanted("llama")),
-        lambda: [fault_of(one) for one in Remainder(connection, CLUSTER, COMPARTMENT, "llama").look()[0]],
+        lambda: [fault_of(one) for one in Remainder(connection, CLUSTER, [COMPARTMENT], "llama").look()[0]],
     ]
     for read in reads:
         with contextlib.suppress(Refused):
@@ -150,7 +150,7 @@ def test_what_is_left(instances: list[Any], volume: Any, balancers: list[Any]) -
         block_storage=answering(get_volume=volume),
         load_balancer=answering(list_load_balancers=balancers),
     )
-    left, unseen = Remainder(connection, CLUSTER, COMPARTMENT, "llama", ["v"], ["uid"]).look()
+    left, unseen = Remainder(connection, CLUSTER, [COMPARTMENT], "llama", ["v"], ["uid"]).look()
     assert all(fault_of(one).line() for one in left) and all(fault.line() for fault in unseen)
 
 

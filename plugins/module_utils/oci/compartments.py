@@ -8,12 +8,14 @@ killed before it wrote one, only a search tells: the API lists node pools by com
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..core.fault import Fault, Refused
 from ..core.ownership import bears_tags
 from .client import Connection, all_pages
+from .cluster import compartment_of_cluster
 from .node_pool import own_pool, pool_unseen, record_disbelieved
 from .node_pools import NodePools
 
@@ -62,6 +64,48 @@ def find_elsewhere(
     living = own_pool(found, name, deployment, pools.cluster_id)
     deleting = [pool for pool in found if pool["lifecycle_state"] == "DELETING"]
     return living, [*pools.list_deleting(deployment), *deleting], unseen
+
+
+def places(connection: Connection, cluster_id: str, given: str, others: Collection[str]) -> list[str]:
+    """Return the compartments to look in: the one `given`, else the cluster's; with `others` these and the cluster's too."""
+    found = [given] if given else []
+    if others or not given:
+        try:
+            found.append(compartment_of_cluster(connection, cluster_id))
+        except Refused:
+            # Who is given a compartment need not be allowed to read the cluster.
+            if not given:
+                raise
+    return list(dict.fromkeys([*found, *others]))
+
+
+def pools_in(
+    connection: Connection, cluster_id: str, compartments: Sequence[str], deployment: str, work_requests: bool
+) -> tuple[list[dict[str, Any]], list[Fault]]:
+    """Return the living node pools of one deployment, or of all, in these compartments, and what was not seen.
+
+    The first compartment has to be readable. Of the others anybody may have written a record: one that is not is only told.
+
+    work_requests: with the newest `work_request` of each pool
+    """
+    found: dict[str, dict[str, Any]] = {}
+    unseen = []
+    for compartment_id in compartments:
+        pools = NodePools(connection, cluster_id, compartment_id)
+        try:
+            for pool in pools.of_deployments(deployment):
+                request = {"work_request": pools.newest_work_request(pool["id"])} if work_requests else {}
+                found.setdefault(pool["id"], {**pool, **request})
+        except Refused as refused:
+            if compartment_id == compartments[0]:
+                raise
+            unseen.append(_not_listed(compartment_id, refused.faults[0].found))
+    return list(found.values()), unseen
+
+
+def _not_listed(compartment_id: str, found: str) -> Fault:
+    remedy = "see whether the user may inspect cluster-node-pools there; what is there is still billed"
+    return Fault("compartment_unseen", compartment_id, f"its node pools could not be listed: {found}", "a list", remedy)
 
 
 def search_pools(

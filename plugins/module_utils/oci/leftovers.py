@@ -7,6 +7,7 @@ Each list is read by itself: one that the caller may not read is reported, and t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -25,7 +26,7 @@ Found = list[dict[str, Any]]
 
 
 class Remainder:
-    """What is left of `deployment` in the compartment.
+    """What is left of `deployment` in the compartments.
 
     volumes         OCIDs of the block volumes that it had
     load_balancers  display names of the load balancers that it had
@@ -35,14 +36,14 @@ class Remainder:
         self,
         connection: Connection,
         cluster_id: str,
-        compartment_id: str,
+        compartments: Iterable[str],
         deployment: str,
         volumes: Iterable[str] = (),
         load_balancers: Iterable[str] = (),
     ) -> None:
         self.connection = connection
         self.cluster_id = cluster_id
-        self.compartment_id = compartment_id
+        self.compartments = list(compartments)
         self.deployment = deployment
         self.volumes = list(volumes)
         self.load_balancers = set(load_balancers)
@@ -51,12 +52,13 @@ class Remainder:
         """Return what is left, each with `kind`, `id`, `name` and `state`; and what could not be looked for."""
         left: Found = []
         unseen: list[Fault] = []
-        kinds: dict[str, Callable[[], Found]] = {"node_pool": self._node_pools, "instance": self._instances}
+        kinds: dict[str, Callable[[str], Found]] = {"node_pool": self._node_pools, "instance": self._instances}
+        looks = [(kind, functools.partial(find, place)) for kind, find in kinds.items() for place in self.compartments]
         if self.volumes:
-            kinds["volume"] = self._volumes
+            looks.append(("volume", functools.partial(self._volumes)))
         if self.load_balancers:
-            kinds["load_balancer"] = self._load_balancers
-        for kind, find in kinds.items():
+            looks += [("load_balancer", functools.partial(self._load_balancers, place)) for place in self.compartments]
+        for kind, find in looks:
             try:
                 left += [{"kind": kind, **_essence(item)} for item in find() if item["lifecycle_state"] not in GOING]
             except Refused as refused:
@@ -73,22 +75,22 @@ class Remainder:
                 break
         return left, unseen
 
-    def _node_pools(self) -> Found:
-        pools = NodePools(self.connection, self.cluster_id, self.compartment_id)
+    def _node_pools(self, compartment_id: str) -> Found:
+        pools = NodePools(self.connection, self.cluster_id, compartment_id)
         return pools.of_deployments(self.deployment)
 
-    def _instances(self) -> Found:
+    def _instances(self, compartment_id: str) -> Found:
         """By the tags that the pool gives its instances."""
         client = self.connection.client("compute")
-        with self.connection.asking("compute", "listing instances", self.compartment_id, "inspect instances"):
-            listed = all_pages(client.list_instances, compartment_id=self.compartment_id)
+        with self.connection.asking("compute", "listing instances", compartment_id, "inspect instances"):
+            listed = all_pages(client.list_instances, compartment_id=compartment_id)
             found = [as_data(item, *_SHOWN) for item in listed]
         return [item for item in found if bears_tags(item, self.deployment, self.cluster_id)]
 
     def _volumes(self) -> Found:
         client = self.connection.client("block_storage")
         found = []
-        with self.connection.asking("block_storage", "reading block volumes", self.compartment_id, "inspect volumes"):
+        with self.connection.asking("block_storage", "reading block volumes", self.deployment, "inspect volumes"):
             for ocid in self.volumes:
                 try:
                     found.append(as_data(client.get_volume(ocid).data, *_SHOWN))
@@ -98,7 +100,7 @@ class Remainder:
                         raise
         return found
 
-    def _load_balancers(self) -> Found:
+    def _load_balancers(self, compartment_id: str) -> Found:
         found = []
         for service, verb in (
             ("load_balancer", "list_load_balancers"),
@@ -109,10 +111,8 @@ class Remainder:
             if not names:
                 continue
             client = self.connection.client(service)
-            with self.connection.asking(
-                service, "listing load balancers", self.compartment_id, "inspect load-balancers"
-            ):
-                items = all_pages(getattr(client, verb), compartment_id=self.compartment_id)
+            with self.connection.asking(service, "listing load balancers", compartment_id, "inspect load-balancers"):
+                items = all_pages(getattr(client, verb), compartment_id=compartment_id)
                 found += [as_data(item, *_SHOWN) for item in items if item.display_name in names]
         return found
 

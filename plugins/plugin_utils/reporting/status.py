@@ -62,6 +62,8 @@ def status(results: Results) -> Details:
     warnings = [fault for entry in deployments if (fault := end_near(entry.get("source_request") or {}, now))]
     warnings += [fault for entry in deployments for fault in _endpoint_warnings(entry, now)]
     warnings += nodes_of_paused(results, {entry["name"] for entry in deployments if entry["paused"]})
+    looked = results.get("node_pool") or {}
+    warnings += [fault_of(fault) for fault in looked.get("unseen") or ()]
     operator = (results.get("status") or {}).get("operator")
     if operator and (older := behind(operator, results["recipe"]["settings"])):
         warnings.append(older)
@@ -217,18 +219,35 @@ def _orphans(results: Results, deployments: list[Mapping[str, Any]]) -> list[dic
     if "node_pools" not in looked:
         # Without a cluster in Oracle Cloud there are none to compare.
         return left
-    pools = {pool["freeform_tags"][DEPLOYMENT_TAG]: pool for pool in looked["node_pools"]}
+    pools = [(pool["freeform_tags"][DEPLOYMENT_TAG], pool) for pool in looked["node_pools"]]
+    having = {name for name, _pool in pools}
+    # What lies in a compartment that could not be read is not gone for that.
+    unseen = {fault["where"] for fault in looked.get("unseen") or ()}
     names = {entry["name"] for entry in deployments}
     found: list[dict[str, Any]] = []
-    for name, pool in pools.items():
-        if name not in names:
+    recorded = {entry["name"]: (entry.get("node_pool") or {}).get("id") for entry in deployments}
+    for name, pool in pools:
+        second = sum(other == name for other, _pool in pools) > 1 and pool.get("id") != recorded.get(name)
+        if name not in names or second:
             nodes = len(pool.get("nodes") or [])
             price = _price_of(pool.get("node_shape") or "", nodes)
-            found.append({"node_pool": pool.get("name"), "id": pool.get("id"), "nodes": nodes, "usd_per_hour": price})
+            found.append(
+                {
+                    "node_pool": pool.get("name"),
+                    "id": pool.get("id"),
+                    "compartment_id": pool.get("compartment_id"),
+                    "nodes": nodes,
+                    "usd_per_hour": price,
+                    "second": second and name in names,
+                }
+            )
     return [*found, *left] + [
         {"raycluster": entry["name"], "namespace": entry["namespace"]}
         for entry in deployments
-        if entry.get("own_nodes") and not entry["paused"] and entry["name"] not in pools
+        if entry.get("own_nodes")
+        and not entry["paused"]
+        and entry["name"] not in having
+        and (entry.get("node_pool") or {}).get("compartment_id") not in unseen
     ]
 
 
@@ -253,7 +272,8 @@ def _orphan_words(orphan: Mapping[str, Any]) -> str:
         request = f"perhaps with pre-authenticated request {orphan['source_request']} of bucket {orphan['bucket']}"
         return "has no RayCluster" + (f", {request}" if orphan["source_request"] else "")
     price = "" if orphan["usd_per_hour"] is None else f", {orphan['usd_per_hour']:.2f} USD an hour"
-    return f"({orphan['nodes']} nodes{price}) has no RayCluster"
+    why = "is not the one that its RayCluster names" if orphan["second"] else "has no RayCluster"
+    return f"({orphan['nodes']} nodes{price}) {why}"
 
 
 def _awaited(entry: Mapping[str, Any]) -> str:

@@ -49,7 +49,7 @@ def instance(name: str, state: str, tags: dict[str, str]) -> Any:
 
 
 def look(services: Services, **given: Any) -> tuple[list[dict[str, Any]], list[Any]]:
-    return Remainder(services, CLUSTER, COMPARTMENT, "a", **given).look()  # type: ignore[arg-type]
+    return Remainder(services, CLUSTER, [COMPARTMENT], "a", **given).look()  # type: ignore[arg-type]
 
 
 def test_instances_of_the_deployment_that_run() -> None:
@@ -107,7 +107,29 @@ def test_looks_until_nothing_is_left(seconds: float, looks: int) -> None:
     rest = [[instance("mine", "RUNNING", TAGS)], [instance("mine", "RUNNING", TAGS)], []]
     services = Services(list_instances=lambda: rest.pop(0))
     clock = Clock()
-    remainder = Remainder(services, CLUSTER, COMPARTMENT, "a")  # type: ignore[arg-type]
+    remainder = Remainder(services, CLUSTER, [COMPARTMENT], "a")  # type: ignore[arg-type]
     left, _unseen = remainder.wait(Wait(seconds, first=2, clock=clock, sleep=clock.sleep))
     assert services.asked.count("list_instances") == looks
     assert bool(left) == (seconds == 0)
+
+
+def test_every_compartment_is_looked_in_and_one_that_may_not_be_read_is_told() -> None:
+    places: list[str] = []
+
+    class Places(Services):
+        def __getattr__(self, operation: str) -> Any:
+            call = super().__getattr__(operation)
+
+            def asked(*arguments: Any, **options: Any) -> Response:
+                places.append(options["compartment_id"])
+                if options["compartment_id"] == "forged":
+                    raise service_error(404, "NotAuthorizedOrNotFound")
+                found: Response = call(*arguments, **options)
+                return found
+
+            return asked
+
+    services = Places(list_instances=[instance("mine", "RUNNING", TAGS)])
+    left, unseen = Remainder(services, CLUSTER, ["own", "forged"], "a").look()  # type: ignore[arg-type]
+    assert [item["name"] for item in left] == ["mine"] and len(unseen) == 2
+    assert set(places) == {"own", "forged"}

@@ -45,6 +45,7 @@ class Pause(action.ActionModule):
     def __init__(self, standing: dict[str, Any] | None, pools: int = 1, size: int = 2, check: bool = False) -> None:
         self.standing, self.pools, self.size = standing, pools, size
         self.did: list[Any] = []
+        self.lies = LIES
         settings = {"namespace": None, "oke_cluster_id": "ocid1.cluster.oc1.iad.a", "compartment_id": None}
         settings |= dict.fromkeys(SIGN_IN)
         self.registered = {"recipe": {"settings": settings, "deployment_name": "llama"}}
@@ -76,9 +77,11 @@ class Pause(action.ActionModule):
         return {}
 
     def run_module(self, name: str, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        assert (arguments["compartment_id"], arguments["deployment"]) == (LIES, "llama")
+        assert arguments["deployment"] == "llama"
         if name.endswith("_info"):
-            return {"node_pools": [{"id": "a"}] * self.pools}
+            assert arguments["other_compartments"] == [LIES]
+            return {"node_pools": [{"id": "a", "compartment_id": self.lies}] * self.pools, "unseen": []}
+        assert arguments["compartment_id"] == self.lies
         size = arguments["definition"]["node_config_details"]["size"]
         self.did.append(f"size {size}")
         changed, self.size = size != self.size, size
@@ -137,6 +140,13 @@ def test_a_second_pause_changes_nothing_and_keeps_since_when() -> None:
 def test_a_pool_that_is_gone_is_not_made() -> None:
     pause = Pause(raycluster(), pools=0)
     assert pause.act({"name": "llama"}, {})["node_pool"] == {} and "size 0" not in pause.did
+
+
+def test_a_record_of_another_compartment_hides_no_pool() -> None:
+    """Who may write the RayCluster's annotations would have the nodes billed on."""
+    pause = Pause(raycluster())
+    pause.lies = "ocid1.compartment.oc1..own"
+    assert pause.act({"name": "llama"}, {})["changed"] and pause.did == [{"suspend": True}, "size 0"]
 
 
 def test_nodes_that_are_not_its_own_stay() -> None:

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault
 from ansible_collections.multinode.inference.plugins.plugin_utils.playbook_results import (
@@ -22,6 +26,8 @@ from ansible_collections.multinode.inference.plugins.plugin_utils.playbook_resul
 )
 from ansible_collections.multinode.inference.plugins.plugin_utils.reporting.status import not_ready, status
 from tests.unit.core.plans import exposed, plan
+
+PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
 
 
 def at(second: int) -> str:
@@ -359,3 +365,34 @@ def test_undeploy_that_did_not_find_the_pool_does_not_say_that_none_is_left() ->
     unseen = {**gone, "node_pool": {"changed": False, "unseen": [{**lost, "remedy": "look"}]}}
     details, lines = undeploy(unseen)
     assert "checked" not in str(lines) and details["unseen"] and left_behind(unseen) == []
+
+
+def _templated(playbook: str, module: str, **variables: Any) -> Any:
+    """The arguments of a task of a playbook, as Ansible would hand them to its module."""
+    loader = DataLoader()
+    # Since ansible-core 2.19 a file is no template unless its reader says so.
+    known = inspect.signature(loader.load_from_file).parameters
+    trust = {"trusted_as_template": True} if "trusted_as_template" in known else {}
+    play: Any = loader.load_from_file(str(PLAYBOOKS / playbook), **trust)
+    task = next(one for one in play[0]["tasks"][0]["block"] if f"multinode.inference.{module}" in one)
+    return Templar(loader=loader, variables=variables).template(task[f"multinode.inference.{module}"])
+
+
+def test_status_and_undeploy_look_wherever_a_pool_is_recorded() -> None:
+    recipe = {"name": "", "settings": {"oke_cluster_id": "ocid1.cluster.a", "compartment_id": None}}
+    rows = [
+        {"node_pool": {"id": "p", "compartment_id": "c"}},
+        {"node_pool": {}},
+        {"node_pool": {"compartment_id": "c"}},
+    ]
+    found = _templated("status.yml", "oci_node_pool_info", recipe_result=recipe, status_result={"deployments": rows})
+    assert found["other_compartments"] == ["c"] and not found["compartment_id"]
+    recipe["settings"]["compartment_id"] = "given"  # type: ignore[index]
+    removed = {"node_pool": {"id": "p", "compartment_id": "c"}, "volumes": [], "load_balancers": []}
+    results = {"undeploy_result": removed, "retry_result": {}, "node_pool_result": {"compartment_id": "c"}}
+    found = _templated("undeploy.yml", "oci_leftover_info", recipe_result=recipe, **results)
+    assert found["other_compartments"] == ["given", "c"] and found["compartment_id"] == "c"
+    removed["node_pool"] = {}
+    recipe["settings"]["compartment_id"] = None  # type: ignore[index]
+    found = _templated("undeploy.yml", "oci_leftover_info", recipe_result=recipe, **{**results, "node_pool_result": {}})
+    assert found["other_compartments"] == [] and not found["compartment_id"]

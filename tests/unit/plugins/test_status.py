@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.multinode.inference.plugins.action.recipe_info import _holds_a_recipe
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault
+from ansible_collections.multinode.inference.plugins.module_utils.core.names import DEPLOYMENT_TAG
 from ansible_collections.multinode.inference.plugins.plugin_utils.reporting.status import COLUMNS, status
 from tests.unit.core.plans import plan
 
@@ -135,3 +136,22 @@ def test_the_table_fits_a_screen_and_shows_nothing_that_a_terminal_acts_on(lengt
     _details, lines = said(row(), odd)
     assert "\x1b" not in "".join(lines)
     assert lines[0].split() == ["NAME", "NAMESPACE", "STATE", "NODES", "SHAPE", "USD/H", "AGE"]
+
+
+def _pool(ocid: str, name: str = "llama") -> dict[str, Any]:
+    return {"id": ocid, "name": name, "freeform_tags": {DEPLOYMENT_TAG: name}, "nodes": [{}], "compartment_id": "c"}
+
+
+def test_a_second_node_pool_of_a_deployment_is_an_orphan() -> None:
+    entry = row(own_nodes=True, node_pool={"id": "first", "compartment_id": "c"})
+    details, lines = said(entry, node_pool={"node_pools": [_pool("first"), _pool("second")]})
+    assert [orphan["id"] for orphan in details["orphans"]] == ["second"]
+    assert any("is not the one that its RayCluster names" in line for line in lines)
+
+
+def test_a_pool_in_a_compartment_that_may_not_be_read_is_not_lost() -> None:
+    entry = row(own_nodes=True, node_pool={"id": "first", "compartment_id": "closed"})
+    unseen = [Fault("compartment_unseen", "closed", "its node pools could not be listed").as_dict()]
+    details, lines = said(entry, node_pool={"node_pools": [], "unseen": unseen})
+    assert not details["orphans"] and any("could not be listed" in line for line in lines)
+    assert said(entry, node_pool={"node_pools": [], "unseen": []})[0]["orphans"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.names import DEPLOYMENT_TAG
 from ansible_collections.multinode.inference.plugins.modules import (
     oci_node_pool_info,
 )
-from tests.unit.oci.fakes import CLUSTER, Clock, ContainerEngine
+from tests.unit.oci.fakes import CLUSTER, COMPARTMENT, ELSEWHERE, Clock, ContainerEngine
 from tests.unit.plugins.modules.module_runner import run_module
-from tests.unit.plugins.modules.node_pool_runs import clock, codes, engine, present
+from tests.unit.plugins.modules.node_pool_runs import TAGS, clock, codes, engine, present
 
 __all__ = ["clock", "engine"]  # fixtures
 
@@ -61,3 +62,29 @@ def test_old_failure_of_a_whole_pool_is_forgotten(engine: ContainerEngine, clock
     assert faults(lifecycle_state="NEEDS_ATTENTION") == ["node_pool_not_active"]
     nodes[0]["lifecycle_state"] = "FAILING"
     assert faults(lifecycle_state="UPDATING", nodes=nodes) == ["node_failed"]
+
+
+def test_pools_are_found_wherever_a_record_says(engine: ContainerEngine) -> None:
+    elsewhere = engine.add_pool(name="llama", freeform_tags=TAGS, compartment_id=ELSEWHERE)
+    here = engine.add_pool(name="qwen", freeform_tags={**TAGS, DEPLOYMENT_TAG: "qwen"}, compartment_id=COMPARTMENT)
+    engine.add_pool(name="strange", freeform_tags={}, compartment_id=ELSEWHERE)
+
+    def found(**given: Any) -> tuple[list[str], list[str]]:
+        result = run_module(oci_node_pool_info, {"cluster_id": CLUSTER, **given})
+        return sorted(pool["id"] for pool in result["node_pools"]), [fault["where"] for fault in result["unseen"]]
+
+    assert found() == ([here], [])
+    both = sorted([here, elsewhere])
+    assert found(other_compartments=[ELSEWHERE]) == (both, [])
+    assert found(compartment_id=ELSEWHERE) == ([elsewhere], [])
+    assert found(compartment_id=ELSEWHERE, other_compartments=[ELSEWHERE]) == (both, [])
+
+
+def test_a_compartment_of_a_forged_record_hides_no_other(engine: ContainerEngine) -> None:
+    here = engine.add_pool(name="llama", freeform_tags=TAGS, compartment_id=COMPARTMENT)
+    engine.closed.add(ELSEWHERE)
+    result = run_module(oci_node_pool_info, {"cluster_id": CLUSTER, "other_compartments": [ELSEWHERE]})
+    assert [pool["id"] for pool in result["node_pools"]] == [here]
+    assert [(fault["code"], fault["where"]) for fault in result["unseen"]] == [("compartment_unseen", ELSEWHERE)]
+    refused = run_module(oci_node_pool_info, {"cluster_id": CLUSTER, "compartment_id": ELSEWHERE})
+    assert refused["failed"]
