@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pod_processes
-from engine_log import Error
+from engine_error import Error
 from group_file import STATE_FOLDER, Group, Staging, write_whole
 from pod_progress import Failure, log
 from stage_tensors import lacking

@@ -181,6 +181,10 @@ _OF_SYSTEMS = (
         "Ray could not place the engine on the group's GPUs", "see whether another program holds GPUs of this Ray cluster",
     ),
     passing(
+        r"has been marked dead because",
+        "a rank of the engine died with its pod or node", "see `kubectl describe` of the pod and its node; the group restarts",
+    ),
+    passing(
         r"Every node should have a unique IP",
         "two nodes of the group have the same address", "see the pods' network, and VLLM_HOST_IP in recipe_container_env",
     ),
@@ -228,7 +232,7 @@ _OF_SYSTEMS = (
     ),
     consequence(
         r"died unexpectedly, shutting down (?:executor|client)|ActorDied|ActorUnavailable|RayActorError|WorkerCrashed"
-        r"|marked dead because|NodeDied|RayChannelError|Channel closed"
+        r"|NodeDied|RayChannelError|Channel closed"
         r"|actor (?:died|is dead)"
         r"|placement group corresponding to this Actor has been removed|worker died or was killed|owner .*has died|OwnerDied",
         "a rank of the engine died",

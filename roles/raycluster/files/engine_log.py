@@ -9,20 +9,15 @@ error of the engine's core or of a rank is.
 
 from __future__ import annotations
 
-import functools
 import re
-import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import engine_causes
 import engine_line
 from engine_cause import Cause
+from engine_error import ARGUMENT, Error
 from engine_line import Line
 
-SHOWN_CHARACTERS = 400
-# What is read of an error for its cause.
-_CAUSE_CHARACTERS = 8000
 # Lines of a message below its exception, and of code below its frame, that are kept.
 _MESSAGE_LINES = 40
 # So many errors, and so many sources of lines, are kept; no end of an engine has more.
@@ -37,17 +32,23 @@ _EXCEPTION = re.compile(
     r"|Unsupported|Died|Crashed|Mismatch|NotFound)\w*(?:\(\w+\))?)(?:: ?(?P<message>.*))?$"
 )
 # At the end of a traceback any name is one.
-_ANY_EXCEPTION = re.compile(r"(?P<kind>(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:\(\w+\))?)(?:: ?(?P<message>.*))?$")
+_ANY_EXCEPTION = re.compile(
+    r"(?P<kind>(?:(?:[A-Za-z_]\w*|<locals>)\.)*[A-Za-z_]\w*(?:\(\w+\))?)(?:: ?(?P<message>.*))?$"
+)
 _CHAINED = re.compile(r"The above exception was the direct cause|During handling of the above exception")
 # What a thread or an object's end says of itself; the process goes on.
 _ASIDE = re.compile(
     r"Exception (?:ignored )?in (?:thread|callback|atexit)\b|Exception ignored in|exception was never retrieved|--- Logging error ---"
 )
+# What is said before the traceback with which a process ends; before others it goes on without what failed.
+_ANNOUNCES = re.compile(
+    r"EngineCore|WorkerProc|hit an exception|Error executing method|Error in (?:inspecting|loading) model architecture"
+    r"|Exception in worker|Engine (?:background task|core|loop|process)|output_handler failed|running API servers|failed to start",
+    re.IGNORECASE,
+)
 _RAY_NESTED = re.compile(r"RayTaskError|ActorDiedError")
 _RAY_PLACE = re.compile(r"\(?pid=(\d+), ip=([\w.:]+)")
-_DEAD_PLACE = re.compile(r"\bip: ([\d.]+)|Worker IP address: ([\d.]+)")
-# Of argparse, which gives no exception.
-_ARGUMENT = "argument"
+_DEAD_PLACE = re.compile(r"(?:\bip|Worker IP address|node id: \w+ and address): ([\d.]+)")
 _ARGUMENTS = re.compile(r"(?:vllm(?: [\w-]+){0,3}|[\w./-]+\.py): error: .+")
 _WORKER = re.compile(r"(?:Ray|Vllm)?Worker|pid=")
 _STAGE = re.compile(r"Worker(?:_DP\d+)?_PP(\d{1,9})(?!\d)")
@@ -56,106 +57,8 @@ _RANKS = re.compile(r"rank=\[([\d, ]+)\]")
 _WARNS = re.compile(r"\S+\.py:\d+: \w*Warning\b|\s*warnings\.warn\(|.{0,100}\[\d+\] (?:\S+:\d+ )?NCCL INFO ")
 _WARNS_ON = re.compile(r"\S+\.py:\d+: \w*Warning\b")
 _CODE = re.compile(r"  \S")
-# What points elsewhere instead of saying something.
-_POINTERS = re.compile(
-    r"(?:,? ?(?:please )?(?:see|check)(?: the)? (?:stack trace|root cause|traceback|error|logs?)\b"
-    r"[^.]*(?:above|root cause|details?)[^.]*\.?"
-    r"|\(?for further information visit \S+|set TORCHDYNAMO_VERBOSE=1 .*$)",
-    re.IGNORECASE,
-)
-_QUOTED = re.compile(r"Worker failed with error (['\"])(.+?)\1(?:, please check|$)")
-_VALIDATION = re.compile(r"\d+ validation errors? for (\S+)\s*(.*)", re.DOTALL)
-_INPUT = re.compile(
-    r"\s*\[type=\w+(?:, input_value=.*?(?:, input_type=\w+\]|$)|$)|^\s*For further information visit \S+$"
-)
-# Kinds that do not say which file it was: the place in the code tells whose.
-_OF_FILES = ("JSONDecodeError", "UnpicklingError", "EOFError", "UnicodeDecodeError")
-# Errors that say nothing of why.
-_HOLLOW = re.compile(
-    r"Engine core initialization failed|WorkerProc initialization failed|Engine process failed to start|Executor failed\b"
-    r"|^(?:\w*Error: |Exception: )?cancelled$|EngineDeadError|EngineGenerateError|EngineCore (?:encountered|failed)"
-    r"|ActorHandleNotFoundError"
-    r"|Failed to kill actor|output_handler failed|WorkerProc (?:hit an exception|failed to start)|Error executing method"
-    r"|Ray workers have not started successfully|^(?:\w+\.)*(?:CancelledError|KeyboardInterrupt|SystemExit|GeneratorExit)\b"
-    r"|^RayTaskError|Dumping (?:input data|scheduler)|^Scheduler(?:Output|Stats)\(|Process \w+ died|^(?:Base)?ExceptionGroup"
-    r"|failed to be imported on the worker|Worker failed with error (?:''|\"\")"
-    r"|failed to be inspected\. Please check",
-    re.IGNORECASE,
-)
 # What the engine's core says when it ends, whatever others say.
 _ENDS = re.compile(r"EngineCore (?:failed to start|encountered a fatal error)|EngineCore hit an exception")
-# Refused before a rank was started, these come again; the others by their nature, wherever they come.
-_REFUSALS = re.compile(
-    r"(?:\w*(?:Value|Type|Key|Attribute|Assertion|Index|Lookup|Name|Syntax|Validation|Config\w*|Indentation|Unicode\w*|Recursion|ZeroDivision)"
-    r"Error|NotImplementedError|OSError|EnvironmentError)$"
-)
-_OF_SYSTEMS = ("OSError", "EnvironmentError")
-_LASTING = re.compile(
-    r"(?:ModuleNotFound|Import|NotImplemented|Safetensor|JSONDecode|UnicodeDecode|Validation|Syntax|NotADirectory|HFValidation|EntryNotFound"
-    r"|RepositoryNotFound|GatedRepo|ArgumentType)Error$"
-)
-# A refusal of a rank's, by its words: what was asked for cannot be, whenever it is asked.
-_REFUSED = re.compile(
-    r"\b(?:not|un|only|does not|do not|are|is) ?support|\bmust (?:be|have|match|not)\b|incompatible|not compatible|not implemented"
-    r"|(?:doesn't|no longer) support|\bdivisible\b|\bevenly divide|inconsistent with|mutually exclusive|not in supported"
-    r"|\brequires?\b|\bunknown\b|\binvalid (?:value|option|config|choice)|not found in the (?:model|checkpoint)|tensor \S+ not found",
-    re.IGNORECASE,
-)
-_PASSING_PLACES = re.compile(r"/dev/shm|/tmp/|/proc/|psm_|/run/|/\S*cache|Errno (?!2\])")
-# Raised there, an error is of the cluster as it was at that time.
-_PASSING_CODE = re.compile(r"^(?:ray|requests|urllib3|aiohttp|httpx|zmq)/|/ray_\w+\.py")
-
-
-def _now() -> float:
-    return time.monotonic()
-
-
-@dataclass
-class Error:
-    """An exception, or a line that shows a known cause. address: of the pod of its process, None where it is the head's or not known."""
-
-    kind: str
-    lines: list[str]
-    origin: str
-    address: str | None = None
-    pid: str | None = None
-    ranks: str | None = None
-    code: list[str] = field(default_factory=list)
-    frame: str = ""
-    at: float = field(default_factory=_now)
-    # Said of something without which the process goes on, as far as one knows.
-    aside: bool = False
-
-    @property
-    def text(self) -> str:
-        """The error in one line, without prefixes, pointers to other lines, and what pydantic adds."""
-        message = " ".join(" ".join(_INPUT.sub("", line) for line in self.lines).split())
-        message = " ".join(_POINTERS.sub("", message).split()).rstrip(" ,")
-        if quoted := _QUOTED.search(message):
-            return _shown(quoted[2])
-        if refused := _VALIDATION.match(message):
-            return _shown(f"{refused[1]}: {refused[2].removeprefix('Value error, ')}")
-        if self.kind == _ARGUMENT:
-            return _shown(message)
-        if self.kind and not message:
-            where = f" at `{' '.join(self.code)}`" if self.code else ""
-            return _shown(f"{self.kind}{where}{f' ({self.frame})' if self.frame else ''}")
-        if self.kind in _OF_FILES and self.frame:
-            message += f" ({self.frame})"
-        return _shown(f"{self.kind}: {message}" if self.kind else message)
-
-    @functools.cached_property
-    def known(self) -> Cause | None:
-        """The known cause that it shows; to be asked once it is whole."""
-        whole = f"{self.kind}: {' '.join(self.lines)[:_CAUSE_CHARACTERS]}"
-        if self.kind in _OF_FILES:
-            whole += f" ({self.frame})"
-        return engine_causes.shown_by(self.text) or engine_causes.shown_by(whole)
-
-    @property
-    def hollow(self) -> bool:
-        """Say whether it says nothing of why."""
-        return bool(_HOLLOW.search(self.text))
 
 
 @dataclass(frozen=True)
@@ -182,6 +85,8 @@ class _Stream:
         self.report: list[Error] = []
         # aside: the next traceback is one; about: this one is.
         self.chained = self.aside = self.about = False
+        # What was said last at the level of an error.
+        self.said = ""
         self.place: tuple[str | None, str | None] = (None, None)
 
 
@@ -243,26 +148,17 @@ class Log:
         stage = self._stages.get((address, error.pid), self._stages.get((None, error.pid)))
         if stage is None and address is None and error.origin == "rank":
             stage = 0
-        if address is None and known and known.follows and (place := _DEAD_PLACE.search(" ".join(error.lines))):
-            address = place[1] or place[2]
+        if address is None and error.origin in ("core", "ray") and (place := _DEAD_PLACE.search(" ".join(error.lines))):
+            address = place[1]
         text = error.text
         found = _RANKS.search(text) or _RANKS.search(" ".join(error.lines))
         ranks = tuple(map(int, _NUMBERS.findall(found[1] if found else error.ranks or "")))
         kind = error.kind or text.partition(":")[0]
         # An engine that served has started with these settings and files: what ends it then comes of a request, or of the node.
-        lasting = since is None and not error.aside and (known.lasting if known else self._by_nature(error, kind, text))
+        lasting = (
+            since is None and not error.aside and (known.lasting if known else error.comes_again(self.ranks_started))
+        )
         return Root(text, known, lasting, kind, address, stage, ranks)
-
-    def _by_nature(self, error: Error, kind: str, text: str) -> bool:
-        if _PASSING_CODE.search(error.frame):
-            return False
-        if kind == _ARGUMENT or (_LASTING.search(kind) and not _PASSING_PLACES.search(text)):
-            return True
-        if kind.endswith("FileNotFoundError") and not _PASSING_PLACES.search(text):
-            return True
-        if not _REFUSALS.search(kind) or _PASSING_PLACES.search(text):
-            return False
-        return not self.ranks_started or (kind not in _OF_SYSTEMS and bool(_REFUSED.search(text)))
 
     def _first(self, since: float | None) -> Error | None:
         """Return the first error that says why, by how much its place in the log tells."""
@@ -301,6 +197,8 @@ class Log:
             stream.aside = True
         if text.endswith("Traceback (most recent call last):"):
             if not stream.chained:
+                stream.aside = stream.aside or bool(stream.said and not _ANNOUNCES.search(stream.said))
+                stream.said = ""
                 if not key[0]:
                     # The next traceback without a process is the API server's again.
                     self._child, self._child_begins = self._child if self._child_begins else "", False
@@ -331,7 +229,7 @@ class Log:
                     return
             if text or not stream.error.lines[0].endswith((".", ":")):
                 stream.state = ""
-        self._line(text, made, level)
+        self._line(stream, text, made, level)
 
     def _frame(self, stream: _Stream, text: str, made: Error, level: str) -> None:
         if match := _FRAME.match(text):
@@ -347,7 +245,7 @@ class Log:
         match = _ANY_EXCEPTION.match(text)
         if match is None:
             stream.state = ""
-            self._line(text, made, level)
+            self._line(stream, text, made, level)
             return
         stream.state = "message"
         made.kind, made.lines = match["kind"].rpartition(".")[2], [match["message"] or ""]
@@ -359,16 +257,17 @@ class Log:
         del stream.report[:-_MESSAGE_LINES]
         stream.report.append(made)
 
-    def _line(self, text: str, made: Error, level: str) -> None:
+    def _line(self, stream: _Stream, text: str, made: Error, level: str) -> None:
         """A line outside a traceback: an exception alone, a refused argument, or one that shows a known cause."""
         if not text:
             return
         if match := _ARGUMENTS.match(text):
-            made.kind, made.lines, made.origin = _ARGUMENT, [match[0]], "core"
+            made.kind, made.lines, made.origin = ARGUMENT, [match[0]], "core"
         elif match := _EXCEPTION.match(text):
             made.kind, made.lines = match["kind"].rpartition(".")[2], [match["message"] or ""]
         elif level:
             made.lines, made.aside = [text], True
+            stream.said = text
         else:
             made.lines, made.aside = [text], "NCCL WARN" in text
             self._bare.append(made)
@@ -422,7 +321,3 @@ def _begins(text: str) -> bool:
     return bool(
         _EXCEPTION.match(text) or _ARGUMENTS.match(text) or text.startswith(("Loading ", "[W", "*** ", "Fatal Python"))
     )
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1].rstrip() + "…"

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import engine_error
 import engine_line
 import engine_log
 import pytest
@@ -26,6 +27,8 @@ OLD_CORE = "ERROR 08-16 11:45:17 [core.py:632]"
 NESTED = "(APIServer pid=1) (EngineCore_DP0 pid=24) (Worker_PP1_TP0 pid=25) ERROR 10-30 17:32:00 [v1/executor/multiproc_executor.py:671]"
 KERNELS = "(EngineCore pid=9) ERROR 04-01 11:21:57 [config.py:29] Failed to import Triton kernels. Error: No module named 'triton_kernels'"
 DIED = f"{CORE} RayWorkerProc rank=[1] died unexpectedly, shutting down executor."
+PLUGINS = "(RayWorkerProc pid=238, ip=192.0.2.8) ERROR 04-01 11:21:57 [__init__.py:98]"
+REGISTRY = "(APIServer pid=1) ERROR 04-01 11:21:57 [registry.py:883]"
 CHAIN = ("", "The above exception was the direct cause of the following exception:", "")
 REPEATED = " [repeated 3x across cluster] (Ray deduplicates logs by default. Set RAY_DEDUP_LOGS=0 to disable log deduplication)"
 
@@ -101,6 +104,11 @@ def record(level: str, message: str, error: str = "") -> str:
                      "\tclass_name: RayWorkerWrapper", "\tpid: 440", "\tip: 192.0.2.8", "The actor is dead because its process died.")],
             "a rank of the engine died (stage 1 (192.0.2.8)", PASSING,
         ),
+        (
+            ["(raylet) The node with node id: 8f3a and address: 192.0.2.8 and node name: x has been marked dead because it is silent",
+             "[rank0]:[E1130 13:43:14.8 ProcessGroupNCCL.cpp:685] [Rank 0] Watchdog caught collective operation timeout: x"],
+            "a rank of the engine died with its pod or node (stage 1 (192.0.2.8): The node with node id", PASSING,
+        ),
         # A time-out without words, and what was made of it.
         (
             [f"{CORE} EngineCore encountered a fatal error.",
@@ -150,6 +158,16 @@ def record(level: str, message: str, error: str = "") -> str:
             "a rank of the engine died", PASSING,
         ),
         (["vllm-1  | " + line for line in raised(CORE, "ValueError: --turbo wants --boost")], "1: ValueError: --turbo", LASTING),
+        # What failed before, and the rank went on without.
+        (
+            [f"{PLUGINS} Failed to load plugin turbo", *raised(PLUGINS, "ModuleNotFoundError: No module named 'turbo'"),
+             f"{RANK} WorkerProc failed to start.", *raised(RANK, "torch.OutOfMemoryError: CUDA out of memory.")],
+            "the GPU ran out of memory (stage 1", PASSING,
+        ),
+        (
+            [f"{REGISTRY} Error in inspecting model architecture 'X'", *raised(REGISTRY, "ImportError: libx.so: undefined symbol: _ZN3")],
+            "for another CUDA", LASTING,
+        ),
         # uvicorn puts its level before the first line alone.
         (["ERROR:    Traceback (most recent call last):", *frames("", "f()"), "ValueError: --turbo wants --boost", "",
           "ERROR:    Application startup failed. Exiting."], "1: ValueError: --turbo wants --boost", LASTING),
@@ -167,6 +185,9 @@ def test_a_log_of_another_shape_gives_its_cause(lines: list[str], expected: str,
         [KERNELS],
         [KERNELS.replace("EngineCore", "Worker_PP1")],
         ["(APIServer pid=1) ERROR 11-30 10:00:00 [repo_utils.py:65] Repo id must be in the form 'repo_name': '/models/m', retrying 1 of 2"],
+        [f"{PLUGINS} Failed to load plugin turbo", *raised(PLUGINS, "ModuleNotFoundError: No module named 'turbo'")],
+        [f"{REGISTRY} Error saving model info cache.", *raised(REGISTRY, "PermissionError: [Errno 13] Permission denied: '/cache/x'")],
+        ["ERROR:    Exception in ASGI application", *raised("", "ValueError: an odd value")],
         ["Exception in thread Thread-2 (_report_usage_worker):",
          *raised("", "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)")],
         ["Exception ignored in: <function Pool.__del__ at 0x7f>", *raised("", "AttributeError: 'Pool' object has no attribute 'x'")],
@@ -306,7 +327,7 @@ def test_a_line_of_ten_megabytes_takes_little_time(name: str, before: str) -> No
     log.read(before + HOSTILE[name])
     root = log.root()
     assert time.process_time() - began < 2
-    assert root is None or len(root.text) <= engine_log.SHOWN_CHARACTERS
+    assert root is None or len(root.text) <= engine_error.SHOWN_CHARACTERS
 
 
 def test_a_record_that_is_none_of_a_log_stays_a_line() -> None:
