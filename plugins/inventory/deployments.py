@@ -8,7 +8,10 @@ name: deployments
 short_description: Deployments of a cluster as hosts
 version_added: 0.1.0
 description:
-  - Makes one host of each deployment that this collection made in a cluster, with its state, endpoint, model, shape, nodes and price.
+  - Makes one host of each deployment that this collection made in a cluster, with its state, endpoint, model, shape, nodes and price,
+    each as a variable C(multinode_<name>). C(multinode_endpoint) is the URL of its API, C(multinode_endpoint_host) that URL's host, both
+    empty where there is none; C(multinode_model) the name that requests give.
+  - A host is called like its deployment. Where two have one name, the namespace follows it.
   - The file's name ends in C(multinode.yml) or C(multinode.yaml).
   - Nothing runs on these hosts. They are there to pick deployments by state or price, and to hand their names to playbooks.
 author:
@@ -65,6 +68,7 @@ groups:
   expensive: multinode_usd_per_hour | default(0, true) > 50
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,6 +77,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ansible.utils.unsafe_proxy import wrap_var
 
 from ..module_utils.core.fault import Refused
+from ..module_utils.core.parts import inner
 from ..module_utils.kube.deployment import list_deployments
 from ..plugin_utils.cluster import Cluster
 
@@ -87,6 +92,7 @@ _SETTINGS = (
     "region",
     "oci_service_endpoint",
 )
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 # What a host tells of its deployment; each becomes the variable multinode_<key>.
 _SHOWN = (
     "name",
@@ -101,8 +107,25 @@ _SHOWN = (
     "usd_per_hour",
     "age_seconds",
     "model",
-    "endpoints",
+    "endpoint",
+    "endpoint_host",
 )
+# Hosts and groups that Ansible has of its own.
+_TAKEN = ("localhost", "all", "ungrouped")
+
+
+def _shown(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a host tells of its deployment."""
+    endpoint, names = entry.get("endpoint") or {}, (entry.get("values") or {}).get("model.served_names")
+    model = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
+    host = inner(endpoint, "hosts").get("api")
+    host = host if isinstance(host, str) and _HOST.fullmatch(host) else ""
+    plain = endpoint.get("tls") == "none"
+    # A load balancer without TLS has the engine's port, which is not recorded.
+    known = host and not (plain and endpoint.get("exposure") == "load_balancer")
+    url = f"{'http' if plain else 'https'}://{host}" if known else ""
+    shown = {**entry, "model": model, "endpoint": url, "endpoint_host": host}
+    return {name: shown[name] for name in _SHOWN if name in shown}
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -118,8 +141,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         """Read the cluster, or the cache, and add the hosts."""
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
-        for entry in self._deployments(path, cache):
-            self._add(entry)
+        found = self._deployments(path, cache)
+        names = [entry["name"] for entry in found]
+        for entry in found:
+            # Another of the name can only be somebody else's: neither takes the other's place.
+            unique = names.count(entry["name"]) == 1 and entry["name"] not in _TAKEN
+            self._add(entry["name"] if unique else f"{entry['name']}.{entry['namespace']}", entry)
 
     def _deployments(self, path: str, cache: bool) -> list[dict[str, Any]]:
         key = self.get_cache_key(path)
@@ -130,18 +157,15 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 pass
         try:
             settings = {name: self.get_option(name) for name in _SETTINGS}
-            found = [
-                {name: entry[name] for name in _SHOWN if name in entry}
-                for entry in list_deployments(Cluster(settings).connect())
-            ]
+            # With the endpoints a deployment that cannot be read is a row of its own, and hides no other.
+            found = [_shown(entry) for entry in list_deployments(Cluster(settings).connect(), with_endpoint=True)]
         except Refused as refused:
             raise AnsibleParserError(str(refused)) from None
         if self.get_option("cache"):
             self._cache[key] = found
         return found
 
-    def _add(self, entry: Mapping[str, Any]) -> None:
-        host = str(entry["name"])
+    def _add(self, host: str, entry: Mapping[str, Any]) -> None:
         self.inventory.add_host(host)
         for name, value in entry.items():
             # Annotations are anybody's text: never a template (ansible-core before 2.19 would take it for one).

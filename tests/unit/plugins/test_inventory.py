@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,11 @@ from ansible.errors import AnsibleError
 from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import inventory_loader
+from hypothesis import HealthCheck, given, settings
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
+from ansible_collections.multinode.inference.plugins.module_utils.kube.deployment import list_deployments
+from tests.unit.odd_cluster import ODD, OddCluster
 
 PLUGIN = "multinode.inference.deployments"
 FOUND = [
@@ -35,7 +41,7 @@ class Source:
         plugin = inventory_loader.get(PLUGIN)
         module = __import__(type(plugin).__module__, fromlist=["_"])
         self._monkeypatch.setattr(module, "Cluster", lambda settings: self)
-        self._monkeypatch.setattr(module, "list_deployments", lambda kubernetes: self._answer())
+        self._monkeypatch.setattr(module, "list_deployments", lambda kubernetes, with_endpoint: self._answer())
         inventory = InventoryData()
         assert plugin.verify_file(str(self.path))
         plugin.parse(inventory, DataLoader(), str(self.path), cache=cache)
@@ -98,3 +104,47 @@ def test_other_files_are_left_to_other_plugins(tmp_path: Path) -> None:
     other = tmp_path / "hosts.yml"
     other.write_text("all: {}\n")
     assert not inventory_loader.get(PLUGIN).verify_file(str(other))
+
+
+def variables(source: Source, host: str) -> dict[str, Any]:
+    found: dict[str, Any] = source.read().get_host(host).get_vars()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url", "host"),
+    [
+        (
+            {"exposure": "ingress", "tls": "issuer", "hosts": {"api": "a.example.com"}},
+            "https://a.example.com",
+            "a.example.com",
+        ),
+        (
+            {"exposure": "gateway", "tls": "none", "hosts": {"api": "a.example.com"}},
+            "http://a.example.com",
+            "a.example.com",
+        ),
+        ({"exposure": "load_balancer", "tls": "none", "hosts": {"api": "192.0.2.1.nip.io"}}, "", "192.0.2.1.nip.io"),
+        ({"exposure": "none", "hosts": {}}, "", ""),
+        ({"hosts": {"api": "a/../b"}}, "", ""),
+        ({"hosts": ["x"]}, "", ""),
+    ],
+)
+def test_endpoint_and_model_are_told(source: Source, endpoint: dict[str, Any], url: str, host: str) -> None:
+    source.found = [{**FOUND[0], "endpoint": endpoint, "values": {"model.served_names": ["m", "other"]}}]
+    found = variables(source, "llama")
+    assert (found["multinode_endpoint"], found["multinode_endpoint_host"], found["multinode_model"]) == (url, host, "m")
+
+
+def test_nobody_takes_the_place_of_a_host(source: Source) -> None:
+    source.found = [FOUND[0], {**FOUND[0], "namespace": "zz", "state": "Forged"}, {**FOUND[1], "name": "localhost"}]
+    assert sorted(source.read().hosts) == ["llama.llm", "llama.zz", "localhost.qwen"]
+    assert variables(source, "llama.llm")["multinode_state"] == "Ready"
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(ODD)
+def test_an_odd_object_hides_no_deployment(odd: tuple[str, Any]) -> None:
+    shown = sys.modules[type(inventory_loader.get(PLUGIN)).__module__]._shown
+    with contextlib.suppress(Refused):
+        assert all(json.dumps(shown(entry)) for entry in list_deployments(OddCluster(*odd), with_endpoint=True))
