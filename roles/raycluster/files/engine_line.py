@@ -18,10 +18,11 @@ _JSON_CHARACTERS = 200_000
 COLOURS = re.compile(
     r"\x1b\[[\d;?]*[A-Za-z]|\x1b\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|(?:\x1b|#033)?\[\d{1,2}(?:;\d{1,3})*m"
 )
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 # What a collector of logs writes before a line.
 _STAMP = re.compile(
     r"\[?\d{4}-\d\d-\d\dT[\d:.,]+(?:Z|[+-]\d\d:?\d\d)?\]?(?: std(?:out|err) [FP])? ?"
-    r"|[A-Z][a-z]{2} [ \d]\d [\d:]{8} \S{1,60} [\w.-]{1,60}\[\d+\]: |[\w.-]{1,60} +\| "
+    r"|[A-Z][a-z]{2} [ \d]\d [\d:]{8} \S{1,60} [\w.-]{1,60}\[\d+\]: |(?:\d{4}-\d\d-\d\d )?[\w.:-]{1,60} +\| "
 )
 # A bar that did not end its line.
 _BAR = re.compile(r"[^\[\]]{0,300}\d%[^\[\]]{0,300}\[[\d:]+<[^\]]{0,100}\]\s*(?=\S)")
@@ -74,7 +75,7 @@ def read(line: str) -> list[Line]:
 
 
 def _read(text: str) -> Line:
-    text = _REPEATED.sub("", text[:_LINE_CHARACTERS]).rstrip()
+    text = _REPEATED.sub("", _CONTROLS.sub("", text[:_LINE_CHARACTERS])).rstrip()
     process, pid, address = "", None, None
     while tag := _TAG.match(text):
         process = tag[2] or tag[1] or process or "pid="

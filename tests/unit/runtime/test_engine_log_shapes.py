@@ -157,6 +157,7 @@ def record(level: str, message: str, error: str = "") -> str:
              "[10:00:00] node-1:2:2 [0] init.cc:9 NCCL INFO Bootstrap : no socket interface", DIED],
             "a rank of the engine died", PASSING,
         ),
+        ([f"2026-11-30 10:00:00.058 | {line}" for line in raised(CORE, "ValueError: --turbo wants it")], "1: ValueError: --turbo", LASTING),
         (["vllm-1  | " + line for line in raised(CORE, "ValueError: --turbo wants --boost")], "1: ValueError: --turbo", LASTING),
         # What failed before, and the rank went on without.
         (
