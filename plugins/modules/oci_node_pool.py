@@ -252,8 +252,10 @@ from ansible_collections.multinode.inference.plugins.module_utils.oci.node_pools
 from ansible_collections.multinode.inference.plugins.module_utils.oci.waiting import Wait
 from ansible_collections.multinode.inference.plugins.module_utils.outcome import fail, run
 
-# How long a change waits for one that is under way, where nothing else is waited for.
+# How long a change waits for one that is under way, where nothing else is waited for; and where nodes come or go, of which bare metal
+# takes the longest: a deployment may be resumed while its former nodes still end.
 BUSY_SECONDS = 300.0
+NODES_SECONDS = 1800.0
 
 
 class OciNodePool:
@@ -333,8 +335,9 @@ class OciNodePool:
             return
         if self.wait and pool["lifecycle_state"] in ("CREATING", "UPDATING"):
             self.pools.wait_until_active(pool["id"], "", self.wait)
+        busy = NODES_SECONDS if pool["lifecycle_state"] in ("CREATING", "UPDATING") else BUSY_SECONDS
         work_request_id = self.pools.update(
-            pool["id"], update_of(self.definition, pool, changes), self.wait or Wait(BUSY_SECONDS)
+            pool["id"], update_of(self.definition, pool, changes), self.wait or Wait(busy)
         )
         self.result.update(changed=True, work_request_id=work_request_id)
         self._finish(pool["id"], work_request_id, pool)

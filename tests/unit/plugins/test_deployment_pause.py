@@ -19,6 +19,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.names imp
     common_labels,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.core.recipe.settings import SIGN_IN
+from ansible_collections.multinode.inference.plugins.plugin_utils.removal import LONGEST_SECONDS
 
 PATH = "/apis/ray.io/v1/namespaces/llama/rayclusters/llama"
 LIES = "ocid1.compartment.oc1..elsewhere"
@@ -127,6 +128,24 @@ def test_the_pods_drain_before_their_nodes_go() -> None:
     result = pause.act({"name": "llama"}, {})
     assert pause.did == [{"suspend": True}, "size 0"] and result["changed"]
     assert result["paused"]["since"].startswith("20") and result["paused"]["by"].startswith("alice@")
+
+
+def test_pods_that_do_not_end_hold_the_nodes_for_minutes_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their nodes are billed: a request that runs on and on, or a node that does not answer, keeps none of them."""
+    now, warned = [0.0], []
+    pause = Pause(raycluster())
+    pause._display = SimpleNamespace(warning=warned.append)
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    patient = functools.partial(action.Remover, clock=lambda: now[0], sleep=sleep)
+    monkeypatch.setattr(action, "Remover", patient)
+    monkeypatch.setattr(action, "pods_of", lambda *_arguments: ["head"])
+    assert pause.act({"name": "llama"}, {})["changed"]
+    assert pause.did == [{"suspend": True}, "size 0"]
+    assert LONGEST_SECONDS <= now[0] < LONGEST_SECONDS + 10
+    assert len(warned) == 1 and "Pod/head" in warned[0] and "goes all the same" in warned[0]
 
 
 def test_a_second_pause_changes_nothing_and_keeps_since_when() -> None:

@@ -152,6 +152,32 @@ def test_another_address_and_the_end_of_a_year_renew_the_certificate_by_the_same
     assert secret(cluster, TLS)["ca.crt"] == authority
 
 
+@pytest.mark.parametrize(("exposure", "days"), [("load_balancer", 400), ("ingress", 400), ("load_balancer", 4000)])
+def test_what_ended_during_a_pause_is_renewed_before_the_objects_are_applied(
+    cluster: FakeCluster, clock: list[datetime.datetime], exposure: str, days: int
+) -> None:
+    """Also the authority, after eleven years."""
+    run = Run(cluster, **exposed(exposure, service_endpoint_domain="example.com")).settle()
+    if exposure == "load_balancer":
+        balanced(cluster, "192.0.2.7")
+    run.settle()
+    before = secret(cluster, TLS)["tls.crt"]
+    clock[0] += datetime.timedelta(days=days)
+    until = certificates.until(before)
+    assert until and until < clock[0]
+    resumed = Run(cluster, **exposed(exposure, service_endpoint_domain="example.com"))
+    made = {item["metadata"]["name"] for item in resumed.endpoint.look()}
+    assert TLS in made and (days < 3650 or f"{TLS}-authority" in made)
+    resumed.settle()
+    after = secret(cluster, TLS)
+    until = certificates.until(after["tls.crt"])
+    assert until and until > clock[0] + datetime.timedelta(days=300)
+    assert after["ca.crt"] == secret(cluster, f"{TLS}-authority")["tls.crt"]
+    if exposure == "load_balancer":
+        balancers = resumed.endpoint.around.certificate
+        assert balancers and secret(cluster, balancers)["tls.crt"] == after["tls.crt"]
+
+
 def test_other_exposures_leave_nothing_of_the_former(cluster: FakeCluster, clock: list[datetime.datetime]) -> None:
     edge = {"kind": "Gateway", "metadata": {"name": "main", "namespace": "edge"}}
     listeners = [{"name": "s", "protocol": "HTTPS", "port": 443}, {"name": "p", "protocol": "HTTP", "port": 80}]

@@ -294,6 +294,18 @@ def test_a_change_waits_for_one_that_is_under_way(engine: ContainerEngine, clock
     assert codes(present(6)) == ["cloud_conflict"]
 
 
+def test_nodes_are_asked_for_again_while_the_former_still_go(engine: ContainerEngine, clock: Clock) -> None:
+    """A pause that was killed, and a resume right after it: bare metal takes a quarter of an hour to end."""
+    present(wait=True)
+    engine.work_seconds = 900
+    assert present(0)["changed"]
+    began = clock.now
+    resumed = present(2)
+    assert resumed["changed"] and clock.now - began >= 900
+    (pool,) = engine.pools.values()
+    assert pool["node_config_details"]["size"] == 2
+
+
 @pytest.mark.parametrize(
     ("code", "message", "expected"),
     [

@@ -109,11 +109,12 @@ def test_the_url_is_that_of_the_service_where_it_tells_the_path_alone(storage: S
     "changes",
     [
         {"time_expires": datetime.now(timezone.utc) + timedelta(days=20), "time_created": datetime(2026, 1, 1, tzinfo=timezone.utc)},
+        {"time_expires": datetime(2026, 6, 1, tzinfo=timezone.utc), "time_created": datetime(2026, 1, 1, tzinfo=timezone.utc)},
         {"object_name": "org/other/"},
         {"bucket_listing_action": "Deny"},
         {"access_type": "ObjectRead"},
     ],
-    ids=["near its end", "another folder", "without listing", "one object"],
+    ids=["near its end", "ended during a pause", "another folder", "without listing", "one object"],
 )  # fmt: skip
 def test_one_that_does_not_serve_is_replaced_and_goes_with_the_next_run(
     storage: Storage, changes: dict[str, Any]
