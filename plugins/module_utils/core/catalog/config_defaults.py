@@ -46,6 +46,9 @@ _DELTA_NET = {
 }
 _SPARSE = {"index_topk": 2048, "index_head_dim": 128}
 
+# A configuration may have the fields of its text part at the top.
+_QWEN2_VL = _defaults((152064, 8192, 29568, 80, 64, 8, 0, 32768, 0), use_sliding_window=False)
+
 # By model_type of the text part.
 DEFAULTS: dict[str, dict[str, int]] = {
     "llama": _defaults((32000, 4096, 11008, 32, 32, 0, 0, 2048, 0)),
@@ -54,12 +57,23 @@ DEFAULTS: dict[str, dict[str, int]] = {
     "gemma": _defaults((256000, 3072, 24576, 28, 16, 16, 256, 8192, 0)),
     "gemma2": _defaults((256000, 2304, 9216, 26, 8, 4, 256, 8192, 4096)),
     "gemma3_text": _defaults((262208, 2304, 9216, 26, 8, 4, 256, 131072, 4096)),
-    "qwen2": _defaults((151936, 4096, 22016, 32, 32, 32, 0, 32768, 0)),
-    "qwen2_vl_text": _defaults((152064, 8192, 29568, 80, 64, 8, 0, 32768, 0)),
-    "qwen2_5_vl_text": _defaults((152064, 8192, 29568, 80, 64, 8, 0, 32768, 0)),
-    "qwen3": _defaults((151936, 4096, 22016, 32, 32, 32, 128, 32768, 0)),
+    "qwen2": _defaults((151936, 4096, 22016, 32, 32, 32, 0, 32768, 0), use_sliding_window=False),
+    **dict.fromkeys(("qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"), _QWEN2_VL),
+    "qwen2_moe": _defaults(
+        (151936, 2048, 5632, 24, 16, 16, 0, 32768, 0),
+        use_sliding_window=False,
+        moe_intermediate_size=1408,
+        shared_expert_intermediate_size=5632,
+        num_experts=60,
+    ),
+    "qwen3": _defaults((151936, 4096, 22016, 32, 32, 32, 128, 32768, 0), use_sliding_window=False),
     "qwen3_vl_text": _defaults((151936, 4096, 22016, 32, 32, 32, 128, 128000, 0)),
-    "qwen3_moe": _defaults((151936, 2048, 6144, 24, 32, 4, 0, 32768, 0), moe_intermediate_size=768, num_experts=128),
+    "qwen3_moe": _defaults(
+        (151936, 2048, 6144, 24, 32, 4, 0, 32768, 0),
+        use_sliding_window=False,
+        moe_intermediate_size=768,
+        num_experts=128,
+    ),
     "qwen3_vl_moe_text": _defaults(
         (151936, 2048, 5632, 24, 16, 16, 0, 128000, 0), moe_intermediate_size=1408, num_experts=60
     ),
@@ -175,3 +189,50 @@ DEFAULTS: dict[str, dict[str, int]] = {
         ssm_state_size=128,
     ),
 }
+
+# Fields without which a configuration of a family that has no defaults above is not certain: what its class takes for them is
+# not known here.
+_ALWAYS = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+_WITH_KEYS = (*_ALWAYS, "num_key_value_heads")
+# By model_type; what those have under names of their own is not asked for. Of some classes vLLM reads a field that is not
+# among the defaults (glm4_moe.py, glm4_moe_lite.py).
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "bailing_moe": (*_WITH_KEYS, "num_experts", "moe_intermediate_size", "num_shared_experts"),
+    "bailing_moe_v2": (
+        *_WITH_KEYS,
+        "num_experts",
+        "moe_intermediate_size",
+        "num_shared_experts",
+        "first_k_dense_replace",
+    ),
+    **dict.fromkeys(("ernie4_5", "glm", "seed_oss"), (*_WITH_KEYS, "head_dim")),
+    **dict.fromkeys(("cwm", "exaone4", "ministral", "olmo3"), (*_WITH_KEYS, "sliding_window")),
+    "cohere2": (*_WITH_KEYS, "head_dim", "sliding_window"),
+    "dbrx": ("vocab_size", "d_model", "n_heads", "n_layers"),
+    "ernie4_5_moe": (
+        *_WITH_KEYS,
+        "moe_num_experts",
+        "moe_intermediate_size",
+        "moe_num_shared_experts",
+        "moe_layer_start_index",
+    ),
+    "falcon": ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"),
+    "gemma3": (),
+    "gemma4": (),
+    "glm4_moe": ("head_dim",),
+    "glm4_moe_lite": ("first_k_dense_replace",),
+    "gpt_neox": _ALWAYS,
+    "granitemoe": (*_WITH_KEYS, "num_local_experts"),
+    "hunyuan_v1_dense": (*_WITH_KEYS, "head_dim"),
+    "hunyuan_v1_moe": (*_WITH_KEYS, "head_dim", "num_experts"),
+    "hy_v3": (*_WITH_KEYS, "head_dim", "num_experts", "num_shared_experts"),
+    "mimo_v2_flash": (*_WITH_KEYS, "n_routed_experts", "moe_intermediate_size", "head_dim", "v_head_dim"),
+    "olmoe": (*_WITH_KEYS, "num_experts"),
+    "phimoe": (*_WITH_KEYS, "num_local_experts"),
+    "qwen3_5": (),
+}
+
+
+def needed(model_type: str) -> tuple[str, ...]:
+    """Return the fields that a configuration of this known family has to have for its plan to be certain."""
+    return _NEEDED.get(model_type, () if model_type in DEFAULTS else _WITH_KEYS)

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from ..catalog.config_defaults import needed
 from ..catalog.config_keys import HARMLESS, HARMLESS_TOP, HARMLESS_VISION
 from ..catalog.families import FAMILIES
 from ..fault import Fault
@@ -103,6 +105,22 @@ def _tower_weighs(facts: ModelFacts) -> bool:
 def _may_convert_tower(quantization: Quantization) -> bool:
     named = any(mark in name for name in quantization.not_converted for mark in ("vis", "tower", "mm_proj"))
     return bool(quantization.weight_bits) and not (quantization.experts_only or quantization.targets or named)
+
+
+def missing_fields(model_type: str, given: Mapping[str, Any]) -> list[Fault]:
+    """A doubt that names every field whose default is not known, and which the configuration lacks."""
+    names = [name for name in needed(model_type) if name not in given]
+    if not names:
+        return []
+    return [
+        Fault(
+            "fields_missing",
+            "config.json",
+            f"no {', '.join(names)}",
+            "every field that says the sizes of the model",
+            "vLLM takes the default of its configuration class, or ends at its start; take the model's whole config.json",
+        )
+    ]
 
 
 def unread_fields(top: Fields, text: Fields, vision: Fields, nested: bool) -> list[Fault]:

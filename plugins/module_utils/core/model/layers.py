@@ -294,6 +294,9 @@ def _attention_kinds(text: Fields, model_type: str, count: int) -> tuple[list[st
         return ["full" if (index + 1) % every == 0 else "chunked" for index in range(count)], []
     if not text.size("sliding_window") or text.optional_flag("use_sliding_window") is False:
         return ["full"] * count, []
+    pattern = text.value("sliding_window_pattern")
+    if pattern is not None and not text.size("sliding_window_pattern"):
+        return ["full"] * count, ["sliding_window_pattern"]
     every = text.size("sliding_window_pattern") or _WINDOW_PATTERNS.get(model_type, 0)
     if every:
         kinds_in_turn = ["full" if (index + 1) % every == 0 else "sliding" for index in range(count)]

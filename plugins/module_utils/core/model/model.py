@@ -16,7 +16,7 @@ from ..fault import Fault, Refused
 from .checkpoint import Checkpoint, read_checkpoint
 from .completeness import check_alike, check_layers
 from .config_fields import Fields, as_mapping
-from .doubts import DBRX_PARTS, TEXT_PARTS, doubts_of, stated_layers, unread_fields
+from .doubts import DBRX_PARTS, TEXT_PARTS, doubts_of, missing_fields, stated_layers, unread_fields
 from .facts import ModelFacts
 from .inventory import EXPERT_WIDTHS, Builder, key_value_heads, latent_copies
 from .layers import MOST_LAYERS, expert_count, is_mla, layer_list, mamba_groups, read_layers
@@ -131,6 +131,7 @@ def read_model(
     doubts = doubts_of(facts, unknown_types)
     if known:
         doubts += unread_fields(top, text, vision, raw_text is not config)
+        doubts += missing_fields(model_type, text.raw)
     alike = check_alike(weight_map, layers, quantization) if weight_map else []
     facts = replace(facts, faults=(*check_layers(weight_map, count, predicted), *(alike if known else [])))
     facts, differing = _by_the_files(facts, checkpoint, _stored_element(top, text))

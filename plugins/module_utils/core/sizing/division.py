@@ -23,6 +23,7 @@ _FINER_SINCE, _LEAST_BLOCK = (0, 29), 32
 # Faults of counts alone. vLLM that has built the model with this division has shown that there are none.
 COUNTS = (
     "heads_not_divisible",
+    "heads_not_grouped",
     "intermediate_not_divisible",
     "expert_not_divisible",
     "vocabulary_not_divisible",
@@ -76,6 +77,14 @@ def _check_counts(model: ModelFacts, tensor: int, options: MemoryOptions, findin
     padded = -(-model.vocab_size // VOCABULARY_PADDING) * VOCABULARY_PADDING
     divisible(padded, "rows of the padded vocabulary", "vocabulary_not_divisible")
     for layer_kv in sorted({layer.kv_heads for layer in model.layers if layer.attention != "mla" and layer.kv_heads}):
+        if model.heads % layer_kv:
+            findings.fault(
+                "heads_not_grouped",
+                "config.json num_key_value_heads",
+                f"{layer_kv} key/value heads for {model.heads} attention heads",
+                f"a divisor of {model.heads}",
+                "take the configuration that belongs to the weights",
+            )
         larger, smaller = max(layer_kv, tensor), min(layer_kv, tensor)
         if larger % smaller:
             findings.fault(
