@@ -17,6 +17,7 @@ from rig.fixtures import RunningRig, Tenancy
 from rig.tests.e2e.ray_clusters import NAMESPACE, OPERATOR, helm, no_operator
 from tests.e2e.light_deployment import Deployment
 from tests.e2e.playbooks import Run
+from tests.waiting import wait
 
 __all__ = ["no_operator"]  # fixtures
 pytestmark = pytest.mark.soak
@@ -84,6 +85,8 @@ def test_an_operator_that_crashes_is_named_with_its_last_words_within_a_minute(
         "patch", "deployment", OPERATOR, "-n", NAMESPACE, "--type=json", "-p", json.dumps([*strategy, *arguments])
     )
     try:
+        # The one before may take its grace period to end, and serve meanwhile.
+        wait("a crash", lambda: "Error" in (pods := rig.kubectl("get", "pods", "-n", NAMESPACE)) or "CrashLoop" in pods)
         run = deployments[0].playbooks.run("deploy", deployments[0].recipe)
         ended = datetime.now(UTC)
         assert run.code != 0

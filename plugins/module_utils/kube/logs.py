@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..core.fault import Fault, Refused
+from ..core.health.observation import container_statuses
 from ..core.names import label_selector
 from ..core.parts import inner
 from .client import Kubernetes, part
@@ -27,6 +29,10 @@ class Pod(NamedTuple):
 
 def find_pod(kubernetes: Kubernetes, deployment: str, component: str, worker: int = 1) -> Pod:
     """Return the pod of `component`: head, worker (the `worker`-th, from 1) or operator. Raises Refused."""
+    return _place(_find(kubernetes, deployment, component, worker))
+
+
+def _find(kubernetes: Kubernetes, deployment: str, component: str, worker: int) -> Mapping[str, Any]:
     if component == "operator":
         selector, owners = OPERATOR_SELECTOR, kubernetes.items(DEPLOYMENTS, labelSelector=OPERATOR_SELECTOR)
     else:
@@ -52,13 +58,18 @@ def find_pod(kubernetes: Kubernetes, deployment: str, component: str, worker: in
             raise Refused([replace(fault, code="no_pod")])
         where = "the KubeRay operator" if component == "operator" else f"deployment {deployment}"
         raise Refused([Fault("no_pod", where, f"no pod of the {what}", "one", "see the status playbook")])
-    return _place(pods[0])
+    return pods[0]
 
 
 def _place(pod: Mapping[str, Any]) -> Pod:
     """Return where a pod's log is: that of its first container."""
     containers = inner(pod, "spec").get("containers") or [{"name": ""}]
     return Pod(pod["metadata"]["namespace"], pod["metadata"]["name"], containers[0]["name"])
+
+
+def _restarts(pod: Mapping[str, Any], container: str) -> int:
+    counts = [status.get("restartCount") for status in container_statuses(pod) if status.get("name") == container]
+    return counts[0] if counts and isinstance(counts[0], int) else 0
 
 
 def _number(metadata: Mapping[str, Any], label: str) -> int:
@@ -88,14 +99,27 @@ class FollowedLog:
         self._lines = lines
         # Of the last line, as the kubelet writes it: with nine decimals.
         self._time = ""
+        self._restarts = 0
 
     def read(self) -> list[str]:
         """Return the lines since the last read, each behind its time. Raises Refused."""
-        pod = find_pod(self._kubernetes, *self._asked)
+        found = _find(self._kubernetes, *self._asked)
+        pod = _place(found)
         if self.source != "/".join(pod):
             self.source, self._time = "/".join(pod), ""
+        before, self._restarts = self._restarts, _restarts(found, pod.container)
+        former: list[str] = []
+        if self._time and self._restarts > before:
+            # The last lines of a run say why it ended. The kubelet keeps them apart, and not for ever.
+            with contextlib.suppress(Refused):
+                former = self._since(pod, previous=True)
+        return former + self._since(pod)
+
+    def _since(self, pod: Pod, previous: bool = False) -> list[str]:
         path = f"/api/v1/namespaces/{part(pod.namespace)}/pods/{part(pod.name)}/log"
-        where = {"sinceTime": self._time} if self._time else {"tailLines": self._lines}
+        where: dict[str, Any] = {"sinceTime": self._time} if self._time else {"tailLines": self._lines}
+        if previous:
+            where["previous"] = "true"
         log = self._kubernetes.read(path, container=pod.container, timestamps="true", **where)
         lines = (log or b"").decode(errors="replace").splitlines()
         # The kubelet counts in whole seconds.

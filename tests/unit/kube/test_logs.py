@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Fault, Refused
 from ansible_collections.multinode.inference.plugins.module_utils.kube.deployment import RAYCLUSTERS
 from ansible_collections.multinode.inference.plugins.module_utils.kube.logs import (
     FollowedLog,
@@ -112,3 +112,27 @@ def test_a_followed_log_gives_each_line_once_also_of_the_pod_in_its_place() -> N
     assert log.read() == content and log.source == "models/q/ray"
     assert [query.get("tailLines") for query in asked] == [7, None, None, 7]
     assert asked[1]["sinceTime"] == "2026-01-01T00:00:00.200000000Z"
+
+
+def test_a_followed_log_shows_the_end_of_a_run_that_was_ended_between_two_looks() -> None:
+    owner = {"metadata": {"namespace": "models"}}
+    item = pod("p", "models")
+    cluster: Any = Cluster({RAYCLUSTERS: [owner], "/api/v1/namespaces/models/pods": [item]})
+    begin, end, again = (f"2026-01-01T00:00:00.{number}00000000Z {text}" for number, text in enumerate("abc", 1))
+    former: list[str] | None = [begin, end]
+    current = [begin]
+
+    def read(path: str, previous: str = "", **query: Any) -> bytes:
+        if previous and former is None:
+            raise Refused([Fault("bad_request", path, "previous terminated container not found", "a log", "-")])
+        return "\n".join(former or [] if previous else current).encode()
+
+    cluster.read = read
+    log = FollowedLog(cluster, "llama", "head", 1, 7)
+    assert log.read() == [begin]
+    item["status"] = {"containerStatuses": [{"name": "ray", "restartCount": 1}]}
+    current[:] = [again]
+    assert log.read() == [end, again] and log.read() == []
+    item["status"]["containerStatuses"][0]["restartCount"] = 2
+    former = None
+    assert log.read() == []
