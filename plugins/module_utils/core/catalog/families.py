@@ -125,7 +125,7 @@ FAMILIES: dict[str, Family] = {
     "bailing_moe": Family(head_norms="head", router_bias=True),
     "bailing_moe_v2": Family(head_norms="head", router_bias=True),
     "hy_v3": Family(True, False, True, True, head_norms="head", router_bias=True, router_wide=True),
-    "hunyuan_v1_moe": Family(tied=True, head_norms="head"),
+    "hunyuan_v1_moe": Family(head_norms="head"),
     "dbrx": _EVERYWHERE,
     "mimo": Family(qkv_bias=True),
     "mimo_v2_flash": Family(router_bias=True),
