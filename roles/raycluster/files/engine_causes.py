@@ -25,7 +25,8 @@ _OF_SYSTEMS = (
     ),
     lasting(
         r"lib(?!cuda\.so|nvidia-)[\w.+-]+\.so[.\d]*: cannot open shared object file|undefined symbol|symbol lookup error"
-        r"|GLIBC(?:XX)?_[\d.]+' not found|_OpNamespace|operator \w+::\w+ does not exist|headers are incompatible|No module named '?vllm\._"
+        r"|GLIBC(?:XX)?_[\d.]+' not found|_OpNamespace|operator \w+::\w+ does not exist|headers are incompatible|used to compile PyTorch"
+        r"|No module named '?vllm\._"
         r"|cannot import name '_\w+_C'|flash attention extensions",
         "the image's vLLM is for another CUDA, or the image lacks a library", "use an image whose vLLM, PyTorch and CUDA belong together",
     ),
@@ -54,7 +55,8 @@ _OF_SYSTEMS = (
         "the node's NVIDIA driver is older than the image's CUDA needs", "use a newer node image, or an image with an older CUDA",
     ),
     lasting(
-        r"no kernel image is available|requires CUDA >= ?[\d.]+|Value 'sm_\w+' is not defined|No compiled \w+ for"
+        r"no kernel image is available|requires CUDA >= ?[\d.]+|kernel image is invalid|only supports? sm_?\d"
+        r"|Value 'sm_\w+' is not defined|No compiled \w+ for"
         r"|not compatible with the current PyTorch installation|sm_\d+ is not compatible|_ARCH_MISMATCH",
         "the image's kernels do not support this GPU's compute capability", "use an image that supports the GPU",
     ),
@@ -203,13 +205,13 @@ _OF_SYSTEMS = (
         "a CUDA call of NCCL failed", "see the lines with NCCL WARN in the pods' logs; NCCL_DEBUG=INFO shows more",
     ),
     consequence(
-        r"Watchdog caught collective operation timeout|watchdog got stuck|NCCL.*(?:timeout|timed out)|collective .*timed out",
-        "GPUs waited for each other until the NCCL time-out", "see the network between the nodes, and whether a stage ended before",
-    ),
-    consequence(
         r"DistStoreError|wait timeout after \d+ ?ms|socket has timed out|store->get|Timed out (?:after|waiting) \d+ ?ms"
         r"|rendezvous.*tim",
         "ranks waited for one that did not come", "see the logs of all pods of the group, and the network between them",
+    ),
+    consequence(
+        r"Watchdog caught collective operation timeout|watchdog got stuck|NCCL.*(?:timeout|timed out)|collective .*timed out",
+        "GPUs waited for each other until the NCCL time-out", "see the network between the nodes, and whether a stage ended before",
     ),
     consequence(
         r"Gloo connectFullMesh|gloo/transport|NCCL error|ncclSystemError|ncclRemoteError|ncclInternalError|Bootstrap ?: no socket"

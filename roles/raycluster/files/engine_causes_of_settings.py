@@ -132,7 +132,8 @@ CAUSES = (
         "a JSON file of the model cannot be read", _SOURCE,
     ),
     lasting(
-        r"Tokenizer class \w+ does not exist|untagged enum ModelWrapper|(?:Tokenizer|Processor)\w*'?(?: object)? has no attribute",
+        r"Tokenizer class \w+ does not exist|untagged enum ModelWrapper|(?:Tokenizer|Processor)\w*\.__init__\(\)"
+        r"|(?:Tokenizer|Processor)\w*'?(?: object)? has no attribute",
         "the image's Transformers does not read the model's tokenizer or processor", f"{_OTHER_IMAGE}, or correct tokenizer_config.json",
     ),
     lasting(
@@ -177,7 +178,7 @@ CAUSES = (
         f"check quantization_config and architectures in config.json, or {_OTHER_IMAGE}",
     ),
     lasting(
-        r"Could not determine the number of|does not have `\w+` attribute|\brope_(?:scaling|parameters|theta|type)\b"
+        r"RoPE scaling|Could not determine the number of|does not have `\w+` attribute|\brope_(?:scaling|parameters|theta|type)\b"
         r"|'\w+Config' object has no attribute",
         "config.json lacks, or has otherwise, what the image's vLLM reads in it",
         f"correct config.json at the source, or {_OTHER_IMAGE}",
@@ -209,7 +210,8 @@ CAUSES = (
         "the GPUs of a node cut a quantized matrix too fine", _FEWER_GPUS,
     ),
     lasting(
-        r"\bUnknown quantization|Quantization method specified in the model config|Unsupported quantization config|Unsupported num_bits"
+        r"\bUnknown quantization|Quantization method specified in the model config|Unsupported (?:\w*quant\w*|AWQ|GPTQ) config"
+        r"|Unsupported num_bits"
         r"|Model quantization method is not specified|Unsupported ModelOpt|Invalid quantization|Unsupported .*quant_algo"
         r"|quantization method .* is deprecated|compressed-tensors compatible scheme|in (?:the model's )?quantization config"
         r"|same quantization"
