@@ -43,6 +43,10 @@ from .client import Kubernetes, may_pass, part, unless_forbidden
 from .operator import DEPLOYMENTS
 from .operator import SELECTOR as OPERATOR_SELECTOR
 
+# A price beyond it is none of ours.
+MOST_USD = 1e9
+# A pod's log may name so many phases; its programs have seven.
+MOST_PHASES = 32
 RAYCLUSTERS = "/apis/ray.io/v1/rayclusters"
 
 
@@ -177,7 +181,7 @@ def _number(text: str | None) -> float | None:
         value = float(text or "")
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if math.isfinite(value) and 0 <= value < MOST_USD else None
 
 
 def has_own_nodes(raycluster: Mapping[str, Any]) -> bool:
@@ -315,7 +319,10 @@ class Observer:
                 return
             raise
         if log is not None:
-            self._progress.setdefault(name, {}).update(progress_lines(log.decode(errors="replace")))
+            known = self._progress.setdefault(name, {})
+            for phase, entry in progress_lines(log.decode(errors="replace")).items():
+                if phase in known or len(known) < MOST_PHASES:
+                    known[phase] = entry
             self._read[name] = (run, now)
 
 

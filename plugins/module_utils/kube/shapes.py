@@ -150,8 +150,11 @@ def _fitting(value: Any, shape: _Shape) -> Any:
         return texts if isinstance(texts, dict) else None
     if shape is _Amount:
         return value if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+    if shape is int:
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+        return value if whole else None
     if isinstance(shape, type):
-        return value if isinstance(value, shape) and not (shape is int and isinstance(value, bool)) else None
+        return value if isinstance(value, shape) else None
     if isinstance(shape, Mapping):
         return _mapping(value, shape) if isinstance(value, dict) else None
     if not isinstance(value, list):

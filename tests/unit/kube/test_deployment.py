@@ -16,6 +16,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.names imp
     VALUES_ANNOTATION,
 )
 from ansible_collections.multinode.inference.plugins.module_utils.kube.deployment import (
+    MOST_PHASES,
     RAYCLUSTERS,
     Observer,
     list_deployments,
@@ -247,3 +248,25 @@ def test_the_operator_is_looked_at_until_it_has_acted() -> None:
 def test_an_operator_that_may_not_be_seen_ends_no_wait() -> None:
     cluster: Any = WithOperator(Fault("forbidden", "kubeconfig", "403"))
     assert not Observer(cluster, "llama", "llama").look({**raycluster("llama"), "status": {}}).operator
+
+
+@pytest.mark.parametrize("price", ["1e300", "-5", "inf", "1e9"])
+def test_no_forged_price_is_shown(price: str) -> None:
+    cluster: Any = Clusters(raycluster("odd", **{PRICE_ANNOTATION: price}))
+    assert list_deployments(cluster)[0]["usd_per_hour"] is None
+
+
+def test_a_log_that_names_ever_more_phases_takes_no_more_memory() -> None:
+    class Talking(Cluster):
+        def read(self, path: str, **query: Any) -> bytes:
+            number = len(self.read_logs) * 1000
+            self.read_logs.append(path)
+            lines = (f'multinode {{"phase": "p{number + line}", "cause": "{"x" * 9000}"}}' for line in range(100))
+            return "\n".join([*lines, STAGED]).encode()
+
+    cluster: Any = Talking()
+    observer = Observer(cluster, "llama", "llama")
+    for _look in range(3):
+        seen = observer.look()
+    assert all(len(phases) <= MOST_PHASES for phases in seen.progress.values())
+    assert all(len(entry["cause"]) <= 4096 for entry in seen.progress["on-a"].values() if entry.get("cause"))

@@ -23,6 +23,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.kube.shapes im
         ),
         ({"status": {"readyReplicas": True, "observedGeneration": 2}}, {"status": {"observedGeneration": 2}}),
         ({"status": {"allocatable": {"cpu": 4, "memory": [1]}}}, {"status": {"allocatable": {"cpu": 4}}}),
+        ({"metadata": {"generation": 10**30}}, {"metadata": {}}),
         ({"data": {"a": "b", "c": {}}}, {"data": {"a": "b"}}),
     ],
 )

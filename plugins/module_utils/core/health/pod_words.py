@@ -17,6 +17,8 @@ from .observation import container_statuses, ended, with_pod_names
 
 _NUMBERS = ("done", "total", "rate", "eta", "seconds", "failures", "tries", "fetched")
 _TEXTS = ("state", "cause", "remedy", "step", "unit", "warning", "text")
+# As many characters as a termination message may have.
+_LONGEST = 4096
 # What a terminal would take for a command.
 _CONTROLS = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|[\x00-\x1f\x7f-\x9f]")
 
@@ -79,5 +81,5 @@ def _read(key: str, value: Any) -> Any:
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         return value if number else _UNREAD
     if key in _TEXTS:
-        return _CONTROLS.sub(" ", value) if isinstance(value, str) else _UNREAD
+        return _CONTROLS.sub(" ", value[:_LONGEST]) if isinstance(value, str) else _UNREAD
     return value

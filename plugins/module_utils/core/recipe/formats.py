@@ -271,6 +271,12 @@ INTERFACE = Format(
     "eth0",
     longest=255,
 )
+# kubernetes.core makes Helm's command line of these as they stand: a space would begin an option, such as --post-renderer.
+_WORD = r"(?!-)[^\s'\"\\\x00-\x1f\x7f]+"
+CHART = Format("chart", _WORD, "a name, path or URL without spaces and quotes", "kuberay-operator", longest=1024)
+CHART_VERSION = Format(
+    "chart_version", r"v?[0-9]+(\.[0-9]+){0,2}([-+][A-Za-z0-9.+-]+)?", "a version", "1.7.1", longest=64
+)
 # Whoever mixes up the two halves of a key must not find the private one in a log.
 SSH_KEY = Format(
     "ssh_key",

@@ -177,14 +177,22 @@ KUBERAY = (
         "string",
         "Chart of the KubeRay operator: a name in kuberay_chart_repository, a folder or a file.",
         default="kuberay-operator",
+        format=formats.CHART,
     ),
     of_no_pod(
         "kuberay_chart_repository",
         "string",
         "Helm repository of the chart, when kuberay_chart_ref is a name.",
         default="https://ray-project.github.io/kuberay-helm",
+        format=formats.CHART,
     ),
-    of_no_pod("kuberay_chart_version", "string", "Version of the chart that is installed.", default="1.7.1"),
+    of_no_pod(
+        "kuberay_chart_version",
+        "string",
+        "Version of the chart that is installed.",
+        default="1.7.1",
+        format=formats.CHART_VERSION,
+    ),
     of_no_pod(
         "kuberay_upgrade",
         "boolean",

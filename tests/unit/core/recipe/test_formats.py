@@ -54,6 +54,15 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
         for value in ("Bad_NS", "a b", "x" * 64, "a/../../x", "../kube-system", "default", "kube-system", "kube-x", "-a", "a.b")
     ),
     ({"kuberay_namespace": "a/b"}, "namespace", "kuberay_namespace"),
+    *(
+        ({"kuberay_chart_version": value}, "chart_version", "kuberay_chart_version")
+        for value in ("1.7.1 --post-renderer=/tmp/x", "--devel", "1.7.1\t--debug", "latest")
+    ),
+    *(
+        ({name: value}, "chart", name)
+        for name in ("kuberay_chart_ref", "kuberay_chart_repository")
+        for value in ("kuberay-operator --post-renderer /tmp/x", "--post-renderer=/tmp/x", "x'y", "a\\ b")
+    ),
     ({"metrics_namespaces": ["ok", "A"]}, "namespace", "metrics_namespaces[1]"),
     ({"service_annotations": {"bad key!": "x"}}, "annotation", "service_annotations.bad key!"),
     ({"service_annotations": {"a//b": "x"}}, "annotation", "service_annotations.a//b"),
