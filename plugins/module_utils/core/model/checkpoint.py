@@ -15,8 +15,15 @@ from .config_fields import as_integer, as_mapping
 _LAYER_NAME = re.compile(r"(?:^|\.)(?:layers|h|blocks|decoder_layers)\.(\d{1,4})\.")
 # Parts of a tensor's name that show it belongs to a tower beside the language model, which has layers of its own.
 _BESIDE_NAME = re.compile(
-    r"(?:^|\.)(?:visual|vision\w*|vit|vpm|apm|audio\w*|speech\w*|sound\w*|image\w*|sam_model|encoder|resampler|talker|tts|"
-    r"token2wav|code2wav|mm_projector|multi_modal_projector|mlp1|embed_vision|embed_audio)\."
+    r"(?:^|\.)(?:visual|vision\w*|vit|vpm|apm|audio\w*|speech\w*|sound\w*|image\w*|sam_model|resampler|talker|tts|"
+    r"token2wav|code2wav|mm_projector|multi_modal_projector|mlp1|embed_vision|embed_audio)\.|"
+    # ChatGLM's decoder is called so.
+    r"(?:^|(?<!transformer)\.)encoder\."
+)
+# The same before the number of a layer; behind it such words name parts of a decoder's layer.
+_BESIDE_BEFORE = re.compile(
+    r"(?:^|\.)(?:\w*(?:projector|projection|connector|aligner|adapter|adaptor|perceiver|sampler|merger|qformer|conformer|tower|encoder|vit)|"
+    r"dino\w*|siglip\w*|clip\w*|radio\w*)\."
 )
 # Layers for multi-token prediction that stand beside the decoder's own; vLLM loads them for speculation only.
 _PREDICTION_NAME = re.compile(r"(?:^|\.)(?:mtp|nextn)\w*\.")
@@ -53,7 +60,9 @@ def _place(name: str) -> int | str:
         return BESIDE
     layer = _LAYER_NAME.search(name)
     if layer is not None:
-        return int(layer[1])
+        before = name[: layer.start() + 1]
+        own = before.startswith("transformer.") or not _BESIDE_BEFORE.search(before)
+        return int(layer[1]) if own else BESIDE
     for pattern, place in ((_EMBEDDING_NAME, EMBEDDING), (_HEAD_NAME, HEAD), (_FINAL_NAME, FINAL)):
         if pattern.search(name):
             return place

@@ -226,9 +226,10 @@ def read_layers(
 def _read_otherwise(text: Fields, model_type: str, count: int, hidden: int, heads: int) -> list[str]:
     """Return what vLLM or Transformers reads otherwise than it says, or refuses."""
     found = []
-    types = text.strings("layer_types")
-    if types and len(types) != count and model_type != "nemotron_h":
-        found.append(f"layer_types of {len(types)} layers")
+    for name in ("layer_types", "mlp_layer_types", "no_rope_layers") if model_type != "nemotron_h" else ():
+        listed = text.raw.get(name)
+        if isinstance(listed, (list, tuple)) and listed and len(listed) != count:
+            found.append(f"{name} of {len(listed)} layers")
     given = text.size("head_dim")
     if model_type in _OF_HIDDEN_SIZE and heads and given not in (0, hidden // heads):
         found.append("head_dim, which the class does not read")

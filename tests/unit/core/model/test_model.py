@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.multinode.inference.plugins.module_utils.core.catalog.shapes import find_shape
 from ansible_collections.multinode.inference.plugins.module_utils.core.fault import Refused
+from ansible_collections.multinode.inference.plugins.module_utils.core.model.checkpoint import BESIDE, places
 from ansible_collections.multinode.inference.plugins.module_utils.core.model.model import read_model
 from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.memory import memory_plan
 from ansible_collections.multinode.inference.plugins.module_utils.core.sizing.parallelism import (
@@ -321,3 +322,39 @@ def test_no_configuration_gives_a_traceback(config, tensor, pipeline, index, fil
     assert plan.fits or plan.faults
     if not model.kv_known:
         assert "kv_unknown" in codes(model)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vision_model.encoder.layers.44.attn.qkv.weight",
+        "model.vision_tower.transformer.layers.23.attention.q_proj.weight",
+        "projector.layers.2.weight",
+        "model.connector.layers.0.weight",
+        "aligner.layers.0.weight",
+        "patch_merger.layers.0.weight",
+        "perceive_sampler.layers.1.weight",
+        "model.video_tower.layers.33.weight",
+        "model.moonvit.blocks.26.weight",
+        "talker.model.layers.19.mlp.gate.weight",
+        "encoder.layers.15.attn.to_q.weight",
+    ],
+)
+def test_layers_of_what_stands_beside_the_language_model(name: str) -> None:
+    assert list(places([name])) == [BESIDE]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.language_model.layers.3.mlp.up_proj.weight",
+        "thinker.model.layers.3.mlp.gate.weight",
+        "transformer.h.3.attn.c_attn.weight",
+        "model.transformer.blocks.3.ff_proj.weight",
+        "transformer.encoder.layers.3.mlp.dense_h_to_4h.weight",
+        "model.layers.3.adapter.weight",
+        "model.layers.3.feed_forward.merger.weight",
+    ],
+)
+def test_layers_of_the_decoder(name: str) -> None:
+    assert list(places([name])) == [3]
