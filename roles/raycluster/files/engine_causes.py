@@ -233,7 +233,8 @@ _OF_SYSTEMS = (
         "see `kubectl describe pod`; use a shape with more memory, or increase the memory that the recipe asks for",
     ),
     consequence(
-        r"died unexpectedly, shutting down (?:executor|client)|ActorDied|ActorUnavailable|RayActorError|WorkerCrashed"
+        r"died unexpectedly(?: \(exit code: \S+\))?, shutting down (?:executor|client)|ActorDied|ActorUnavailable|RayActorError"
+        r"|WorkerCrashed"
         r"|NodeDied|RayChannelError|Channel closed"
         r"|actor (?:died|is dead)"
         r"|placement group corresponding to this Actor has been removed|worker died or was killed|owner .*has died|OwnerDied",

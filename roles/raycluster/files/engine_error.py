@@ -41,6 +41,7 @@ _HOLLOW = re.compile(
     r"|Ray workers have not started successfully|^(?:\w+\.)*(?:CancelledError|KeyboardInterrupt|SystemExit|GeneratorExit)\b"
     r"|^RayTaskError|Dumping (?:input data|scheduler)|^Scheduler(?:Output|Stats)\(|Process \w+ (?:\(PID: \d+\) )?died"
     r"|^(?:Base)?ExceptionGroup"
+    r"|Error raised in subprocess:|models\.registry.{0,9} returned non-zero"
     r"|failed to be imported on the worker|Worker failed with error (?:''|\"\")"
     r"|failed to be inspected\. Please check",
     re.IGNORECASE,

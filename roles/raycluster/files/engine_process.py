@@ -50,7 +50,8 @@ _SERVING = "Application startup complete"
 # vLLM's own words where its log has them, for any line may quote a request.
 _DEAD = re.compile(
     r"^(?:\([^()]*\) )*(?:ERROR (?:[\d-]+ [\d:.]+ )?(?:\[\S+:\d+\] )?)?"
-    r"(?:(?:RayWorkerProc|Worker proc|Engine core proc) [\w\[\], =-]+ died unexpectedly, shutting down (?:executor|client)"
+    r"(?:(?:RayWorkerProc|Worker proc|Engine core proc) [\w\[\], =-]+ died unexpectedly"
+    r"(?: \(exit code: \S+\))?, shutting down (?:executor|client)"
     r"|(?:[\w.]+\.)?EngineDeadError: EngineCore encountered an issue)"
 )
 DEAD_SECONDS = 0.5

@@ -169,6 +169,18 @@ def record(level: str, message: str, error: str = "") -> str:
             [f"{REGISTRY} Error in inspecting model architecture 'X'", *raised(REGISTRY, "ImportError: libx.so: undefined symbol: _ZN3")],
             "for another CUDA", LASTING,
         ),
+        # The model's class is looked at in a process of its own, whose traceback is a part of the message.
+        (
+            [f"{REGISTRY} Error in inspecting model architecture 'X'",
+             *raised(REGISTRY, "subprocess.CalledProcessError: Command '['python', '-m', 'vllm.model_executor.models.registry']' returned "
+                     "non-zero exit status 1.", *CHAIN),
+             *raised(REGISTRY, "RuntimeError: Error raised in subprocess:", "<frozen runpy>:128: RuntimeWarning: x found in sys.modules"),
+             *raised(REGISTRY, "ModuleNotFoundError: No module named 'turbo'"),
+             *raised(SERVER, "pydantic_core.ValidationError: 1 validation error for ModelConfig",
+                     "  Value error, Model architectures ['X'] failed to be inspected. Please check the logs for more details.")],
+            "the image lacks a Python package (ModuleNotFoundError: No module named 'turbo')", LASTING,
+        ),
+        ([f"{CORE} Worker proc x died unexpectedly (exit code: -9), shutting down executor."], "a rank of the engine died", PASSING),
         # uvicorn puts its level before the first line alone.
         (["ERROR:    Traceback (most recent call last):", *frames("", "f()"), "ValueError: --turbo wants --boost", "",
           "ERROR:    Application startup failed. Exiting."], "1: ValueError: --turbo wants --boost", LASTING),

@@ -62,6 +62,7 @@ def engine(clock: list[float]) -> Watched:
     [
         f"{ERROR} [ray_executor_v2.py:370] RayWorkerProc rank=[1, 2] died unexpectedly, shutting down executor.",
         f"{ERROR} [multiproc_executor.py:283] Worker proc VllmWorker-0 died unexpectedly, shutting down executor.",
+        f"{ERROR} [multiproc_executor.py:283] Worker proc VllmWorker-0 died unexpectedly (exit code: -9), shutting down executor.",
         f"{SERVER_ERROR} [core_client.py:605] Engine core proc EngineCore_DP0 died unexpectedly, shutting down client.",
         f"{SERVER_ERROR} [serving_chat.py:1278] vllm.v1.engine.exceptions.{DIED}",
         f"\x1b[0;36m(APIServer pid=1)\x1b[0;0m vllm.v1.engine.exceptions.{DIED}",
