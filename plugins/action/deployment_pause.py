@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..module_utils.clock import moment
-from ..module_utils.core.fault import Refused
+from ..module_utils.core.fault import Refused, fault_of
 from ..module_utils.core.health.paused import Kept, is_paused, kept_while_paused, paused_record, read_paused
 from ..module_utils.core.ownership import is_ours, not_ours, recorded_pool
 from ..module_utils.core.plan.standing_deployment import named_otherwise
@@ -106,7 +106,7 @@ class ActionModule(WritingAction):
         look = {**given, "other_compartments": [lies] if lies else []}
         found = self.run_module("multinode.inference.oci_node_pool_info", look, task_vars)
         for fault in found["unseen"]:
-            self._display.warning(f"{fault['where']}: {fault['found']}")
+            self._display.warning(fault_of(fault).line())
         if not found["node_pools"]:
             self.show("  the node pool is gone: deploy makes another one")
             return False, {}

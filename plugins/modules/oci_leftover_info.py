@@ -144,7 +144,9 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     """Look, and return the module's result."""
     given = module.params
     connection = connect(module, given["cluster_id"])
-    compartments = places(connection, given["cluster_id"], given["compartment_id"] or "", given["other_compartments"])
+    compartments, unknown = places(
+        connection, given["cluster_id"], given["compartment_id"] or "", given["other_compartments"]
+    )
     remainder = Remainder(
         connection,
         given["cluster_id"],
@@ -158,7 +160,7 @@ def body(module: AnsibleModule) -> dict[str, Any]:
         "changed": False,
         "remainder": left,
         "left": [fault_of(item).as_dict() for item in left],
-        "unseen": [fault.as_dict() for fault in unseen],
+        "unseen": [fault.as_dict() for fault in [*unknown, *unseen]],
     }
 
 

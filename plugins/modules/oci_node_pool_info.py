@@ -146,14 +146,14 @@ def body(module: AnsibleModule) -> dict[str, Any]:
     cluster_id = module.params["cluster_id"]
     connection = connect(module, cluster_id)
     given = module.params
-    compartments = places(connection, cluster_id, given["compartment_id"] or "", given["other_compartments"])
+    compartments, unknown = places(connection, cluster_id, given["compartment_id"] or "", given["other_compartments"])
     found, unseen = pools_in(connection, cluster_id, compartments, given["deployment"] or "", given["work_requests"])
     for pool in found:
         for node in pool["nodes"]:
             fault = node_fault(node)
             node["fault"] = fault.as_dict() if fault else None
         pool["faults"] = [fault.as_dict() for fault in pool_faults(pool, pool.get("work_request", {}))]
-    return {"changed": False, "node_pools": found, "unseen": [fault.as_dict() for fault in unseen]}
+    return {"changed": False, "node_pools": found, "unseen": [fault.as_dict() for fault in [*unknown, *unseen]]}
 
 
 def argument_spec() -> dict[str, dict[str, Any]]:

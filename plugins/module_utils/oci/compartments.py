@@ -66,17 +66,25 @@ def find_elsewhere(
     return living, [*pools.list_deleting(deployment), *deleting], unseen
 
 
-def places(connection: Connection, cluster_id: str, given: str, others: Collection[str]) -> list[str]:
-    """Return the compartments to look in: the one `given`, else the cluster's; with `others` these and the cluster's too."""
+def places(
+    connection: Connection, cluster_id: str, given: str, others: Collection[str]
+) -> tuple[list[str], list[Fault]]:
+    """Return the compartments to look in: the one `given`, else the cluster's; with `others` these and the cluster's too.
+
+    Beside them what was not seen: who is given a compartment need not be allowed to read the cluster.
+    """
     found = [given] if given else []
+    unseen = []
     if others or not given:
         try:
             found.append(compartment_of_cluster(connection, cluster_id))
-        except Refused:
-            # Who is given a compartment need not be allowed to read the cluster.
+        except Refused as refused:
             if not given:
                 raise
-    return list(dict.fromkeys([*found, *others]))
+            said = f"the compartment of the cluster is not known: {refused.faults[0].found}"
+            remedy = "see whether the user may `use clusters` there; what is there is still billed"
+            unseen = [Fault("compartment_unseen", cluster_id, said, "a look into it too", remedy)]
+    return list(dict.fromkeys([*found, *others])), unseen
 
 
 def pools_in(

@@ -9,7 +9,7 @@ from ansible_collections.multinode.inference.plugins.module_utils.core.names imp
 from ansible_collections.multinode.inference.plugins.modules import (
     oci_node_pool_info,
 )
-from tests.unit.oci.fakes import CLUSTER, COMPARTMENT, ELSEWHERE, Clock, ContainerEngine
+from tests.unit.oci.fakes import CLUSTER, COMPARTMENT, ELSEWHERE, Clock, ContainerEngine, service_error
 from tests.unit.plugins.modules.module_runner import run_module
 from tests.unit.plugins.modules.node_pool_runs import TAGS, clock, codes, engine, present
 
@@ -88,3 +88,14 @@ def test_a_compartment_of_a_forged_record_hides_no_other(engine: ContainerEngine
     assert [(fault["code"], fault["where"]) for fault in result["unseen"]] == [("compartment_unseen", ELSEWHERE)]
     refused = run_module(oci_node_pool_info, {"cluster_id": CLUSTER, "compartment_id": ELSEWHERE})
     assert refused["failed"]
+
+
+def test_a_cluster_that_may_not_be_read_is_told_where_its_compartment_counts(engine: ContainerEngine) -> None:
+    here = engine.add_pool(name="llama", freeform_tags=TAGS, compartment_id=ELSEWHERE)
+    engine.faults["get_cluster"] = [service_error(404, "NotAuthorizedOrNotFound")] * 3
+    given = {"cluster_id": CLUSTER, "compartment_id": ELSEWHERE}
+    result = run_module(oci_node_pool_info, {**given, "other_compartments": [ELSEWHERE]})
+    assert [pool["id"] for pool in result["node_pools"]] == [here]
+    assert [(fault["code"], fault["where"]) for fault in result["unseen"]] == [("compartment_unseen", CLUSTER)]
+    assert run_module(oci_node_pool_info, given)["unseen"] == []
+    assert run_module(oci_node_pool_info, {"cluster_id": CLUSTER})["failed"]
