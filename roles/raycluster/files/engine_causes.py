@@ -243,7 +243,7 @@ _OF_SYSTEMS = (
     ),
     consequence(
         r"Could not (?:connect to|find any running) (?:Ray|GCS)|Failed to connect to GCS|GCS .*(?:unreachable|timed out)"
-        r"|RaySystemError|RuntimeEnvSetupError|runtime_env_agent",
+        r"|Failed to register worker|RaySystemError|RuntimeEnvSetupError|runtime_env_agent",
         "the engine lost Ray", "see the log of the head; the group restarts",
     ),
     consequence(

@@ -13,7 +13,8 @@ _FEWER_GPUS = "use a shape with fewer GPUs a node and more nodes"
 CAUSES = (
     # What compilers keep outlives a restart until two tries have failed; their files are none of the model's
     passing(
-        r"(?:FileNotFound|JSONDecode|Unpickling|EOF|UnicodeDecode)Error\b.*"
+        r"failed to get the hash of the compiled graph|corrupted compilation artifact"
+        r"|(?:FileNotFound|JSONDecode|Unpickling|EOF|UnicodeDecode)Error\b.*"
         r"(?:torch_compile_cache|torchinductor|torch/_(?:inductor|dynamo|functorch)/|\.?triton/|flashinfer/|vllm/compilation/)"
         r"|/(?:torch_compile_cache|torchinductor\w*|torch_extensions|\.?triton|flashinfer)/\S*\.so: "
         r"(?:file too short|cannot open|invalid ELF)",

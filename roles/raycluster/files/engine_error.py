@@ -65,7 +65,10 @@ _REFUSED = re.compile(
 )
 _PASSING_PLACES = re.compile(r"/dev/shm|/tmp/|/proc/|psm_|/run/|/\S*cache|Errno (?!2\])")
 # Raised there, an error is of the cluster as it was at that time.
-_PASSING_CODE = re.compile(r"^(?:ray|requests|urllib3|aiohttp|httpx|zmq)/|/ray_\w+\.py")
+_PASSING_CODE = re.compile(
+    r"^(?:ray|requests|urllib3|aiohttp|httpx|zmq|triton"
+    r"|torch/_(?:inductor|dynamo|functorch)|vllm/compilation)/|/ray_\w+\.py"
+)
 
 
 def _now() -> float:

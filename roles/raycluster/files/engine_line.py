@@ -33,7 +33,7 @@ _TAG = re.compile(
 _JSON_LINE = re.compile(r"((?:\([^()]*\) ?)*)(\{.*\})\s*$", re.DOTALL)
 _JSON_NAMES = (
     ("levelname", "level", "severity"),
-    ("message", "msg", "event"),
+    ("message", "msg", "event", "log"),
     ("exc_info", "exc_text", "exception", "traceback"),
 )
 _LEVELS = "DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL"
@@ -90,7 +90,7 @@ def _read(text: str) -> Line:
 
 
 def _of_json(text: str) -> list[str]:
-    """Return the lines that vLLM writes without JSON; none where the line is no record of a log."""
+    """Return the lines that would have been written without JSON; none where the line is no record of a log."""
     match = _JSON_LINE.match(text)
     try:
         record = json.loads(match[2]) if match else None
@@ -98,9 +98,11 @@ def _of_json(text: str) -> list[str]:
         return []
     if match is None or not isinstance(record, dict):
         return []
-    level, message, error = (
-        next((str(record[name]) for name in names if record.get(name)), "") for names in _JSON_NAMES
-    )
-    if level.upper() not in _LEVELS.split("|") or not (message or error):
+    level, message, error = (next((record[name] for name in names if record.get(name)), "") for names in _JSON_NAMES)
+    text = f"{message}\n{error}"
+    if not level and isinstance(message, str):
+        # A collector's record, around a line as it was.
+        return [f"{match[1]}{line}" for line in text.splitlines() if line]
+    if str(level).upper() not in _LEVELS.split("|") or not (message or error):
         return []
-    return [f"{match[1]}{level.upper()} 01-01 [log:1] {line}" for line in f"{message}\n{error}".splitlines() if line]
+    return [f"{match[1]}{str(level).upper()} 01-01 [log:1] {line}" for line in text.splitlines() if line]

@@ -78,6 +78,8 @@ def record(level: str, message: str, error: str = "") -> str:
             [f"(Worker_PP1 pid=25) {record('ERROR', 'it failed', chr(10).join(raised('', 'RuntimeError: an odd value')))}"],
             "stage 1 (192.0.2.8): RuntimeError: an odd value", PASSING,
         ),
+        ([json.dumps({"log": f"{line}\n", "stream": "stderr"}) for line in raised(CORE, "ValueError: --turbo wants --boost")],
+         "1: ValueError: --turbo wants --boost", LASTING),
         # A bar that did not end its line.
         (
             [f"Loading safetensors checkpoint shards:  25% Completed | 1/4 [00:00<00:02,  1.27it/s]{line}" if number == 0 else line
@@ -270,6 +272,8 @@ def test_a_request_that_fails_ends_no_engine_that_serves() -> None:
         ("FileNotFoundError: [Errno 2] No such file or directory: '/root/.cache/vllm/torch_compile_cache/1a/x.py'", "x.py", "a compiler"),
         ("FileNotFoundError: [Errno 2] No such file or directory: '/var/cache/x/y.json'", "x.py", "FileNotFoundError"),
         ("requests.exceptions.JSONDecodeError: Expecting value: line 1 column 1 (char 0)", "requests/models.py", "JSONDecodeError"),
+        ("AssertionError: failed to get the hash of the compiled graph", "vllm/compilation/compiler_interface.py", "a compiler kept"),
+        ("AssertionError: Expected tensors only, but got: <class 'int'>", "torch/_inductor/utils.py", "Expected tensors only"),
         ("KeyError: 'node:192.0.2.9'", "ray/_private/state.py", "KeyError: 'node:192.0.2.9'"),
         ("IndexError: list index out of range", "vllm/v1/executor/ray_utils.py", "IndexError: list index out of range"),
         ("OSError: [Errno 113] No route to host", "socket.py", "did not reach each other"),
