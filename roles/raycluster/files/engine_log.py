@@ -29,7 +29,7 @@ _MARGIN = re.compile(r" {2,20}[|+] ?")
 _FRAME = re.compile(r'  File "(?P<path>.+?)", line (?P<line>\d+)(?:, in (?P<function>.+))?$')
 _EXCEPTION = re.compile(
     r"(?P<kind>(?:[A-Za-z_][\w.]*\.)?[A-Za-z_]\w*(?:Error|Exception|Interrupt|Exit|Failure|Timeout|Unavailable|StopIteration"
-    r"|Unsupported|Died|Crashed|Mismatch|NotFound)\w*(?:\(\w+\))?)(?:: ?(?P<message>.*))?$"
+    r"|Unsupported|Died|Crashed|Mismatch|NotFound|OutOfResources)\w*(?:\(\w+\))?)(?:: ?(?P<message>.*))?$"
 )
 # At the end of a traceback any name is one.
 _ANY_EXCEPTION = re.compile(
@@ -46,6 +46,8 @@ _ANNOUNCES = re.compile(
     r"|Exception in worker|Engine (?:background task|core|loop|process)|output_handler failed|running API servers|failed to start",
     re.IGNORECASE,
 )
+# Lines without a level by which a program ends itself, or a compiler refuses; others may be advice.
+_LAST_WORDS = re.compile(r"\(src/\S+:\d+\)$|^ptxas fatal|fatal error: |symbol lookup error|requires CUDA >=")
 _RAY_NESTED = re.compile(r"RayTaskError|ActorDiedError")
 _RAY_PLACE = re.compile(r"\(?pid=(\d+), ip=([\w.:]+)")
 _DEAD_PLACE = re.compile(r"(?:\bip|Worker IP address|node id: \w+ and address): ([\d.]+)")
@@ -269,7 +271,7 @@ class Log:
             made.lines, made.aside = [text], True
             stream.said = text
         else:
-            made.lines, made.aside = [text], "NCCL WARN" in text
+            made.lines, made.aside = [text], not _LAST_WORDS.search(text)
             self._bare.append(made)
             return
         del self._alone[:-_KEPT]
