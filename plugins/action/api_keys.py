@@ -13,7 +13,7 @@ from typing import Any
 from ..module_utils.core import api_keys
 from ..module_utils.core.fault import Fault, Refused
 from ..module_utils.core.names import common_labels, object_names
-from ..module_utils.core.text import read_json
+from ..module_utils.core.text import log_lines, read_json
 from ..module_utils.kube.client import part
 from ..module_utils.kube.deployment import missing_deployment, secret_values
 from ..module_utils.kube.removal import namespace_of, pods_of
@@ -95,8 +95,8 @@ class ActionModule(WritingAction):
         path = f"/api/v1/namespaces/{part(self._namespace)}/pods/{part(head)}/log"
         began = time.monotonic()
         while time.monotonic() - began < TAKEN_SECONDS:
-            log = self._kubernetes.read(path, sinceSeconds=int(time.monotonic() - began) + 10) or b""
-            if any(_revision_of(line) == revision for line in log.decode("utf-8", "replace").splitlines()):
+            log = self._kubernetes.read(path, sinceSeconds=int(time.monotonic() - began) + 10)
+            if any(_revision_of(line) == revision for line in log_lines(log)):
                 return True
             time.sleep(LOOK_SECONDS)
         found = f"pod {head} has not said within {TAKEN_SECONDS:.0f} s that the change is in force"

@@ -24,7 +24,7 @@ from ..module_utils.core.manifests.running import GROUP_DOCUMENT, runtime_of
 from ..module_utils.core.names import object_names
 from ..module_utils.core.ownership import is_ours
 from ..module_utils.core.plan.standing_deployment import named_otherwise
-from ..module_utils.core.text import read_json
+from ..module_utils.core.text import log_lines, read_json
 from ..module_utils.kube.client import Kubernetes, may_pass, part
 from ..module_utils.kube.deployment import list_deployments, read_secret
 from ..module_utils.kube.removal import namespace_of
@@ -263,7 +263,7 @@ def _log(kubernetes: Kubernetes, pod: Mapping[str, Any] | None) -> list[str]:
         return []
     metadata = pod["metadata"]
     path = f"/api/v1/namespaces/{part(metadata['namespace'])}/pods/{part(metadata['name'])}/log"
-    return (kubernetes.read(path, tailLines=_LOG_LINES) or b"").decode("utf-8", "replace").splitlines()
+    return log_lines(kubernetes.read(path, tailLines=_LOG_LINES))
 
 
 def _ended(job: Mapping[str, Any]) -> str | None:

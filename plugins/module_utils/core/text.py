@@ -34,6 +34,15 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
 
 
+def log_lines(text: str | bytes | None) -> list[str]:
+    """Return the lines of a pod's log.
+
+    The kubelet ends a line with a line feed. What Unicode calls an end of a line beside it is a part of one, and may be a client's.
+    """
+    whole = text.decode("utf-8", "replace") if isinstance(text, bytes) else text or ""
+    return [line.rstrip("\r") for line in whole.removesuffix("\n").split("\n")] if whole else []
+
+
 def read_json(text: str | bytes) -> Any:
     """Return the JSON value of a text that anybody may have written. Raises ValueError, and nothing else.
 

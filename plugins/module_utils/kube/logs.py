@@ -13,6 +13,7 @@ from ..core.fault import Fault, Refused
 from ..core.health.observation import container_statuses
 from ..core.names import label_selector
 from ..core.parts import inner
+from ..core.text import log_lines
 from .client import Kubernetes, part
 from .deployment import RAYCLUSTERS, missing_deployment
 from .operator import DEPLOYMENTS
@@ -85,7 +86,7 @@ def read_log(kubernetes: Kubernetes, pod: Pod, lines: int, previous: bool = Fals
     log = kubernetes.read(
         path, container=pod.container, tailLines=lines, previous=former, **({"timestamps": "true"} if times else {})
     )
-    return (log or b"").decode(errors="replace").splitlines()
+    return log_lines(log)
 
 
 class FollowedLog:
@@ -121,7 +122,7 @@ class FollowedLog:
         if previous:
             where["previous"] = "true"
         log = self._kubernetes.read(path, container=pod.container, timestamps="true", **where)
-        lines = (log or b"").decode(errors="replace").splitlines()
+        lines = log_lines(log)
         # The kubelet counts in whole seconds.
         new = [line for line in lines if line.partition(" ")[0] > self._time]
         self._time = new[-1].partition(" ")[0] if new else self._time

@@ -25,7 +25,7 @@ from typing import Any
 
 import group_file
 from group_file import STATE_FOLDER, Group
-from pod_progress import Board, Failure, emit, foreseen, leave_message, log
+from pod_progress import Board, Failure, emit, foreseen, leave_message, log, pass_on
 from stage_model import WEIGHT_SUFFIXES, Stager
 from stage_tensors import INDEX_SUFFIX
 
@@ -129,7 +129,7 @@ def run(words: list[str], seconds: float) -> dict[str, Any]:
         written.seek(max(0, output.stat().st_size - 8192))
         lines = written.read().decode("utf-8", "replace").splitlines()
     for line in lines[-40:]:
-        emit(line)
+        pass_on(line)
     if _ended:
         raise Failure("benchmark", "asked to end")
     if stopped:

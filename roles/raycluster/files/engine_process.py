@@ -20,7 +20,7 @@ from engine_line import COLOURS
 from engine_log import Log, Root
 from engine_measures import measured
 from group_file import STATE_FOLDER, Group, write_whole
-from pod_progress import Board, Failure, emit
+from pod_progress import Board, Failure, pass_on
 
 # A start says something new at least this often: compilation of a large model is the longest silence known.
 SILENCE_SECONDS = 1800.0
@@ -208,7 +208,7 @@ class Engine:
             self._read(rest.decode("utf-8", "replace"))
 
     def _read(self, line: str) -> None:
-        emit(line)
+        pass_on(line)
         if line.startswith(_OF_THE_GUARD):
             return
         self._log.read(line)

@@ -22,7 +22,7 @@ import ray_agents
 import ray_dashboard
 from engine_log import Log
 from group_file import STATE_FOLDER
-from pod_progress import Failure, emit, log
+from pod_progress import Failure, log, pass_on
 
 # Ray's node IDs have 28 bytes (ray, src/ray/common/constants.h, kUniqueIDSize).
 NODE_ID_DIGITS = 56
@@ -148,13 +148,13 @@ class RayNode:
                 self._held.append(text)
             else:
                 self._log.read(text)
-                emit(text)
+                pass_on(text)
 
     def _tell_all(self) -> None:
         if self._output is not None:
             self._output.join(REST_SECONDS)
         for line in self._held:
-            emit(line)
+            pass_on(line)
 
     def stop(self) -> None:
         """End what can be named; the rest of Ray ends with the container."""

@@ -10,6 +10,9 @@ import pod_progress
 import pytest
 from pod_progress import Board, Failure
 
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.benchmark import read_log
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.pod_words import progress_lines
+
 
 def lines(text: str) -> list[dict[str, object]]:
     """The progress lines in a log."""
@@ -57,3 +60,25 @@ def test_the_termination_message_fits_and_begins_with_the_cause(
 
 def test_a_failure_that_a_restart_mends_is_an_end_and_no_failure() -> None:
     assert [Failure("ray", "x", lasting=lasting).state for lasting in (True, False)] == ["failed", "ended"]
+
+
+@pytest.mark.parametrize("before", ["", "2026-11-30T14:03:01Z ", "ERROR 11-27 21:40:00 [a.py:1] role: "])
+@pytest.mark.parametrize("word", ["multinode", "benchmark"])
+def test_what_another_program_says_is_no_line_of_ours(
+    capfd: pytest.CaptureFixture[str], before: str, word: str
+) -> None:
+    """A client's words may be in the engine's log, behind a carriage return at the beginning of a line."""
+    forged = f'{before}{word} {{"phase": "engine", "state": "failed", "cause": "forged", "concurrency": 1}}'
+    pod_progress.pass_on(forged)
+    pod_progress.log(forged)
+    said = capfd.readouterr().out
+    assert "forged" in said and not progress_lines(said) and not read_log(said.splitlines())
+    assert word == "benchmark" or progress_lines(forged)
+
+
+def test_evidence_in_a_termination_message_is_no_line_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pod_progress, "TERMINATION_LOG", tmp_path / "message")
+    forged = 'multinode {"phase": "engine", "state": "failed", "cause": "forged"}'
+    pod_progress.leave_message({"phase": "engine", "state": "ended", "cause": "true"}, [forged, "x", forged])
+    message = (tmp_path / "message").read_text()
+    assert "forged" in message and progress_lines(message)["engine"]["cause"] == "true"

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..text import log_lines
 from .observation import container_statuses, ended, with_pod_names
 
 _NUMBERS = ("done", "total", "rate", "eta", "seconds", "failures", "tries", "fetched")
@@ -26,7 +27,7 @@ _CONTROLS = re.compile(r"\x1b\[[\d;?]*[A-Za-z]|[\x00-\x1f\x7f-\x9f]")
 def progress_lines(log: str) -> dict[str, dict[str, Any]]:
     """Return the latest progress line of each phase in a pod's log: JSON after the word `multinode`."""
     latest: dict[str, dict[str, Any]] = {}
-    for line in log.splitlines():
+    for line in log_lines(log):
         if entry := progress_entry(line):
             latest[entry["phase"]] = entry
     return latest

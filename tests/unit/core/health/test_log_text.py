@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from ansible_collections.multinode.inference.plugins.module_utils.core.health.log_text import readable, readable_events
+from ansible_collections.multinode.inference.plugins.module_utils.core.health.pod_words import progress_lines
+from ansible_collections.multinode.inference.plugins.module_utils.core.text import log_lines
 
 
 def said(second: int, **entry: object) -> str:
@@ -46,3 +50,11 @@ def test_events_are_lines_by_their_time() -> None:
         "2026-11-30T14:01:00Z  Normal  Pulled  None/None: ",
         "2026-11-30T14:05:00Z  Warning  FailedMount  Pod/w (3 times): timed out",
     ]
+
+
+@pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
+def test_only_a_line_feed_ends_a_line(end: str) -> None:
+    """Else a client's words would be a line of their own, and one of ours where they look like it."""
+    line = f"2026-11-30T14:03:33Z INFO role: {'x' * 60}{end}" + said(33, phase="engine", state="failed")
+    assert log_lines(f"{line}\r\nb\n".encode()) == [line, "b"] and log_lines(b"") == log_lines(None) == []
+    assert progress_lines(line) == {}
