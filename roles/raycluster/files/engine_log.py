@@ -29,7 +29,7 @@ _MARGIN = re.compile(r" {2,20}[|+] ?")
 _FRAME = re.compile(r'  File "(?P<path>.+?)", line (?P<line>\d+)(?:, in (?P<function>.+))?$')
 _EXCEPTION = re.compile(
     r"(?P<kind>(?:[A-Za-z_][\w.]*\.)?[A-Za-z_]\w*(?:Error|Exception|Interrupt|Exit|Failure|Timeout|Unavailable|StopIteration"
-    r"|Unsupported|Died|Crashed|Mismatch|NotFound|OutOfResources)\w*(?:\(\w+\))?)(?:: ?(?P<message>.*))?$"
+    r"|Unsupported|Died|Crashed|Mismatch|NotFound|OfResources)\w*(?:\(\w+\))?)(?:: ?(?P<message>.*))?$"
 )
 # At the end of a traceback any name is one.
 _ANY_EXCEPTION = re.compile(

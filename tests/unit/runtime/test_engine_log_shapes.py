@@ -271,7 +271,7 @@ def test_a_request_that_fails_ends_no_engine_that_serves() -> None:
         ("_pickle.UnpicklingError: invalid load key, '\\x00'.", "torch/_inductor/codecache.py", "a compiler kept"),
         ("EOFError: Ran out of input", "torch/_functorch/_aot_autograd/cache.py", "a compiler kept"),
         ("ImportError: /home/ray/.cache/flashinfer/89/sampling/sampling.so: file too short", "flashinfer/jit/core.py", "a compiler kept"),
-        ("FileNotFoundError: [Errno 2] No such file or directory: '/home/ray/.cache/vllm/torch_compile_cache/1a/x.py'", "x.py", "a compiler"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: '/home/ray/.cache/vllm/torch_compile_cache/1a'", "x.py", "a compiler"),
         ("FileNotFoundError: [Errno 2] No such file or directory: '/var/cache/x/y.json'", "x.py", "FileNotFoundError"),
         ("requests.exceptions.JSONDecodeError: Expecting value: line 1 column 1 (char 0)", "requests/models.py", "JSONDecodeError"),
         ("AssertionError: failed to get the hash of the compiled graph", "vllm/compilation/compiler_interface.py", "a compiler kept"),
