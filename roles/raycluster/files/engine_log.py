@@ -85,9 +85,10 @@ class _Stream:
         self.frame = ""
         self.error: Error | None = None
         self.report: list[Error] = []
-        # aside: the next traceback is one; about: this one is.
-        self.chained = self.aside = self.about = False
-        # What was said last at the level of an error.
+        self.chained = False
+        # Whether this traceback is of something that the process goes on without, and whether the next one is.
+        self.is_aside = self.next_is_aside = False
+        # The line before, where it is at the level of an error.
         self.said = ""
         self.place: tuple[str | None, str | None] = (None, None)
 
@@ -135,7 +136,7 @@ class Log:
             if not line.level and _WARNS_ON.match(text):
                 self._warnings = {key[0]: _MESSAGE_LINES}
             return
-        if _ENDS.search(text):
+        if _ENDS.search(text) and len(self._fatal) < _KEPT:
             self._fatal.add(key[0] + key[1])
         self._trace(key, text, Error("", [], origin, line.address, line.pid, line.ranks), line.level)
 
@@ -196,16 +197,15 @@ class Log:
         if margin := _MARGIN.match(text):
             text = text[margin.end() :]
         if _ASIDE.search(text):
-            stream.aside = True
+            stream.next_is_aside = True
         if text.endswith("Traceback (most recent call last):"):
             if not stream.chained:
-                stream.aside = stream.aside or bool(stream.said and not _ANNOUNCES.search(stream.said))
-                stream.said = ""
+                goes_on = bool(stream.said) and not _ANNOUNCES.search(stream.said)
+                stream.is_aside = stream.next_is_aside or goes_on
+                stream.next_is_aside, stream.said, stream.report = False, "", []
                 if not key[0]:
                     # The next traceback without a process is the API server's again.
                     self._child, self._child_begins = self._child if self._child_begins else "", False
-                stream.report, stream.about = [], stream.aside
-                stream.aside = False
                 del self._reports[:-_KEPT]
                 self._reports.append((key[0] + key[1] in self._fatal, stream.report))
                 stream.place = (None, None)
@@ -254,13 +254,14 @@ class Log:
         made.code, made.frame = list(stream.code), stream.frame
         if stream.place[1]:
             made.pid, made.address, made.origin = stream.place[0], stream.place[1], "rank"
-        made.aside = stream.about
+        made.aside = stream.is_aside
         stream.error = made
         del stream.report[:-_MESSAGE_LINES]
         stream.report.append(made)
 
     def _line(self, stream: _Stream, text: str, made: Error, level: str) -> None:
         """A line outside a traceback: an exception alone, a refused argument, or one that shows a known cause."""
+        stream.said = ""
         if not text:
             return
         if match := _ARGUMENTS.match(text):

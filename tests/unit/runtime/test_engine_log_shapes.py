@@ -161,6 +161,7 @@ def record(level: str, message: str, error: str = "") -> str:
         ),
         ([f"2026-11-30 10:00:00.058 | {line}" for line in raised(CORE, "ValueError: --turbo wants it")], "1: ValueError: --turbo", LASTING),
         (["vllm-1  | " + line for line in raised(CORE, "ValueError: --turbo wants --boost")], "1: ValueError: --turbo", LASTING),
+        (["ERROR:    a line about something else", "a line", *raised("", "ValueError: --turbo wants --boost")], "1: ValueError", LASTING),
         # What failed before, and the rank went on without.
         (
             [f"{PLUGINS} Failed to load plugin turbo", *raised(PLUGINS, "ModuleNotFoundError: No module named 'turbo'"),
