@@ -97,3 +97,17 @@ wav2vec2-conformer wavlm whisper xclip xclip_text_model xclip_vision_model xcode
 xlm-roberta-xl xlnet xlstm xmod yolos yoso youtu zamba zamba2 zaya zoedepth
 """
 MODEL_TYPES = frozenset(_NAMES.split())
+
+# Classes that vLLM no longer has and Transformers has in a form that vLLM runs (registry.py, _try_resolve_transformers).
+# Not those whose layers keep states or read an encoder: of these vLLM says that it cannot.
+RUN_BY_TRANSFORMERS = frozenset(
+    (
+        "AyaVisionForConditionalGeneration",
+        "ChameleonForConditionalGeneration",
+        "Dots1ForCausalLM",
+        "FuyuForCausalLM",
+        "MusicFlamingoForConditionalGeneration",
+        "PersimmonForCausalLM",
+        "Phi4MultimodalForCausalLM",
+    )
+)

@@ -11,7 +11,7 @@ from ..catalog.config_defaults import needed
 from ..catalog.config_keys import HARMLESS, HARMLESS_TOP, HARMLESS_VISION
 from ..catalog.families import FAMILIES
 from ..fault import Fault
-from .config_fields import Fields
+from .config_fields import Fields, as_mapping
 from .facts import ModelFacts
 from .quantization import Quantization
 
@@ -19,6 +19,11 @@ from .quantization import Quantization
 TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
 DBRX_PARTS = ("attn_config", "ffn_config")
 _CONTAINERS = (*TEXT_PARTS, *DBRX_PARTS, "vision_config", "quantization_config", "compression_config")
+
+# Families whose classes divide the hidden size by the heads, whatever head_dim says.
+_OF_HIDDEN_SIZE = ("qwen2", "qwen2_moe", "granitemoe", "falcon", "stablelm", "olmoe", "dbrx", "minicpm")
+# Fields that no class takes as nothing.
+_NEVER_NULL = ("first_k_dense_replace", "interleave_moe_layer_step", "decoder_sparse_step", "max_position_embeddings")
 
 
 def stated_layers(text: Fields, count: int) -> list[Fault]:
@@ -35,6 +40,39 @@ def stated_layers(text: Fields, count: int) -> list[Fault]:
             "the plan goes by the list, as vLLM does",
         )
     ]
+
+
+def read_otherwise(text: Fields, model_type: str, count: int) -> list[str]:
+    """Return what vLLM or Transformers reads otherwise than it says, or refuses. count: the layers."""
+    hidden = text.size("hidden_size", "n_embd", "d_model")
+    heads = text.size("num_attention_heads", "n_head", "n_heads", "num_heads")
+    found = []
+    for name in ("layer_types", "mlp_layer_types", "no_rope_layers") if model_type != "nemotron_h" else ():
+        listed = text.raw.get(name)
+        if isinstance(listed, (list, tuple)) and listed and len(listed) != count:
+            found.append(f"{name} of {len(listed)} layers")
+    if isinstance(text.raw.get("moe_layer_freq"), (list, tuple)) and not model_type.startswith("mimo_v2"):
+        found.append("moe_layer_freq as a list")
+    found += [f"{name} that is null" for name in _NEVER_NULL if name in text.raw and text.raw[name] is None]
+    found += _odd_factors(text)
+    given = text.size("head_dim")
+    if model_type in _OF_HIDDEN_SIZE and heads and given not in (0, hidden // heads):
+        found.append("head_dim, which the class does not read")
+    if model_type == "hunyuan_v1_moe" and (text.integer("num_shared_expert") or 1) != 1:
+        found.append("num_shared_expert, which not every version counts")
+    return found
+
+
+def _odd_factors(text: Fields) -> list[str]:
+    """Factors of a rotary embedding with which vLLM ends: a text, and for linear scaling a whole number (rotary_embedding)."""
+    found = []
+    for name in ("rope_scaling", "rope_parameters"):
+        rope = as_mapping(text.raw.get(name))
+        factor = rope.get("factor")
+        linear = "linear" in (rope.get("type"), rope.get("rope_type"))
+        if isinstance(factor, (str, list)) or (linear and isinstance(factor, int)):
+            found.append(f"{name} with the factor {factor!r}"[:60])
+    return found
 
 
 def doubts_of(facts: ModelFacts, unknown_types: Sequence[str]) -> list[Fault]:
@@ -107,9 +145,31 @@ def _may_convert_tower(quantization: Quantization) -> bool:
     return bool(quantization.weight_bits) and not (quantization.experts_only or quantization.targets or named)
 
 
-def missing_fields(model_type: str, given: Mapping[str, Any]) -> list[Fault]:
-    """A doubt that names every field whose default is not known, and which the configuration lacks."""
+# Names of other families' classes for the same; of a known family its own class decides which is read.
+_OTHER_NAMES = {
+    "num_hidden_layers": ("n_layer", "num_layers", "n_layers"),
+    "hidden_size": ("n_embd", "d_model"),
+    "num_attention_heads": ("n_head", "n_heads", "num_heads"),
+    "num_key_value_heads": ("num_kv_heads", "n_head_kv", "multi_query_group_num", "num_attention_groups"),
+    "head_dim": ("attention_head_dim", "hidden_size_per_head"),
+    "intermediate_size": ("ffn_hidden_size", "n_inner"),
+    "vocab_size": ("padded_vocab_size",),
+}
+_WITH_OTHER_NAMES = ("dbrx", "falcon", "nemotron_h")
+
+
+def missing_fields(model_type: str, raw: Mapping[str, Any], given: Mapping[str, Any]) -> list[Fault]:
+    """A doubt that names every field which the configuration (raw) lacks and whose default is not known.
+
+    given: the same with the known defaults
+    """
     names = [name for name in needed(model_type) if name not in given]
+    if model_type not in _WITH_OTHER_NAMES:
+        names += [
+            name
+            for name, others in _OTHER_NAMES.items()
+            if name not in raw and name not in names and any(other in raw for other in others)
+        ]
     if not names:
         return []
     return [

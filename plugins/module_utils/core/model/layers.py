@@ -58,11 +58,8 @@ _WINDOW_BY_LAYER = (
 _WINDOW_FOR_ALL = ("qwen2", "qwen3")
 # Since then a window of Cohere's counts the token itself on top (commandr.py; read in 0.29, not there in 0.26).
 _COHERE_SEES_ITSELF_SINCE = (0, 27)
-# Families whose classes divide the hidden size by the heads, whatever head_dim says.
-_OF_HIDDEN_SIZE = ("qwen2", "qwen2_moe", "granitemoe", "falcon", "stablelm", "olmoe", "dbrx", "minicpm")
 # Default of Transformers' Llama4TextConfig: every fourth layer has no rotary embedding and sees everything.
 _LLAMA4_FULL_INTERVAL = 4
-_LLAMA4_CHUNK = 8192
 
 
 # Names of what a mamba layer is divided by (vllm/model_executor/layers/mamba/mamba_mixer2.py).
@@ -92,6 +89,7 @@ class Layer:
     width         of its dense feed-forward where it has one of its own; 0: that of the model
     kv_shared     uses an earlier layer's cache
     state_values  values of the constant state of a linear or mamba layer: (convolution, recurrent)
+    state_whole   of its convolution's state: values that are on every GPU, since one group is repeated
     state_heads   heads of a linear or mamba layer, which tensor parallelism must divide
     indexer_bytes bytes per token of a sparse layer's index, on every GPU
     sparse        sparse attention: which of the latents is read is chosen by an index, its own or an earlier layer's
@@ -107,6 +105,7 @@ class Layer:
     width: int = 0
     kv_shared: bool = False
     state_values: tuple[int, int] = (0, 0)
+    state_whole: int = 0
     state_heads: tuple[int, ...] = ()
     indexer_bytes: int = 0
     sparse: bool = False
@@ -127,7 +126,8 @@ class Layer:
     def state_bytes(self, tensor: int, element: float, recurrent_element: int) -> int:
         """Bytes of the constant state of one request on one GPU (mamba_utils.py, MambaStateShapeCalculator)."""
         convolution, recurrent = self.state_values
-        return int(-(-convolution // tensor) * element) + -(-recurrent // tensor) * recurrent_element
+        divided = -(-(convolution - self.state_whole) // tensor) + self.state_whole
+        return int(divided * element) + -(-recurrent // tensor) * recurrent_element
 
 
 def is_mla(text: Fields, model_type: str) -> bool:
@@ -174,7 +174,7 @@ def read_layers(
     window = text.size("sliding_window", "attention_window_size")
     if window and model_type == "cohere2" and vllm >= _COHERE_SEES_ITSELF_SINCE:
         window += 1
-    chunk = text.size("attention_chunk_size") or (_LLAMA4_CHUNK if model_type == "llama4_text" else 0)
+    chunk = text.size("attention_chunk_size")
     shared_from = count - min(count, text.integer("num_kv_shared_layers") or 0)
     feed_forwards = _feed_forwards(text, model_type, count)
     indexer = _indexer_bytes(text)
@@ -182,7 +182,6 @@ def read_layers(
     types = text.strings("mlp_layer_types")
     if any(("sparse" in kind) != (built == "experts") for kind, built in zip(types, feed_forwards, strict=False)):
         unknown = [*unknown, "mlp_layer_types"]
-    unknown = [*unknown, *_read_otherwise(text, model_type, count, hidden, heads)]
     indexed = _indexed_layers(text, count, vllm) if indexer else []
     beside = _mamba_beside(text) if not known else ()
     blocks = _blocks_of_nemotron_nas(text, heads, hidden, unknown) if model_type == "nemotron-nas" else []
@@ -215,27 +214,13 @@ def read_layers(
                 width=width,
                 kv_shared=index >= shared_from,
                 state_values=_state(text, kind),
+                state_whole=_state_whole(text, kind),
                 state_heads=_state_heads(text, kind) or beside,
                 indexer_bytes=indexer if indexer and keys and indexed[index] else 0,
                 sparse=bool(indexer and keys and kv_heads == 1 and not value_dim),
             )
         )
     return tuple(layers), unknown
-
-
-def _read_otherwise(text: Fields, model_type: str, count: int, hidden: int, heads: int) -> list[str]:
-    """Return what vLLM or Transformers reads otherwise than it says, or refuses."""
-    found = []
-    for name in ("layer_types", "mlp_layer_types", "no_rope_layers") if model_type != "nemotron_h" else ():
-        listed = text.raw.get(name)
-        if isinstance(listed, (list, tuple)) and listed and len(listed) != count:
-            found.append(f"{name} of {len(listed)} layers")
-    given = text.size("head_dim")
-    if model_type in _OF_HIDDEN_SIZE and heads and given not in (0, hidden // heads):
-        found.append("head_dim, which the class does not read")
-    if model_type == "hunyuan_v1_moe" and (text.integer("num_shared_expert") or 1) != 1:
-        found.append("num_shared_expert, which not every version counts")
-    return found
 
 
 def _blocks_of_nemotron_nas(text: Fields, heads: int, hidden: int, unknown: list[str]) -> list[tuple[str, int, int]]:
@@ -277,6 +262,8 @@ def _attention_kinds(text: Fields, model_type: str, count: int) -> tuple[list[st
     if model_type == "minimax_m2" and any(kind != 1 for kind in text.integers("attn_type_list")):
         # 0 was the linear attention of the publisher's earlier models.
         return ["full"] * count, ["attn_type_list"]
+    if model_type == "llama4_text":
+        return _by_rope(text, count), []
     every = text.size("full_attention_interval")
     given = text.strings("layer_types")
     if given and len(given) >= count:
@@ -287,12 +274,6 @@ def _attention_kinds(text: Fields, model_type: str, count: int) -> tuple[list[st
     interval = every or (4 if model_type.startswith(("qwen3_next", "qwen3_5")) else 0)
     if interval and text.size("linear_num_value_heads"):
         return ["full" if (index + 1) % interval == 0 else "linear" for index in range(count)], []
-    if model_type == "llama4_text":
-        rope = text.value("no_rope_layers")
-        if isinstance(rope, (list, tuple)) and len(rope) >= count:
-            return ["chunked" if as_integer(item) else "full" for item in rope[:count]], []
-        every = text.size("no_rope_layer_interval") or _LLAMA4_FULL_INTERVAL
-        return ["full" if (index + 1) % every == 0 else "chunked" for index in range(count)], []
     if not text.size("sliding_window") or text.optional_flag("use_sliding_window") is False:
         return ["full"] * count, []
     pattern = text.value("sliding_window_pattern")
@@ -311,6 +292,17 @@ def _attention_kinds(text: Fields, model_type: str, count: int) -> tuple[list[st
     return ["sliding"] * count, []
 
 
+def _by_rope(text: Fields, count: int) -> list[str]:
+    """Llama 4: layers with a rotary embedding see a chunk, where there are chunks; layer_types says nothing (llama4.py)."""
+    text.value("layer_types")
+    rope, every = text.value("no_rope_layers"), text.size("no_rope_layer_interval") or _LLAMA4_FULL_INTERVAL
+    if not text.size("attention_chunk_size"):
+        return ["full"] * count
+    if isinstance(rope, (list, tuple)) and len(rope) >= count:
+        return ["chunked" if as_integer(item) else "full" for item in rope[:count]]
+    return ["full" if (index + 1) % every == 0 else "chunked" for index in range(count)]
+
+
 def _feed_forwards(text: Fields, model_type: str, count: int) -> list[str]:
     if model_type == "nemotron_h":
         return [_NEMOTRON_H_BLOCKS.get(kind, ("", "dense"))[1] for kind in _blocks_of_nemotron_h(text) or [""] * count]
@@ -320,11 +312,12 @@ def _feed_forwards(text: Fields, model_type: str, count: int) -> list[str]:
 
 
 def _has_experts(text: Fields, model_type: str, index: int, count: int) -> bool:
-    listed: Sequence[int] = text.integers("moe_layers")
     if model_type == "llama4_text":
+        # moe_layers is what Transformers makes of it, and vLLM does not read it (llama4.py).
+        text.value("moe_layers")
         step = text.integer("interleave_moe_layer_step")
         step = 1 if step is None else step
-        return index in listed if listed else step > 0 and (index + 1) % step == 0
+        return step > 0 and (index + 1) % step == 0
     if index in text.integers("mlp_only_layers") or index < (text.integer("first_k_dense_replace") or 0):
         return False
     frequency = text.integers("moe_layer_freq")
@@ -364,6 +357,12 @@ def _state(text: Fields, kind: str) -> tuple[int, int]:
         width = heads * dim + 2 * text.size("n_groups", "mamba_n_groups") * state
         return width * max(0, text.size("conv_kernel", "mamba_d_conv") - 1), heads * dim * state
     return 0, 0
+
+
+def _state_whole(text: Fields, kind: str) -> int:
+    if kind != "mamba" or text.size(*_MAMBA_GROUPS) != 1:
+        return 0
+    return 2 * text.size("ssm_state_size") * max(0, text.size("conv_kernel", "mamba_d_conv") - 1)
 
 
 def _state_heads(text: Fields, kind: str) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from ..fault import Fault, Refused
 from .checkpoint import Checkpoint, read_checkpoint
 from .completeness import check_alike, check_layers
 from .config_fields import Fields, as_mapping
-from .doubts import DBRX_PARTS, TEXT_PARTS, doubts_of, missing_fields, stated_layers, unread_fields
+from .doubts import DBRX_PARTS, TEXT_PARTS, doubts_of, missing_fields, read_otherwise, stated_layers, unread_fields
 from .facts import ModelFacts
 from .inventory import EXPERT_WIDTHS, Builder, key_value_heads, latent_copies
 from .layers import MOST_LAYERS, expert_count, is_mla, layer_list, mamba_groups, read_layers
@@ -79,6 +79,7 @@ def read_model(
     tower = TOWERS.get(architecture) if multimodal else None
     known = model_type in FAMILIES and (model_type in CLASSES.get(architecture, ()) or tower is not None)
     layers, unknown_types = read_layers(text, model_type, count, model_type in FAMILIES, version)
+    unknown_types += read_otherwise(text, model_type, count)
     tied = _tied(top, text, raw_text is not config, family.tied, checkpoint, version)
     builder = Builder(text, model_type, family, quantization)
     vision = Fields(as_mapping(config.get("vision_config")))
@@ -131,7 +132,7 @@ def read_model(
     doubts = doubts_of(facts, unknown_types)
     if known:
         doubts += unread_fields(top, text, vision, raw_text is not config)
-        doubts += missing_fields(model_type, text.raw)
+        doubts += missing_fields(model_type, raw_text, text.raw)
     alike = check_alike(weight_map, layers, quantization) if weight_map else []
     facts = replace(facts, faults=(*check_layers(weight_map, count, predicted), *(alike if known else [])))
     facts, differing = _by_the_files(facts, checkpoint, _stored_element(top, text))

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ...catalog.images import RAY_LLM, VLLM_OF_RAY
-from ...catalog.model_types import MODEL_TYPES
+from ...catalog.model_types import MODEL_TYPES, RUN_BY_TRANSFORMERS
 from ...catalog.shapes import Shape
 from ...catalog.vllm.defects import EXECUTOR_DEFAULT_SINCE, EXECUTOR_VARIABLE, OLD_EXECUTOR
 from ...catalog.vllm.release import Release, last_with_class, parsed, versions_with_class
@@ -78,6 +78,14 @@ def _check_class(model: ModelFacts, known: Release, arguments: Arguments, findin
             f"{name}, which vLLM {known.version} does not have yet",
             f"a class of that vLLM, or vLLM {has[0]}",
             images_from(has[0]),
+        )
+    elif last and name in RUN_BY_TRANSFORMERS:
+        findings.warn(
+            "architecture_unknown",
+            _CLASS,
+            f"{name}, which vLLM {known.version} no longer has and runs by Transformers' class of that name",
+            "",
+            f"vLLM says at its start if it cannot; an image with vLLM {last} or older has a class of its own",
         )
     elif last:
         findings.fault(

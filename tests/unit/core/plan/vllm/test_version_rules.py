@@ -57,6 +57,9 @@ def test_a_class_that_is_gone() -> None:
     found = of(architectures=["MPTForCausalLM"])
     assert "vLLM 0.28.0 or older" in faults(found, **own("0.32.0"))["architecture_removed"]
     assert "architecture_removed" not in warned(found)
+    # Transformers has this one, and vLLM runs it so.
+    assert "architecture_unknown" in warned(of(architectures=["Dots1ForCausalLM"]), **own("0.32.0"))
+    assert "architecture_removed" in faults(of(architectures=["BambaForCausalLM"]), **own("0.32.0"))
 
 
 def test_a_class_of_no_table_is_said_and_not_refused() -> None:
