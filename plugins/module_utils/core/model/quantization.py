@@ -33,6 +33,7 @@ class Quantization:
     native           least compute capability with arithmetic in this type; below it the weights are unpacked first
     least            least compute capability on which the vLLM that serves it runs the method; None: not known
     supported        whether that vLLM has the method; None: not known
+    algorithm        that config.json names in ModelOpt's older form, of which vLLM knows a few; "" in other forms
     """
 
     method: str
@@ -49,6 +50,7 @@ class Quantization:
     doubts: tuple[str, ...] = ()
     least: tuple[int, int] | None = None
     supported: bool | None = None
+    algorithm: str = ""
 
     @property
     def bytes_per_weight(self) -> float:
@@ -124,7 +126,16 @@ def on_vllm(quantization: Quantization, known: Release, schemes: Sequence[str]) 
         # vllm/model_executor/layers/quantization/inc, override_quantization_method.
         method = "inc"
     supported = known.has_quantization(method) if method != "unknown" else None
+    if quantization.algorithm and known.version is not None:
+        supported = supported and quantization.algorithm in _older_form(known)
     return replace(quantization, least=known.least_capability(method, *schemes), supported=supported)
+
+
+def _older_form(known: Release) -> tuple[str, ...]:
+    """Return the algorithms of ModelOpt's older form that vLLM takes (transformers_utils/model_arch_config_convertor.py)."""
+    more = ("FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO") if known.at_least("0.18.0") else ()
+    mixed = ("MIXED_PRECISION",) if known.at_least("0.33.0") else ()
+    return ("FP8", "NVFP4", *more, *mixed)
 
 
 def read_quantization(
@@ -136,8 +147,11 @@ def read_quantization(
     in the text part; ModelOpt's separate hf_quant_config.json.
     """
     raw: Mapping[str, Any] = {}
-    for place, name in ((config, "quantization_config"), (config, "compression_config"), (text, "quantization_config")):
+    for place, name in (
+        (part, key) for part in (config, text) for key in ("quantization_config", "compression_config")
+    ):
         raw = raw or as_mapping(place.get(name))
+    of_config = bool(raw)
     if not raw and hf_quant_config:
         raw = {"quant_method": "modelopt", **as_mapping(hf_quant_config)}
     if not raw:
@@ -146,7 +160,9 @@ def read_quantization(
     method = fields.text("quant_method").lower().replace("compressed_tensors", "compressed-tensors")
     producer = Fields(fields.mapping("producer")).text("name")
     if producer == "modelopt" or method.startswith("modelopt"):
-        return _modelopt(fields, method or "modelopt")
+        form = _modelopt(fields, method or "modelopt")
+        older = Fields(fields.mapping("quantization")).text("quant_algo").upper() if producer == "modelopt" else ""
+        return replace(form, algorithm=older if of_config else "")
     found = _by_method(method, fields)
     # What is switched off or empty says nothing.
     return replace(found, doubts=tuple(name for name in fields.unread(HARMLESS_QUANTIZATION) if raw[name]))

@@ -345,3 +345,36 @@ def test_a_window_of_cohere_is_as_long_as_the_version_makes_it(vllm: str, window
         model_type="cohere2", architectures=["Cohere2ForCausalLM"], sliding_window=1024, sliding_window_pattern=4
     )
     assert {layer.window for layer in read_model(config, vllm=vllm).layers} == {0, window}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "vllm", "supported"),
+    [
+        ("FP8", "0.12.0", True),
+        ("NVFP4", "0.32.0", True),
+        ("FP8_PB_WO", "0.18.0", True),
+        ("FP8_PB_WO", "0.12.0", False),
+        # vLLM has the method, and does not read it in this form.
+        ("MXFP8", "0.32.0", False),
+        ("NVFP4_AWQ", "0.32.0", False),
+        ("MIXED_PRECISION", "0.32.0", False),
+        ("MIXED_PRECISION", "0.33.0", True),
+    ],
+)
+def test_the_older_form_of_modelopt_has_few_algorithms(algorithm: str, vllm: str, supported: bool):
+    stated = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": algorithm}}
+    read = read_model(llama(quantization_config=stated), vllm=vllm).quantization
+    assert read is not None and bool(read.supported) is supported
+    # In a file of its own each is read.
+    beside = read_model(llama(), hf_quant_config=stated, vllm="0.33.0").quantization
+    assert beside is not None and beside.supported is not False
+
+
+@pytest.mark.parametrize("key", ["quantization_config", "compression_config"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_where_the_quantization_may_stand(key: str, nested: bool):
+    fp8 = {"quant_method": "fp8", "activation_scheme": "dynamic"}
+    text = llama(model_type="mistral", **({key: fp8} if nested else {}))
+    whole = {"architectures": ["Mistral3ForConditionalGeneration"], "model_type": "mistral3", "text_config": text}
+    read = read_model({**whole, **({} if nested else {key: fp8})}).quantization
+    assert read is not None and read.method == "fp8"
