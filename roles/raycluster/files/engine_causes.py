@@ -26,6 +26,7 @@ _OF_SYSTEMS = (
     lasting(
         r"lib(?!cuda\.so|nvidia-)[\w.+-]+\.so[.\d]*: cannot open shared object file|undefined symbol|symbol lookup error"
         r"|GLIBC(?:XX)?_[\d.]+' not found|_OpNamespace|operator \w+::\w+ does not exist|headers are incompatible|used to compile PyTorch"
+        r"|not compiled with CUDA|Could not run '_\w+::"
         r"|No module named '?vllm\._"
         r"|cannot import name '_\w+_C'|flash attention extensions",
         "the image's vLLM is for another CUDA, or the image lacks a library", "use an image whose vLLM, PyTorch and CUDA belong together",
@@ -55,7 +56,7 @@ _OF_SYSTEMS = (
         "the node's NVIDIA driver is older than the image's CUDA needs", "use a newer node image, or an image with an older CUDA",
     ),
     lasting(
-        r"no kernel image is available|requires CUDA >= ?[\d.]+|kernel image is invalid|only supports? sm_?\d"
+        r"no kernel image is available|requires CUDA >= ?[\d.]+|kernel image is invalid|only supports? sm_?\d|Unsupported (?:GPU )?arch"
         r"|Value 'sm_\w+' is not defined|No compiled \w+ for"
         r"|not compatible with the current PyTorch installation|sm_\d+ is not compatible|_ARCH_MISMATCH",
         "the image's kernels do not support this GPU's compute capability", "use an image that supports the GPU",
@@ -129,7 +130,8 @@ _OF_SYSTEMS = (
         "see the node's disk and the model's file system; if it recurs on one node only, replace that node",
     ),
     passing(
-        r"/dev/shm|shared.memory segment|Insufficient space .*shared|Bus error|unable to (?:write to file|open shared memory)",
+        r"/dev/shm|ObjectStoreFull|shared.memory segment|Insufficient space .*shared|Bus error"
+        r"|unable to (?:write to file|open shared memory)",
         "/dev/shm is full or too small", "increase recipe_shared_memory_volume_size_limit_in_mb",
     ),
     passing(
@@ -243,7 +245,7 @@ _OF_SYSTEMS = (
     ),
     consequence(
         r"Could not (?:connect to|find any running) (?:Ray|GCS)|Failed to connect to GCS|GCS .*(?:unreachable|timed out)"
-        r"|Failed to register worker|RaySystemError|RuntimeEnvSetupError|runtime_env_agent",
+        r"|Failed to register worker|failed to connect to all addresses|RaySystemError|RuntimeEnvSetupError|runtime_env_agent",
         "the engine lost Ray", "see the log of the head; the group restarts",
     ),
     consequence(

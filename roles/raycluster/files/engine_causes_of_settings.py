@@ -99,7 +99,7 @@ CAUSES = (
     # The model and its files
     lasting(
         r"contains custom code which must be executed|requires you to execute the (?:configuration|modeling) file"
-        r"|trust_remote_code=True",
+        r"|(?<!consider setting `)trust_remote_code=True",
         "the model comes with Python code of its own",
         "read that code, and set recipe_trust_remote_code if you trust it to run in the pods",
     ),
@@ -161,7 +161,8 @@ CAUSES = (
         "use an image that holds it (TIKTOKEN_ENCODINGS_BASE), or let the pods reach it",
     ),
     lasting(
-        r"Can't load (?:the )?config|Could not detect config format|Failed to load mistral .*config|does not appear to have a file named"
+        r"Can't load (?:the )?config|Could not detect config format|Failed to load mistral .*config"
+        r"|does not appear to have (?:a file|files) named"
         r"|Cannot find the config file for"
         r"|Invalid repository ID or local"
         r"|Repo id must (?:be|use)|is not a valid model identifier|should have a `?\w+_type`? key|RepositoryNotFoundError"
@@ -170,8 +171,9 @@ CAUSES = (
     ),
     lasting(
         r"There is no module or parameter named|Attempted to load (?:nested )?weight|size mismatch for|shape mismatch .*weight"
-        r"|KeyError: '(?:[\w-]+\.)+\w*(?:weight|bias|scale|qzeros|g_idx|packed|lora_[AB])\w*'"
+        r"|KeyError: '(?:[\w-]+\.)+\w*(?:weight|bias|scale|qzeros|g_idx|packed|lora_[AB]|inv_freq|A_log|sinks)\w*'"
         r"|Tried to load weights of size|Trying to set a tensor of shape|vocab\w* size mismatch"
+        r"|shapes cannot be multiplied"
         r"|The (?:expanded )?size of (?:the )?tensor (?:a )?\(\d+\) must match"
         r"|start \(\d+\) \+ length \(\d+\) exceeds dimension size|loaded_weight\.(?:shape|size)"
         r"|param(?:_data)?\.(?:shape|size\(\)) == |weight_shape",
@@ -186,10 +188,15 @@ CAUSES = (
     ),
     # Quantization and the GPU's capability
     lasting(
+        r"expected scalar type \w+ but found|(?:must|to) have the same dtype",
+        "the weights and the activations have different types", "give --dtype in recipe_container_command_args, or use another image",
+    ),
+    lasting(
         r"No valid (?:MLA |prefill |MLA prefill |attention )?(?:attention |prefill )?backend found|Selected backend .* is not valid"
         r"|Head.?size .*(?:not supported|unsupported)|unsupported head.?(?:size|dim)"
         r"|Flash(?:Attention|MLA|Infer(?!\w*Experts))\w* .*only support"
         r"|KV cache (?:block size|layout)\b.*(?:support|satisf|cannot express)|FlashAttention version not detected"
+        r"|flash attention build does not|Sinks are only supported"
         r"|Invalid attention backend"
         r"|No common block size for",
         "no attention kernel fits the GPU, the model's head size and the KV cache's type",
