@@ -194,7 +194,7 @@ CAUSES = (
     lasting(
         r"No valid (?:MLA |prefill |MLA prefill |attention )?(?:attention |prefill )?backend found|Selected backend .* is not valid"
         r"|Head.?size .*(?:not supported|unsupported)|unsupported head.?(?:size|dim)"
-        r"|Flash(?:Attention|MLA|Infer(?!\w*Experts))\w* .*only support"
+        r"|Flash(?:Attention|MLA|Infer(?!\w*Experts| kernels))\w* .*only support"
         r"|KV cache (?:block size|layout)\b.*(?:support|satisf|cannot express)|FlashAttention version not detected"
         r"|flash attention build does not|Sinks are only supported"
         r"|Invalid attention backend"
