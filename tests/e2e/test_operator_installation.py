@@ -97,7 +97,7 @@ def test_an_operator_that_crashes_is_named_with_its_last_words_within_a_minute(
         # A minute, and what the end of the run takes.
         assert (ended - made).total_seconds() < 60 + 30
     finally:
-        rig.kubectl("delete", "deployment", OPERATOR, "-n", NAMESPACE)
+        helm(rig, "uninstall", OPERATOR, "--wait")
 
 
 def test_an_older_operator_is_upgraded_where_that_is_asked_for_and_groups_go_on(

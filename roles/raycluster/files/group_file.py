@@ -121,13 +121,14 @@ def _staging(document: dict[str, Any]) -> Staging:
     )
 
 
-def worker_stage() -> int | None:
+def worker_stage(pipeline: int) -> int | None:
     """Return the pipeline stage of this worker pod: its replica index + 1, for the head is stage 0.
 
-    None where KubeRay gave the pod no index (label ray.io/worker-group-replica-index, KubeRay 1.6 and later).
+    A pod that is made while its forerunner still terminates has an index beyond those of the group: pods that are replaced together keep
+    their order then. None where KubeRay gave the pod no index (label ray.io/worker-group-replica-index, KubeRay 1.6 and later).
     """
     index = os.environ.get("MULTINODE_REPLICA_INDEX", "")
-    return int(index) + 1 if index.isdigit() else None
+    return int(index) % max(pipeline - 1, 1) + 1 if index.isdecimal() else None
 
 
 def inside(name: str) -> bool:

@@ -336,14 +336,14 @@ def main() -> int:
     parser.add_argument("--group", type=Path, default=group_file.GROUP_FILE, help="the group.json to read")
     parser.add_argument("--stage", type=int, help="the pipeline stage; without it this worker's own, else 0")
     arguments = parser.parse_args()
-    staging = group_file.load(arguments.group).staging
+    group = group_file.load(arguments.group)
     stage = arguments.stage
     if stage is None:
-        stage = group_file.worker_stage() or 0
+        stage = group_file.worker_stage(group.pipeline) or 0
     board = Board()
     board.start()
     try:
-        Stager(staging, board).run(stage)
+        Stager(group.staging, board).run(stage)
     except Failure as failure:
         board.tell(failure.phase, state=failure.state, cause=failure.cause)
         leave_message(board.entries()[failure.phase])

@@ -46,7 +46,7 @@ class Worker:
     def __init__(self, group: Group, head: str) -> None:
         self._group = group
         self._address = os.environ.get("POD_IP", "")
-        self._stage = group_file.worker_stage()
+        self._stage = group_file.worker_stage(group.pipeline)
         self._run = pod_status.new_run()
         self._node_id = worker_node_id(self._stage)
         self._state = "forming"

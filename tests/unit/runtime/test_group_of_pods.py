@@ -128,6 +128,13 @@ def test_swapped_labels_are_followed(make_group: MakeGroup) -> None:
     assert [shards_of(pod) for pod in group.workers] == [group.shards[2], group.shards[1]]
 
 
+def test_pods_made_while_their_forerunners_terminate_keep_their_order(make_group: MakeGroup) -> None:
+    group = make_group([2, 3])
+    group.start()
+    group.served()
+    assert [shards_of(pod) for pod in group.workers] == [group.shards[1], group.shards[2]]
+
+
 def test_a_missing_worker_is_waited_for_and_named(make_group: MakeGroup) -> None:
     group = make_group([0, 1])
     group.head.start()
