@@ -59,7 +59,9 @@ class Lease:
         if found is None:
             metadata = {"name": self.name, "namespace": self.namespace, "labels": common_labels(self._deployment)}
             item = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": spec}
-            return self.kubernetes.create(self._all, {**item, "metadata": {**metadata, "annotations": annotations}})
+            made = self.kubernetes.create(self._all, {**item, "metadata": {**metadata, "annotations": annotations}})
+            # As below: a request whose answer was lost is sent again, and then meets what it made.
+            return made or holder_of(self.read()) == self.identity
         others = found["metadata"].get("annotations") or {}
         operations = [
             {"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"].get("resourceVersion")},

@@ -131,3 +131,16 @@ def test_what_somebody_wrote_on_it_breaks_nothing(server: Leases, annotation: st
     assert "\x1b" not in holder_words(found) and len(holder_words(found)) < 500
     assert all(isinstance(value, str) for value in holder_record(found).values())
     assert lease_of(server, "b/2").take(found, RECORD) and holder_of(lease_of(server, "b/2").read()) == "b/2"
+
+
+def test_a_creation_whose_answer_was_lost_is_this_runs_own() -> None:
+    """The client sends it again, and is told that there is one: it would wait for itself."""
+
+    class Lossy(Leases):
+        def create(self, path: str, item: dict[str, Any]) -> bool:
+            super().create(path, item)
+            return super().create(path, item)
+
+    server = Lossy()
+    assert lease_of(server, "alice@ws1/1").take(None, RECORD)
+    assert not lease_of(server, "bob@ws2/2").take(None, RECORD)
