@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -18,6 +19,9 @@ from .client import Kubernetes, part
 from .deployment import RAYCLUSTERS, missing_deployment
 from .operator import DEPLOYMENTS
 from .operator import SELECTOR as OPERATOR_SELECTOR
+
+# As the kubelet writes it (RFC 3339, in UTC or in the node's zone).
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[\d.]*(?:Z|[+-]\d\d:\d\d)(?=\s|$)")
 
 
 class Pod(NamedTuple):
@@ -125,7 +129,9 @@ class FollowedLog:
         lines = log_lines(log)
         # The kubelet counts in whole seconds.
         new = [line for line in lines if line.partition(" ")[0] > self._time]
-        self._time = new[-1].partition(" ")[0] if new else self._time
+        # The API server refuses to begin at what is no time.
+        times = [match[0] for line in new if (match := _TIME.match(line))]
+        self._time = times[-1] if times else self._time
         return new
 
 

@@ -136,3 +136,21 @@ def test_a_followed_log_shows_the_end_of_a_run_that_was_ended_between_two_looks(
     item["status"]["containerStatuses"][0]["restartCount"] = 2
     former = None
     assert log.read() == []
+
+
+def test_what_is_no_time_is_shown_and_never_asked_for() -> None:
+    """The API server refuses such a `sinceTime`, and the log would end there."""
+    owner = {"metadata": {"namespace": "models"}}
+    cluster: Any = Cluster({RAYCLUSTERS: [owner], "/api/v1/namespaces/models/pods": [pod("p", "models")]})
+    asked: list[dict[str, Any]] = []
+    lines = ["2026-01-01T00:00:00.1Z a", "unable to retrieve container logs", "2026-01-01T00:00:01.5+02:00 b\x0czzz"]
+
+    def read(path: str, **query: Any) -> bytes:
+        asked.append(query)
+        return "\n".join(lines).encode()
+
+    cluster.read = read
+    log = FollowedLog(cluster, "llama", "head", 1, 7)
+    assert log.read() == lines
+    log.read()
+    assert asked[1]["sinceTime"] == "2026-01-01T00:00:01.5+02:00"
