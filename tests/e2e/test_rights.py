@@ -22,8 +22,18 @@ NAME = "rights"
 # What the checks of the surroundings read, and go without where they may not (docs/oci.md).
 CHECKS = [("apps", "daemonsets"), ("storage.k8s.io", "storageclasses")]
 
-# What a stopped run left is looked for by who may.
-LOOKS = {("list", "/api/v1/secrets")}
+# What a stopped run, or one with other settings, may have left is looked for by who may.
+LOOKS = {("list", "/api/v1/secrets")} | {
+    ("list", f"/apis/{group}/namespaces/{NAME}/{kind}")
+    for group, kind in (
+        ("batch/v1", "jobs"),
+        ("cert-manager.io/v1", "certificates"),
+        ("gateway.networking.k8s.io/v1", "httproutes"),
+        ("monitoring.coreos.com/v1", "podmonitors"),
+        ("monitoring.coreos.com/v1", "prometheusrules"),
+        ("networking.k8s.io/v1", "ingresses"),
+    )
+}
 
 install()
 
