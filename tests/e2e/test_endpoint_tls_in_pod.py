@@ -113,6 +113,7 @@ def test_certificates_change_while_it_serves(deployment: Deployment, result: dic
 
 
 @pytest.mark.soak
+@pytest.mark.usefixtures("result")
 def test_where_tls_ends_changes_with_a_restart(deployment: Deployment, rig: RunningRig, tmp_path: Path) -> None:
     before = head(rig)
     flexible = {"endpoint_exposure": "load_balancer", "endpoint_tls_to_pod": True}
