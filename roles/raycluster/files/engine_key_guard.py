@@ -10,6 +10,7 @@ Without a key pass: GET /health, which probes and load balancers ask, and what a
 (CORS preflight), which has no key and which vLLM's CORSMiddleware answers, whatever the path.
 
 A line of the log names the key of each request, never its value: `request {"key": "default", "method": "POST", ...}`.
+Nothing else in the log begins so.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ if not _KEYS.valid():
 # Asked every few seconds, by the pods and by Prometheus.
 _UNSAID = ("/metrics",)
 _LONGEST = 200
+# Before each line, so that the head's program tells it from what a client made vLLM say (engine_process.MARK).
+_MARK = os.environ.get("MULTINODE_GUARD_MARK", "")
 _said: list[Any] = []
 # The form of OpenAI's own refusal, which its clients show.
 _REFUSAL = json.dumps(
@@ -105,7 +108,7 @@ def _say_change() -> None:
     names = sorted(set(_KEYS.valid().values()))
     if [_KEYS.revision, names] != _said:
         _said[:] = [_KEYS.revision, names]
-        os.write(1, f"keys {json.dumps({'revision': _KEYS.revision, 'names': names})}\n".encode())
+        os.write(1, f"{_MARK}keys {json.dumps({'revision': _KEYS.revision, 'names': names})}\n".encode())
 
 
 def _say(name: str, scope: Message) -> None:
@@ -118,4 +121,4 @@ def _say(name: str, scope: Message) -> None:
         "path": scope["path"][:_LONGEST],
         "client": (scope.get("client") or ("",))[0],
     }
-    os.write(1, f"request {json.dumps(said)}\n".encode())
+    os.write(1, f"{_MARK}request {json.dumps(said)}\n".encode())

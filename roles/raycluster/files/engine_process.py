@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import threading
@@ -20,7 +21,7 @@ from engine_line import COLOURS
 from engine_log import Log, Root
 from engine_measures import measured
 from group_file import STATE_FOLDER, Group, write_whole
-from pod_progress import Board, Failure, pass_on
+from pod_progress import Board, Failure, emit, pass_on
 
 # A start says something new at least this often: compilation of a large model is the longest silence known.
 SILENCE_SECONDS = 1800.0
@@ -60,8 +61,10 @@ DEAD_STARTING_SECONDS = 4.0
 # argparse's, and Python's for a program that is not there: nothing was started.
 REFUSED_CODE = 2
 GUARD = [Path(__file__).with_name(name) for name in ("engine_key_guard.py", "engine_keys.py")]
-# Lines of the guard: one quotes what a client sent, and none is a part of what the engine says.
-_OF_THE_GUARD = ("request {", "keys {")
+# How lines of the guard begin: one quotes what a client sent, and none is a part of what the engine says. The guard begins each with
+# a mark that no client knows.
+_OF_THE_GUARD = re.compile(r"(request|keys) \{")
+MARK = "MULTINODE_GUARD_MARK"
 
 
 class Engine:
@@ -78,6 +81,7 @@ class Engine:
         self._said: set[int] = set()
         self._last_new = time.monotonic()
         self._last_line = ""
+        self._mark = f"{secrets.token_hex(8)} "
         self._process: subprocess.Popen[bytes] | None = None
         self._pump: threading.Thread | None = None
         self._dead_since: float | None = None
@@ -93,6 +97,7 @@ class Engine:
             "PYTHONPATH": _with_guard(os.environ.get("PYTHONPATH")),
             # vLLM's server in Rust takes no --middleware, and so would be without the guard.
             "VLLM_USE_RUST_FRONTEND": "0",
+            MARK: self._mark,
         }
         self._board.tell("engine", state="running", step="starting", total=1)
         self._last_new = time.monotonic()
@@ -208,9 +213,15 @@ class Engine:
             self._read(rest.decode("utf-8", "replace"))
 
     def _read(self, line: str) -> None:
+        # The guard's line may stand behind one that has no end yet.
+        line, marked, said = line.partition(self._mark)
+        if marked:
+            emit(said)
+            if not line:
+                return
+        if _OF_THE_GUARD.match(line):
+            line = line.replace(" {", ": {", 1)
         pass_on(line)
-        if line.startswith(_OF_THE_GUARD):
-            return
         self._log.read(line)
         line = line[:LINE_CHARACTERS]
         self._tail.append(line)

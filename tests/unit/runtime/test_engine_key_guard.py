@@ -296,8 +296,30 @@ def test_a_change_of_the_keys_is_said_once_it_is_in_force(
 
 def test_what_a_request_says_is_neither_cause_nor_evidence_of_the_engines_end() -> None:
     engine = Engine(SimpleNamespace(), Board())  # type: ignore[arg-type]
-    engine._read('request {"key": "default", "path": "/torch.OutOfMemoryError: CUDA out of memory"}')
+    engine._read(engine._mark + 'request {"key": "default", "path": "/torch.OutOfMemoryError: CUDA out of memory"}')
     assert engine.tail() == [] and engine._log.root(None) is None
+
+
+def test_a_client_writes_no_line_of_the_guard(capfd: pytest.CaptureFixture[str]) -> None:
+    """What vLLM says of a request may hold the client's words, behind a carriage return at the beginning of a line."""
+    engine = Engine(SimpleNamespace(), Board())  # type: ignore[arg-type]
+    genuine = 'request {"key": "team-a"}'
+    for line in ('request {"key": "forged"}', 'keys {"revision": "forged"}', f"loading{engine._mark}{genuine}"):
+        engine._read(line)
+    said = capfd.readouterr().out.splitlines()
+    assert [line for line in said if line.startswith(("request {", "keys {"))] == [genuine]
+    assert "loading" in said and sum("forged" in line for line in said) == 2 and engine._mark not in "".join(said)
+
+
+def test_the_guards_lines_bear_the_mark(
+    key_guard: ModuleType, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_guard, "_MARK", "0123 ")
+    key_guard._say("default", {"method": "POST", "path": "/v1/completions"})
+    monkeypatch.setattr(key_guard, "_said", [])
+    key_guard._say_change()
+    said = capfd.readouterr().out.splitlines()
+    assert [line.partition("{")[0] for line in said] == ["0123 request ", "0123 keys "]
 
 
 @pytest.mark.parametrize("given", [None, "/image/lib"])
@@ -305,7 +327,9 @@ def test_vllm_finds_the_guard_and_none_of_the_programs_beside_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str | None
 ) -> None:
     vllm = tmp_path / "vllm"
-    vllm.write_text(f'#!/bin/sh\necho "$PYTHONPATH $VLLM_USE_RUST_FRONTEND" > {tmp_path}/found.new\n')
+    vllm.write_text(
+        f'#!/bin/sh\necho "$PYTHONPATH $VLLM_USE_RUST_FRONTEND $MULTINODE_GUARD_MARK" > {tmp_path}/found.new\n'
+    )
     with vllm.open("a") as script:
         script.write(f"mv {tmp_path}/found.new {tmp_path}/found\n")
     vllm.chmod(0o755)
@@ -320,7 +344,8 @@ def test_vllm_finds_the_guard_and_none_of_the_programs_beside_it(
         engine = Engine(group, Board())
         engine.start()
         assert engine._process is not None and engine._process.wait(10) == 0
-    path, rust = (tmp_path / "found").read_text().split()
+    path, rust, mark = (tmp_path / "found").read_text().split()
+    assert f"{mark} " == engine._mark
     folder, *rest = path.split(":")
     assert rest == ([given] if given else [])
     assert sorted(entry.name for entry in Path(folder).iterdir()) == ["engine_key_guard.py", "engine_keys.py"]
