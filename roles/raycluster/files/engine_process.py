@@ -214,9 +214,9 @@ class Engine:
 
     def _read(self, line: str) -> None:
         # The guard's line may stand behind one that has no end yet.
-        line, marked, said = line.partition(self._mark)
+        line, marked, guards = line.partition(self._mark)
         if marked:
-            emit(said)
+            emit(guards)
             if not line:
                 return
         if _OF_THE_GUARD.match(line):
