@@ -25,6 +25,22 @@ _OF_HIDDEN_SIZE = ("qwen2", "qwen2_moe", "granitemoe", "falcon", "stablelm", "ol
 # Fields that no class takes as nothing.
 _NEVER_NULL = ("first_k_dense_replace", "interleave_moe_layer_step", "decoder_sparse_step", "max_position_embeddings")
 
+# Families whose classes have a head of their own, or none, whatever the configuration says of tied embeddings.
+_NEVER_TIED = (
+    *(
+        "deepseek_v2",
+        "deepseek_v3",
+        "deepseek_v32",
+        "glm_moe_dsa",
+        "kimi_k2",
+        "glm4_moe",
+        "glm4v_moe_text",
+        "glm4_moe_lite",
+    ),
+    *("gpt_oss", "minimax_m2", "nemotron_h", "olmoe", "phimoe", "qwen3_next"),
+)
+_ALWAYS_TIED = ("cohere", "cohere2", "gemma2")
+
 
 def stated_layers(text: Fields, count: int) -> list[Fault]:
     """A doubt where num_hidden_layers says something else than the list of layers that decides."""
@@ -54,13 +70,28 @@ def read_otherwise(text: Fields, model_type: str, count: int) -> list[str]:
     if isinstance(text.raw.get("moe_layer_freq"), (list, tuple)) and not model_type.startswith("mimo_v2"):
         found.append("moe_layer_freq as a list")
     found += [f"{name} that is null" for name in _NEVER_NULL if name in text.raw and text.raw[name] is None]
-    found += _odd_factors(text)
     given = text.size("head_dim")
+    found += [*_odd_factors(text), *_odd_sections(text, given or (hidden // heads if heads else 0))]
+    if model_type == "glm4_moe_lite" and given not in (0, text.integer("qk_rope_head_dim") or 0):
+        found.append("head_dim, which the class takes for qk_rope_head_dim")
+    if model_type in ("nemotron_h", "falcon") and text.size("sliding_window"):
+        found.append("sliding_window, which no model of the family has")
     if model_type in _OF_HIDDEN_SIZE and heads and given not in (0, hidden // heads):
         found.append("head_dim, which the class does not read")
-    if model_type == "hunyuan_v1_moe" and (text.integer("num_shared_expert") or 1) != 1:
+    if model_type == "hunyuan_v1_moe" and text.integer("num_shared_expert") not in (None, 1):
         found.append("num_shared_expert, which not every version counts")
     return found
+
+
+def _odd_sections(text: Fields, head_dim: int) -> list[str]:
+    """Sections of a multimodal rotary embedding that are not half of what is rotated (rotary_embedding/mrope.py)."""
+    for name in ("rope_scaling", "rope_parameters"):
+        rope = Fields(as_mapping(text.raw.get(name)))
+        sections = rope.integers("mrope_section")
+        share = rope.raw.get("partial_rotary_factor") or text.raw.get("partial_rotary_factor") or 1
+        if sections and isinstance(share, (int, float)) and 2 * sum(sections) != int(head_dim * share):
+            return [f"mrope_section of {sum(sections)} for heads of {head_dim}"]
+    return []
 
 
 def _odd_factors(text: Fields) -> list[str]:
@@ -108,6 +139,16 @@ def doubts_of(facts: ModelFacts, unknown_types: Sequence[str]) -> list[Fault]:
                 f"{facts.quantization.method}, which does not leave out the vision tower",
                 "",
                 "the plan counts the tower in 16 bits; leave a margin",
+            )
+        )
+    if (facts.tied and model_type in _NEVER_TIED) or (not facts.tied and model_type in _ALWAYS_TIED):
+        faults.append(
+            Fault(
+                "tie_uncertain",
+                "config.json tie_word_embeddings",
+                f"{'tied' if facts.tied else 'not tied'}, which the class {facts.architecture or model_type} is not",
+                "as the class has it",
+                "the plan counts as the configuration says; leave a margin",
             )
         )
     if unknown_types:

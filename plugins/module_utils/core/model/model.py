@@ -80,6 +80,10 @@ def read_model(
     known = model_type in FAMILIES and (model_type in CLASSES.get(architecture, ()) or tower is not None)
     layers, unknown_types = read_layers(text, model_type, count, model_type in FAMILIES, version)
     unknown_types += read_otherwise(text, model_type, count)
+    if raw_text is not config and top.value("tie_word_embeddings") is None and raw_text.get("tie_word_embeddings"):
+        if top.text("model_type") not in TIED_AT_TOP:
+            # Most classes of a whole say that nothing is tied where the whole does not.
+            unknown_types.append("tie_word_embeddings of the text part alone")
     tied = _tied(top, text, raw_text is not config, family.tied, checkpoint, version)
     builder = Builder(text, model_type, family, quantization)
     vision = Fields(as_mapping(config.get("vision_config")))
