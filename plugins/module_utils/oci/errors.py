@@ -68,7 +68,8 @@ def _send(send: Callable[..., Any], request: Any, stream: bool = False, **option
     except ValueError:
         # The SDK's to tell: not all answers are JSON.
         pass
-    response._content, response._content_consumed = bytes(body), True
+    # Read to its end it counts as consumed.
+    response._content = bytes(body)
     return response
 
 
