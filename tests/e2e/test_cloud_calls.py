@@ -85,11 +85,10 @@ def test_a_wait_asks_the_cluster_a_few_things_at_each_look(
         requests = user.requests(began)
     renewals = [received(event) for event in requests if "/leases/" in event["requestURI"]]
     requests = [event for event in requests if "/leases/" not in event["requestURI"]]
-    last_write = max(received(event) for event in requests if event["verb"] in ("create", "patch", "update"))
+    last_write = max(received(event) for event in requests if event["verb"] not in ("get", "list"))
     wait = [event for event in requests if received(event) > last_write]
-    changes = [(event["verb"], event["requestURI"]) for event in wait if event["verb"] not in ("get", "list")]
-    assert not changes
     times = [received(event) for event in wait]
+    assert times[-1] - times[0] > 60, "the wait changes nothing"
     busiest = max(sum(start <= moment < start + 60 for moment in times) for start in times)
     counts = Counter(event["requestURI"].partition("?")[0] for event in wait if received(event) < times[0] + 60)
     assert len(counts) == 4, counts  # no pod runs yet
