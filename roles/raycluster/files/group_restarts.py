@@ -19,7 +19,7 @@ import time
 from typing import Any
 
 from group_file import STATE_FOLDER, Group, write_whole
-from pod_progress import Failure, log
+from pod_progress import Board, Failure, leave_message, log
 
 # Lines of a log kept with the first failure: what came later is often only its consequence.
 EVIDENCE_LINES = 60
@@ -68,11 +68,6 @@ class Restarts:
     def count(self) -> int:
         """How many failures count."""
         return len(self._failures)
-
-    @property
-    def limit(self) -> int:
-        """How many restarts there may be."""
-        return self._limit
 
     @property
     def spent(self) -> bool:
@@ -137,6 +132,15 @@ class Restarts:
         self._failures.append(entry)
         self._write()
         return not self._trouble
+
+    def report(self, failure: Failure, board: Board) -> bool:
+        """Record a failure, and say it on the board, in the termination message and in the log; False where it cannot be recorded."""
+        recorded = self.note(failure)
+        words = {"state": failure.state, "cause": failure.cause, "remedy": failure.remedy}
+        board.tell(failure.phase, **words, failures=self.count, tries=self._limit)
+        leave_message(board.entries()[failure.phase], failure.evidence)
+        log(self.words(failure))
+        return recorded
 
     def words(self, failure: Failure) -> str:
         """Return the line for the log when the container ends by `failure`."""

@@ -31,7 +31,7 @@ from group_file import STATE_FOLDER, Group, write_whole
 from group_formation import Formation
 from group_reach import open_door
 from group_restarts import Restarts, doubt_caches
-from pod_progress import Board, Failure, foreseen, leave_message, log
+from pod_progress import Board, Failure, foreseen, log
 from ray_driver import Cluster
 from ray_node import RayNode
 from stage_model import Stager
@@ -266,17 +266,7 @@ class Head:
         """Record the failure, say it, and end the container; stay where it cannot be recorded, for the next start would not know of it."""
         self._state = "ending"
         ENGINE_FILE.unlink(missing_ok=True)
-        recorded = self._restarts.note(failure)
-        self._board.tell(
-            failure.phase,
-            state=failure.state,
-            cause=failure.cause,
-            remedy=failure.remedy,
-            failures=self._restarts.count,
-            tries=self._restarts.limit,
-        )
-        leave_message(self._board.entries()[failure.phase], failure.evidence)
-        log(self._restarts.words(failure))
+        recorded = self._restarts.report(failure, self._board)
         if not recorded:
             self._engine.kill()
             self._ray.stop()

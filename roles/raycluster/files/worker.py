@@ -191,17 +191,7 @@ class Worker:
     def _fail(self, failure: Failure) -> int:
         """Record the failure, say it, and end the container; stay where it cannot be recorded, for the next start would not know of it."""
         self._cause = failure.cause
-        recorded = self._restarts.note(failure)
-        self._board.tell(
-            failure.phase,
-            state=failure.state,
-            cause=failure.cause,
-            remedy=failure.remedy,
-            failures=self._restarts.count,
-            tries=self._restarts.limit,
-        )
-        leave_message(self._board.entries()[failure.phase], failure.evidence)
-        log(self._restarts.words(failure))
+        recorded = self._restarts.report(failure, self._board)
         if not recorded:
             self._ray.stop()
             with contextlib.suppress(Stopped):
