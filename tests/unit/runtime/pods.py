@@ -192,7 +192,13 @@ class PodGroup:
 
     def served(self, seconds: float = 30) -> None:
         """Wait until a token came back and the head says so."""
-        until(lambda: self.head.probe()[0] == 0, seconds, "ready: " + self.head.log()[-2000:])
+        wait(
+            "ready",
+            lambda: self.head.probe()[0] == 0,
+            seconds,
+            lambda: "\n".join(pod.log()[-2000:] for pod in self.pods),
+            pause=0.05,
+        )
         until(lambda: self.head.progress("token").get("state") == "done", 5, "told in the log")
 
     def end(self) -> None:
