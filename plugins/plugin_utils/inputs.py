@@ -73,7 +73,9 @@ def read_recipe_file(named: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise _fault(f"a byte at {error.start} that is not UTF-8", "JSON in UTF-8") from error
     except json.JSONDecodeError as error:
-        raise _fault(f"no JSON: {error.msg} in line {error.lineno}, column {error.colno}", "JSON") from error
+        place = f"line {error.lineno}, column {error.colno}" + ("" if named.startswith("{") else f" of {named}")
+        remedy = "correct it there, or at the end of the line before"
+        raise _fault(f"no JSON: {error.msg} in {place}", "JSON", remedy) from error
     except _Unwanted as error:
         raise _fault(str(error), "JSON") from error
     if not isinstance(recipe, dict):
@@ -119,7 +121,5 @@ def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return held
 
 
-def _fault(found: str, expected: str) -> Refused:
-    return Refused(
-        [Fault(RECIPE_FILE, RECIPE_FILE, found, expected, "give the path of a recipe, or the recipe as JSON")]
-    )
+def _fault(found: str, expected: str, remedy: str = "give the path of a recipe, or the recipe as JSON") -> Refused:
+    return Refused([Fault(RECIPE_FILE, RECIPE_FILE, found, expected, remedy)])

@@ -49,12 +49,13 @@ DOCS = Path(__file__).parents[2] / "docs"
 _RECIPE_HEAD = """\
 # The recipe
 
-A recipe says what to serve. It is JSON or YAML, and is given in one of two ways:
+A recipe says what to serve. The [README](../README.md#use-it-on-a-real-account) lists samples to begin with. A recipe is given in
+one of two ways:
 
 | way | for | what it may contain |
 |---|---|---|
-| `-e @recipe.json` | recipes of your own | recipe parameters at top level or below `recipe`, settings, and any other variable |
-| `-e recipe_file=recipe.json` | recipes from others | recipe parameters only |
+| `-e @recipe.json`, JSON or YAML | recipes of your own | parameters at top level or below `recipe`, settings, other variables |
+| `-e recipe_file=recipe.json`, JSON only | recipes from others | parameters only |
 
 **Whoever writes a file that you give with `-e @` may run code on the controller.** Ansible takes every key of it as a variable,
 its own `ansible_*` variables among them, and some [settings](settings.md) name programs and files (`helm_binary`,
@@ -66,7 +67,8 @@ the model that run in your cluster with your GPUs, and the plan warns of each pr
 
 Numbers may be given as text (`"8000"`). Empty text counts as not given. Below `recipe` and in `recipe_file`, a key that is not
 listed here is a fault; at top level only one that begins with `recipe_`, `input_`, `output_`, `skip_`, `service_endpoint` or
-`deployment_`, or that is one typo away from a known key.
+`deployment_`, or that is one typo away from a known key. A name that begins with `endpoint_`, `node_pool_`, `kuberay_`, `benchmark_` or
+`logs_` and is no setting is a fault too.
 
 """
 _RULES = """
@@ -94,7 +96,8 @@ _RULES = """
 - The name becomes a DNS name: lower case, without underscores, hyphens for spaces; at most 40 characters (KubeRay derives
   longer names from it, and accepts 53). Of two deployments whose names become the same, the second is refused.
 
-All faults are reported at once, each with its place, what was found, what was expected and what to do.
+All faults of the recipe are reported at once, then those that show only with the plan, each with its place, what was found, what was
+expected and what to do.
 
 ## Other spellings
 

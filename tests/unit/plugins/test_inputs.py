@@ -115,7 +115,8 @@ def test_a_key_is_given_in_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str, found: str) -> None:
     assert found_in(text) == found
     (tmp_path / "recipe.json").write_text(text, encoding="utf-8")
-    assert found_in(str(tmp_path / "recipe.json")) == found
+    file = str(tmp_path / "recipe.json")
+    assert found_in(file) == (f"{found} of {file}" if found.startswith("no JSON") else found)
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

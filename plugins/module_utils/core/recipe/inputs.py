@@ -19,6 +19,8 @@ from .values import check_bounds, is_unset, nearest, place_of, read_known, read_
 
 # At top level other people's variables stand beside ours; keys that begin so are meant for us.
 OUR_PREFIXES = ("recipe_", "input_", "output_", "skip_", "service_endpoint", "deployment_")
+# A setting that is not known and would be passed over may have been meant to keep somebody out.
+SETTING_PREFIXES = ("endpoint_", "node_pool_", "kuberay_", "benchmark_", "logs_")
 # Every task registers under a name that ends so. Extra variables win over registered results: one of such a name would
 # replace what a task found out, and be templated where the result is.
 RESULT = "_result"
@@ -155,14 +157,18 @@ def _recipe_among(extra_variables: Mapping[str, Any], findings: Findings) -> tup
         elif name.startswith(_FOREIGN_PREFIXES) or is_reserved(key) or key in _NESTED:
             continue
         elif key in recipe_names and named:
-            remedy = f"move {key} below `{named[0]}`, or remove it"
-            findings.fault("twice", name, f"given beside `{named[0]}`", "one place", remedy)
+            instead = (
+                f"remove {key}, or recipe_file"
+                if named[0] == RECIPE_FILE
+                else f"move {key} below `{named[0]}`, or remove it"
+            )
+            findings.fault("twice", name, f"given beside `{named[0]}`", "one place", instead)
         elif (
             key in recipe_names or name.startswith(OUR_PREFIXES) or is_foreign_key(name) or nearest(name, recipe_names)
         ):
             found[key] = value
-        elif like := nearest(name, setting_names):
-            remedy = f"did you mean {like}?"
+        elif (like := nearest(name, setting_names)) or name.startswith(SETTING_PREFIXES):
+            remedy = f"did you mean {like}?" if like else f"see docs/settings.md, or remove {place_of('', name)}"
             findings.fault("unknown_key", place_of("", name), "a key that is not known", "a known setting", remedy)
     if len(named) > 1:
         findings.fault("twice", named[1], f"given beside `{named[0]}`", "one place", "remove one")

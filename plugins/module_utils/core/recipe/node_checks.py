@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..catalog.shapes import Shape, allocatable, find_shape, shape_from_listing
+from ..catalog.shapes import SHAPES, Shape, allocatable, find_shape, shape_from_listing
 from ..fault import Findings
 from .formats import SHAPE
+from .values import nearest
 
 
 def checked_shape(
@@ -71,10 +72,12 @@ def warn_of_unknown_room(shape: Shape, findings: Findings) -> None:
     """Warn where it is not known whether the pods fit on their nodes."""
     if shape.ocpus and shape.memory_gb:
         return
+    like = "" if shape.known else nearest(shape.name, [known.name for known in SHAPES])
+    asked = f"did you mean {like}? If not: " if like else ""
     findings.warn(
         "shape_unknown",
         "recipe_node_shape",
         f"{shape.name}, whose CPUs and memory are not known",
         "",
-        "whether the pods fit on such nodes is not known either; those that do not stay Pending",
+        f"{asked}whether the pods fit on such nodes is not known either; those that do not stay Pending",
     )

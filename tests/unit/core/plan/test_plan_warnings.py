@@ -170,6 +170,15 @@ WARNED: list[tuple[str, Facts | None, dict[str, Any], str]] = [
         ),
     ),
     (
+        "shape_unknown",
+        None,
+        on("VM.GPU.A1.2", 2, 4),
+        (
+            "recipe_node_shape: VM.GPU.A1.2, whose CPUs and memory are not known; did you mean VM.GPU.A10.2? If not: whether the "
+            "pods fit on such nodes is not known either; those that do not stay Pending"
+        ),
+    ),
+    (
         "gpu_memory_unknown",
         None,
         on("BM.GPU.X9.2", 2, 4),

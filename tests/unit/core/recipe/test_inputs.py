@@ -131,6 +131,13 @@ def test_a_recipe_below_recipe_is_the_same() -> None:
             "kubeconfg: a key that is not known, expected a known setting; did you mean kubeconfig?",
         ),
         (
+            {"endpoint_allowed_ranges": ["10.0.0.0/8"]},
+            (
+                "endpoint_allowed_ranges: a key that is not known, expected a known setting; see docs/settings.md, or remove "
+                "endpoint_allowed_ranges"
+            ),
+        ),
+        (
             {"preflight_result": {}},
             "preflight_result: an extra variable, expected no such variable; remove preflight_result",
         ),

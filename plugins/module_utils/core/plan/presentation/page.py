@@ -12,7 +12,7 @@ from ...fault import Fault
 from ..types import Existing, Plan
 from .markup import document
 from .markup import escaped as _text
-from .text import GIB, MOST_PARTS, gpus, layer_range, memory_parts, of_vllm, readable_count, size
+from .text import GIB, MOST_PARTS, exposure, gpus, layer_range, memory_parts, of_vllm, readable_count, size
 
 _WIDTH = 960
 _CLASS = {"weights": "weights", "overhead": "overhead", "KV cache": "cache"}
@@ -193,6 +193,7 @@ def _runs(plan: Plan) -> str:
             ("image", f"<code>{_text(pod['image'])}</code>"),
             ("vLLM", f"<code>{_text(' '.join(plan['engine']['args']))}</code>"),
             ("pod", _text(f"{gpus(pod['gpus'])}, {pod['cpu']} vCPU, {pod['memory_gib']} GiB of memory")),
+            ("endpoint", _text(exposure(plan))),
             ("limit", _text(f"{gpus(limit['gpus'])} of {limit['name'] or 'the limit that counts this shape'}")),
             ("model", f"<code>{_text(plan['model']['path'])}</code>"),
             *([("asked", _text(of_vllm(plan["answer"])))] if plan["answer"] else []),

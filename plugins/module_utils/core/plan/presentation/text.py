@@ -36,7 +36,14 @@ def readable_count(count: float) -> str:
 
 def describe(plan: Plan) -> list[str]:
     """Return the whole plan: where each layer goes, memory, price, minutes, choices and warnings."""
-    lines = [*_head(plan), *_memory(plan), *_price(plan), *_minutes(plan), *_changes(plan)]
+    lines = [
+        *_head(plan),
+        *_memory(plan),
+        *_field("Endpoint", exposure(plan)),
+        *_price(plan),
+        *_minutes(plan),
+        *_changes(plan),
+    ]
     pod, image = plan["pod"], plan["image"]
     if "vllm" in image:
         of = f" (Ray {image['ray']}, vLLM {image['vllm']}, CUDA {image['cuda']}, driver {image['least_driver']} or newer)"
@@ -61,7 +68,14 @@ def describe(plan: Plan) -> list[str]:
 
 def describe_shortly(plan: Plan) -> list[str]:
     """Return what has to be known before money is spent."""
-    return [*_head(plan), *_price(plan), *_minutes(plan, whole=False), *_changes(plan), *_warnings(plan)]
+    return [
+        *_head(plan),
+        *_field("Endpoint", exposure(plan)),
+        *_price(plan),
+        *_minutes(plan, whole=False),
+        *_changes(plan),
+        *_warnings(plan),
+    ]
 
 
 def bill(plan: Plan) -> str:
@@ -80,6 +94,18 @@ def of_vllm(answer: Answer) -> str:
     """Return what vLLM said of the plan itself, and what it could not say."""
     said = f"from vLLM {answer['vllm']} itself: {', '.join(answer['says']) or 'nothing'}"
     return f"{said}; {answer['lacks']}" if answer["lacks"] else said
+
+
+def exposure(plan: Plan) -> str:
+    """Return who reaches the endpoint, and by what."""
+    endpoint = plan["endpoint"]
+    if endpoint["exposure"] == "none":
+        return "inside the cluster only"
+    words = [endpoint["exposure"]]
+    if endpoint["exposure"] == "load_balancer":
+        words.append("public" if endpoint["public"] else "internal")
+        words.append(f"open to {', '.join(endpoint['source_ranges']) or 'every address that reaches it'}")
+    return ", ".join([*words, "plain HTTP" if endpoint["tls"] == "none" else f"HTTPS ({endpoint['tls']})"])
 
 
 def shorten(text: str) -> str:
