@@ -215,8 +215,10 @@ def stopped(
             lines.append(f"  {fault.line()}")
             continue
         request = getattr(fault, "request_id", "")
+        # What is found of a parameter, such as `6`, says nothing without its name.
+        cause = fault.found if " " in fault.where else f"{fault.where}: {fault.found}"
         told = (
-            ("Cause", fault.found + (f" (opc-request-id {request})" if request else "")),
+            ("Cause", cause + (f" (opc-request-id {request})" if request else "")),
             ("Place", fault.where),
             ("Expected", fault.expected),
             ("Remedy", fault.remedy),

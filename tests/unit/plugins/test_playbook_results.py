@@ -245,6 +245,8 @@ def test_the_last_lines_of_a_failure_are_cause_place_remedy_price_and_command_on
     assert len("\n".join(lines).split("no GPU memory is left")) == 2
     assert "cost 16.00 US dollars an hour" in lines[4]
     assert "multinode.inference.logs -e deployment_name=raycluster_vm_test" in lines[5]
+    of_recipe = Fault("gpus", "recipe_nvidia_gpu_count", "6", "8", "give 8").as_dict()
+    assert stopped("plan", "Check it", [of_recipe], [], {})[1] == "  Cause     recipe_nvidia_gpu_count: 6"
     many = stopped("deploy", "Check it", [fault] * 9, [], {})
     assert len(many) == 10 and many[1] == "  pod llama-head-x: engine: no GPU memory is left; use more nodes"
 
