@@ -101,7 +101,7 @@ def read_parameters(
         if is_unset(raw):
             values[parameter.name] = parameter.default
             if parameter.required:
-                remedy = f"add {place}: {parameter.description}"
+                remedy = f"add {place} ({parameter.description.rstrip('.')})"
                 findings.fault("missing", place, "not given", expected_of(parameter), remedy)
             continue
         before = len(findings.faults)
