@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pod_processes
+import stage_division
 from engine_error import Error
-from group_file import STATE_FOLDER, Group, Staging, write_whole
+from group_file import STATE_FOLDER, Group, write_whole
 from pod_progress import Failure, log
 from stage_tensors import lacking
 
@@ -50,7 +51,7 @@ class Question:
             return
         if not answer["ok"]:
             raise refused(answer)
-        compare(answer, self._group.staging)
+        compare(answer, self._group)
         log(f"vLLM would start with these arguments: {json.dumps(answer)}")
         write_whole(path, json.dumps(answer))
 
@@ -108,8 +109,12 @@ def refused(answer: dict[str, Any]) -> Failure:
     return Failure("engine", f"the image's vLLM refuses to start: {cause.cause} ({error.text})", True, (), cause.remedy)
 
 
-def compare(answer: dict[str, Any], staging: Staging) -> None:
-    """See that vLLM's division of the layers finds its files; Failure that names both divisions where it does not."""
+def compare(answer: dict[str, Any], group: Group) -> None:
+    """See that vLLM's division of the layers finds its files.
+
+    Where it does not, Redivided: the next start stages by it. Failure that names both divisions where that was tried, or cannot be.
+    """
+    staging = group.staging
     said, planned = list(answer["layers_per_stage"]), list(staging.layers_per_stage)
     if not planned or said == planned:
         return
@@ -118,6 +123,8 @@ def compare(answer: dict[str, Any], staging: Staging) -> None:
     if len(said) == len(planned) and missing is None:
         log(f"{words}; each node's files hold what vLLM's division needs")
         return
+    if stage_division.keep(said, group):
+        raise stage_division.Redivided(f"{words}: the files are staged by vLLM's")
     wish = ",".join(map(str, planned))
     raise Failure(
         "engine",

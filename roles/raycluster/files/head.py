@@ -23,6 +23,7 @@ import pod_inspection
 import pod_status
 import ray_dashboard
 import ready
+import stage_division
 from engine_answer import Question
 from engine_certificate import Certificate
 from engine_heartbeat import Pulse
@@ -31,9 +32,10 @@ from group_file import STATE_FOLDER, Group, write_whole
 from group_formation import Formation
 from group_reach import open_door
 from group_restarts import Restarts, doubt_caches
-from pod_progress import Board, Failure, foreseen, log
+from pod_progress import Board, Failure, foreseen, leave_message, log
 from ray_driver import Cluster
 from ray_node import RayNode
+from stage_division import Redivided
 from stage_model import Stager
 
 ENGINE_FILE = STATE_FOLDER / "engine.json"
@@ -70,7 +72,7 @@ class Head:
         self._loaded_at: float | None = None
         self._no_token_since: float | None = None
         self._options: list[str] = []
-        self._refusal: Failure | None = None
+        self._refusal: Failure | Redivided | None = None
         self._asked_at = 0.0
         self._refused_at: float | None = None
         self._door = 0
@@ -96,6 +98,11 @@ class Head:
             self._serve()
         except Stopped:
             return self._drain()
+        except Redivided as other:
+            # No failure: it does not count.
+            log(str(other))
+            self._board.tell("staging", state="ended", cause=str(other))
+            leave_message(self._board.entries()["staging"])
         except Exception as error:
             return self._fail(foreseen(error, "ray" if self._state == "forming" else "engine"))
         finally:
@@ -236,6 +243,8 @@ class Head:
             self._options = engine_options.taken(self._group.optional_arguments)
             self._stager.small_files.wait()
             self._question.ask(self._options)
+        except Redivided as other:
+            self._refusal = other
         except Exception as error:
             self._refusal = foreseen(error, "engine")
 
@@ -302,6 +311,7 @@ class Head:
             "quiet": time.monotonic() - self._pulse.gave if self._pulse else None,
             "joinable": self._state == "forming" and self._ray.joinable,
             "stages": self._formation.stages,
+            "layers": list(self._group.staging.layers_per_stage),
             "phases": self._board.entries(),
         }
 
@@ -309,7 +319,7 @@ class Head:
 def main() -> int:
     """Run the head; the exit code of the container."""
     try:
-        group = group_file.load()
+        group = stage_division.kept(group_file.load())
     except (OSError, ValueError) as error:
         log(str(error))
         return 2

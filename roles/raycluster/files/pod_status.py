@@ -10,7 +10,7 @@ A status is a JSON object with no secret in it:
     reaches (whether it reached the head's door)
   head: joinable (its Ray runs, and the group forms), door (a free port, for workers to reach), unserved (tries that
     failed since it last served), quiet (seconds since the engine gave a token to anyone; null before it served), stages {address of a
-    node: stage}, from the cluster as it formed; empty before
+    node: stage}, from the cluster as it formed; empty before; layers (how many each stage has, by which the files are staged)
 """
 
 from __future__ import annotations

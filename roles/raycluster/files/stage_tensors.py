@@ -56,6 +56,19 @@ def lacking(layers: Sequence[int], staging: Staging) -> str | None:
     return None
 
 
+def shards_of_division(layers: Sequence[int], staging: Staging) -> tuple[frozenset[str], ...]:
+    """Return the weight files of each stage with so many layers on each: those of its layers, and all that hold anything beside layers."""
+    stages = [stage for stage, count in enumerate(layers) for _layer in range(count)]
+    held: list[set[str]] = [set() for _count in layers]
+    for name, weight_map in _indexes(staging, staging.root / ".multinode" / "index"):
+        for tensor, shard in weight_map.items():
+            layer = _layer_of(tensor, len(stages))
+            for stage in range(len(layers)) if layer is None else (stages[layer],):
+                held[stage].add(str(PurePath(name).parent / shard))
+    shards = frozenset().union(*staging.shards_per_stage)
+    return tuple(shards & files for files in held)
+
+
 def _indexes(staging: Staging, folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield each index in the folder, by its name; Failure where one is none."""
     for file in staging.files:

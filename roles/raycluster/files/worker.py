@@ -17,6 +17,7 @@ from typing import Any
 import group_file
 import pod_inspection
 import pod_status
+import stage_division
 from group_file import Group
 from group_reach import Reach
 from group_restarts import Restarts, doubt_caches
@@ -107,6 +108,7 @@ class Worker:
                 step = "waiting: the head has given up, its log says why"
             elif head["joinable"] and not self._watch.lost:
                 different = pod_inspection.differences(self._machine, head["machine"])
+                self._follow_division(head)
                 if not different:
                     break
                 step = "waiting for a head that is like this pod"
@@ -137,6 +139,7 @@ class Worker:
             raise HeadGone("it started again")
         if head["state"] == "ending":
             raise HeadGone("it ends")
+        self._follow_division(head)
         if failure := self._ray.failure() or (self._reach and self._reach.failure()):
             raise failure
         if head["state"] == "serving" and not self._served:
@@ -151,6 +154,16 @@ class Worker:
             self._begin_staging(stage)
         elif not self._group.staging.by_stage and self._staged is not None:
             self._stage = self._staged = stage
+
+    def _follow_division(self, head: dict[str, Any]) -> None:
+        """End where the head's vLLM divides the layers otherwise than this pod stages; the index, by which it is done, comes first."""
+        layers, staging = head.get("layers"), self._group.staging
+        if layers == list(staging.layers_per_stage) or not self._stager.small_files.is_set():
+            return
+        if stage_division.keep(layers, self._group):
+            raise HeadGone(
+                f"its vLLM divides the layers into {layers}, this pod staged for {list(staging.layers_per_stage)}"
+            )
 
     @property
     def _busy(self) -> bool:
@@ -228,7 +241,7 @@ class Worker:
 def main() -> int:
     """Run a worker; the exit code of the container."""
     try:
-        group = group_file.load()
+        group = stage_division.kept(group_file.load())
     except (OSError, ValueError) as error:
         log(str(error))
         return 2

@@ -162,6 +162,11 @@ class Pod:
         return dict(json.loads(first.removeprefix("multinode ")))
 
 
+def shards_of(pod: Any) -> set[str]:
+    """The weight files in a pod's model folder."""
+    return {path.name for path in (pod.folder / "model").glob("*.safetensors")}
+
+
 class PodGroup:
     """A head and its workers. labels: the replica index of each worker, None for one without the label."""
 

@@ -13,11 +13,13 @@ from typing import Any
 import engine_answer
 import group_file
 import pytest
+import stage_division
 from group_file import Group
 from pod_progress import Failure
+from stage_division import Redivided
 
-from tests.unit.runtime.pods import MakeGroup
-from tests.unit.runtime.source_server import INDEX, Fault, SourceServer
+from tests.unit.runtime.pods import MakeGroup, shards_of
+from tests.unit.runtime.source_server import INDEX, SHARDS, Fault, SourceServer
 
 Document = dict[str, Any]
 PARSER = """
@@ -78,6 +80,7 @@ def asks(tmp_path: Path, group_document: Document, monkeypatch: pytest.MonkeyPat
         engine_answer.Question(group).ask()
 
     monkeypatch.setattr(engine_answer, "STATE_FOLDER", tmp_path / "state")
+    monkeypatch.setattr(stage_division, "_PATH", tmp_path / "state" / "layers.json")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     ask.again = question  # type: ignore[attr-defined]
@@ -190,6 +193,11 @@ def test_another_division_is_served_where_the_files_allow_it(
 ) -> None:
     layers = "((0, 2), (2, 3), (3, 4), (4, 4))[stage]"
     with pytest.raises(
+        Redivided, match=r"\[2, 1, 1, 0\], the plan into \[1, 1, 1, 1\]: the files are staged by vLLM's"
+    ):
+        asks(layers=layers)
+    # Another start that still lacks them cannot help itself.
+    with pytest.raises(
         Failure, match=r"\[2, 1, 1, 0\], the plan into \[1, 1, 1, 1\]: stage 0 has no .*-00002"
     ) as found:
         asks(layers=layers)
@@ -218,3 +226,27 @@ def test_a_refusal_ends_the_group_before_its_weights_have_arrived(
     assert (message["phase"], message["state"]) == ("engine", "failed") and "max_model_len (9)" in message["cause"]
     assert "recipe_max_model_length" in message["remedy"]
     assert group.head.progress("staging")["state"] == "running"
+
+
+def test_files_are_staged_as_vllm_divides_the_layers(
+    asks: Any, make_group: MakeGroup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan has one, one and two layers on its stages."""
+    monkeypatch.setitem(globals(), "ENGINE", ENGINE.replace("pipeline_parallel_size=4", "pipeline_parallel_size=3"))
+    monkeypatch.setitem(globals(), "ARGUMENTS", ARGUMENTS.replace("--tensor-parallel-size", "--port"))
+    asks(layers="((0, 2), (2, 3), (3, 4))[stage]", only_make=True)
+    group = make_group([0, 1])
+    group.head.environment["PYTHONPATH"] += f":{tmp_path / 'lib'}"
+    group.start()
+    assert group.head.wait(60) == 1
+    assert "[2, 1, 1], the plan into [1, 1, 2]: the files are staged by vLLM's" in group.head.message()["cause"]
+    began = time.monotonic()
+    while group.head.probe()[0]:
+        assert time.monotonic() - began < 60, group.head.log()
+        for pod in group.pods:
+            if pod.ended():
+                pod.start()
+        time.sleep(0.2)
+    shards = [name for [name] in SHARDS]
+    assert [shards_of(pod) for pod in group.pods] == [set(shards[:2]), {shards[2]}, {shards[3]}]
+    assert [pod.failures() for pod in group.pods] == [[], [], []]

@@ -13,17 +13,12 @@ from typing import Any
 import pytest
 from pause import PAUSE_SECONDS
 
-from tests.unit.runtime.pods import MakeGroup, Pod, PodGroup, until
+from tests.unit.runtime.pods import MakeGroup, Pod, PodGroup, shards_of, until
 from tests.unit.runtime.source_server import SECRET, Fault, SourceServer
 
 pytestmark = pytest.mark.processes
 
 Document = dict[str, Any]
-
-
-def shards_of(pod: Any) -> set[str]:
-    """The weight files in a pod's model folder."""
-    return {path.name for path in (pod.folder / "model").glob("*.safetensors")}
 
 
 def test_a_group_serves_is_restarted_after_any_end_and_reads_no_file_again(

@@ -24,6 +24,7 @@ import group_restarts
 import pod_status
 import pytest
 import ray_driver
+import stage_division
 import stage_partial
 import stage_tensors
 from engine_measures import measured
@@ -184,6 +185,14 @@ def test_the_groups_metrics(done: Any, quiet: Any) -> None:
     status = {"state": "serving", "phases": {"ray": {"done": done}}, "unserved": quiet, "quiet": quiet}
     for line in group_metrics.text(status, {"ray": 1.0}, 0, 0).splitlines():
         assert line.startswith("#") or math.isfinite(float(line.rpartition(" ")[2]))
+
+
+@FEW
+@given(JSON)
+def test_a_division_of_layers(said: Any) -> None:
+    group: Any = SimpleNamespace(staging=SimpleNamespace(by_stage=True), pipeline=3)
+    if stage_division.is_division(said, group):
+        assert [type(count) for count in said] == [int, int, int]
 
 
 def test_every_program_that_reads_json_is_here() -> None:
