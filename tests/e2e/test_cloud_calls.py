@@ -24,6 +24,7 @@ MOST_BY_DOMAIN = {"ListShapes": 3}
 LOOKS_A_MINUTE = 30
 # With each look at the node pool, every 20 seconds, all nodes are read too while one of the pool's is not among the deployment's.
 POOL_LOOKS_A_MINUTE = 3
+MOST_OF_ENDPOINT = 5
 
 
 @pytest.fixture
@@ -91,12 +92,16 @@ def test_a_wait_asks_the_cluster_a_few_things_at_each_look(
     assert times[-1] - times[0] > 60, "the wait changes nothing"
     busiest = max(sum(start <= moment < start + 60 for moment in times) for start in times)
     counts = Counter(event["requestURI"].partition("?")[0] for event in wait if received(event) < times[0] + 60)
+    # Of the endpoint, at every third look: Service, certificate, authority and the load balancer's copies.
+    endpoint = {path: counts.pop(path) for path in list(counts) if "cloudcalls-api" in path or "-tls" in path}
+    assert 0 < len(endpoint) <= MOST_OF_ENDPOINT
+    assert all(count <= LOOKS_A_MINUTE / 3 + 1 for count in endpoint.values()), endpoint
     assert len(counts) == 4, counts  # no pod runs yet
     nodes = counts.pop("/api/v1/nodes")
     assert nodes <= LOOKS_A_MINUTE + 1 + POOL_LOOKS_A_MINUTE + 1, nodes
     assert all(count <= LOOKS_A_MINUTE + 1 for count in counts.values()), counts
     # RayCluster, pods, nodes, events and two logs.
-    assert busiest <= (LOOKS_A_MINUTE + 1) * 6
+    assert busiest <= (LOOKS_A_MINUTE + 1) * 6 + (LOOKS_A_MINUTE / 3 + 1) * MOST_OF_ENDPOINT
     # The Lease is renewed every 20 seconds.
     renewed = [moment for moment in renewals if times[0] <= moment < times[0] + 60]
     assert 1 <= len(renewed) <= 4, renewed

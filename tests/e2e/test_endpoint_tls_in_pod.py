@@ -119,7 +119,7 @@ def test_where_tls_ends_changes_with_a_restart(deployment: Deployment, rig: Runn
     flexible = {"endpoint_exposure": "load_balancer", "endpoint_tls_to_pod": True}
     same = deploy(deployment, flexible)
     assert head(rig) == before, "TLS ends in the pod still"
-    assert served(same) == secret(rig, f"{NAME}-tls")["tls.crt"].strip()
+    wait("the pod's taking it", lambda: served(same) == secret(rig, f"{NAME}-tls")["tls.crt"].strip())
     ended = deploy(deployment, {"endpoint_exposure": "load_balancer"})
     assert head(rig) != before and f"{NAME}-raycluster-dashboard" in ended["recipes"]
     client = EndpointClient(deployment.playbooks, ended, tmp_path)
