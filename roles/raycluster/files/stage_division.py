@@ -52,7 +52,9 @@ def is_division(layers: Any, group: Group) -> bool:
         group.staging.by_stage
         and isinstance(layers, list)
         and len(layers) == group.pipeline
-        and all(type(count) is int and 0 <= count <= _MOST_LAYERS for count in layers)
+        and all(
+            isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= _MOST_LAYERS for count in layers
+        )
     )
 
 
