@@ -118,6 +118,6 @@ def test_an_engine_that_dies_once_serves_again(tmp_path: Path, rig: RunningRig, 
         wait("another start of the head", lambda: rig.kubectl("get", "pods", *selector, "--output", count) == "1")
         again = playbooks.run("deploy", recipe)
         assert again.code == 0, again.output
-        assert again.recap["changed"] == 0
+        assert again.recap["changed"] == 0, again.output
     finally:
         playbooks.run("undeploy", recipe)

@@ -87,7 +87,7 @@ def test_a_failed_deploy_leaves_a_bundle_without_secrets(told: Told, rig: Runnin
     rig.steer("POST", f"/engines/{NAME}/fail", {"log": "18-kv-cache-too-small"})
     changed = {**told.recipe, "recipe_container_env": [{"key": "SOME_CHANGE", "value": "1"}]}
     run = told.playbooks.run("deploy", changed, {"failure_bundle": str(bundle)})
-    assert run.code != 0 and "no GPU memory is left for the KV cache" in run.output
+    assert run.code != 0 and "no GPU memory is left for the KV cache" in run.output, run.output
     assert stat.S_IMODE(bundle.stat().st_mode) == 0o600
     with tarfile.open(bundle) as archive:
         held = {member.name: archive.extractfile(member) for member in archive.getmembers() if member.isfile()}
