@@ -144,14 +144,15 @@ def test_a_removal(odd: tuple[str, Any]) -> None:
 @MANY
 @given(ODD, st.sampled_from(PLANS))
 def test_an_endpoint(odd: tuple[str, Any], plan: dict[str, Any]) -> None:
-    cluster = OddCluster(*odd)
-    endpoint = Endpoint(cluster, plan)  # type: ignore[arg-type]
-    look = lambda: endpoint.look()  # noqa: E731
+    cluster: Any = OddCluster(*odd)
+    made: Any = plan
+    endpoint = Endpoint(cluster, made)
+    look = endpoint.look
     answers_or_refuses(
         look,
         lambda: (look(), endpoint.problem(), endpoint.is_settled, endpoint.reach(), endpoint.hosts),
         lambda: (look(), endpoint.stale(), endpoint.in_the_way(), json.dumps(endpoint.objects())),
-        lambda: check_cluster(cluster, plan, Findings()),  # type: ignore[arg-type]
+        lambda: check_cluster(cluster, made, Findings()),
     )
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -220,14 +221,14 @@ def _orphans(results: Results, deployments: list[Mapping[str, Any]]) -> list[dic
         # Without a cluster in Oracle Cloud there are none to compare.
         return left
     pools = [(pool["freeform_tags"][DEPLOYMENT_TAG], pool) for pool in looked["node_pools"]]
-    having = {name for name, _pool in pools}
+    having = Counter(name for name, _pool in pools)
     # What lies in a compartment that could not be read is not gone for that.
     unseen = {fault["where"] for fault in looked.get("unseen") or ()}
     names = {entry["name"] for entry in deployments}
     found: list[dict[str, Any]] = []
     recorded = {entry["name"]: (entry.get("node_pool") or {}).get("id") for entry in deployments}
     for name, pool in pools:
-        second = sum(other == name for other, _pool in pools) > 1 and pool.get("id") != recorded.get(name)
+        second = having[name] > 1 and pool.get("id") != recorded.get(name)
         if name not in names or second:
             nodes = len(pool.get("nodes") or [])
             price = _price_of(pool.get("node_shape") or "", nodes)

@@ -88,7 +88,7 @@ class Error:
     code: list[str] = field(default_factory=list)
     frame: str = ""
     at: float = field(default_factory=_now)
-    # Said of something without which the process goes on, as far as one knows.
+    # The process appears to continue without what failed.
     aside: bool = False
 
     @property

@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 
-# What is read of a line, and of one in JSON: a log is no more than evidence.
+# Longer lines, and longer lines of JSON, are cut: a log is untrusted input.
 _LINE_CHARACTERS = 4000
 _JSON_CHARACTERS = 200_000
 # With the escape character, or without, as some collectors leave them.

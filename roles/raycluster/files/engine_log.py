@@ -36,11 +36,11 @@ _ANY_EXCEPTION = re.compile(
     r"(?P<kind>(?:(?:[A-Za-z_]\w*|<locals>)\.)*[A-Za-z_]\w*(?:\(\w+\))?)(?:: ?(?P<message>.*))?$"
 )
 _CHAINED = re.compile(r"The above exception was the direct cause|During handling of the above exception")
-# What a thread or an object's end says of itself; the process goes on.
+# Errors of a thread or a finalizer, after which the process continues.
 _ASIDE = re.compile(
     r"Exception (?:ignored )?in (?:thread|callback|atexit)\b|Exception ignored in|exception was never retrieved|--- Logging error ---"
 )
-# What is said before the traceback with which a process ends; before others it goes on without what failed.
+# Logged before a traceback that ends the process. After any other logged traceback the process continues.
 _ANNOUNCES = re.compile(
     r"EngineCore|WorkerProc|hit an exception|Error executing method|Error in (?:inspecting|loading) model architecture"
     r"|Exception in worker|Engine (?:background task|core|loop|process)|output_handler failed|running API servers|failed to start",
@@ -86,7 +86,7 @@ class _Stream:
         self.error: Error | None = None
         self.report: list[Error] = []
         self.chained = False
-        # Whether this traceback is of something that the process goes on without, and whether the next one is.
+        # Whether the process continues after this traceback, and after the next one.
         self.is_aside = self.next_is_aside = False
         # The line before, where it is at the level of an error.
         self.said = ""
@@ -279,7 +279,7 @@ class Log:
         self._alone.append(made)
 
     def _of_a_warning(self, process: str, line: Line) -> bool:
-        """Say whether the line goes on with a warning of Python's, which ends with its line of code."""
+        """Say whether the line continues a Python warning, whose last line is a line of code."""
         left = self._warnings.pop(process, 0)
         if not left or line.level or _begins(line.text) or line.text.endswith("Traceback (most recent call last):"):
             return False

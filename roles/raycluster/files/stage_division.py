@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Which weight files each stage holds where the engine divides the layers otherwise than the plan.
 
-The head hears the engine's division and keeps it; workers hear it from the head. Whoever keeps another division than the one it stages
-for ends its container, and the next start stages by it: no part of a run works with two.
+The head asks the engine for its division and records it; workers read it from the head's status. A pod that records a division it is not
+staging for ends its container, and the next start stages by the record, so one run never mixes two divisions.
 """
 
 from __future__ import annotations

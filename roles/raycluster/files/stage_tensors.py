@@ -46,27 +46,34 @@ def check_tensors(staging: Staging) -> None:
 
 def lacking(layers: Sequence[int], staging: Staging) -> str | None:
     """Return the first file that a stage would lack with so many layers on each, in words; None where all are there."""
-    stages = [stage for stage, count in enumerate(layers) for _layer in range(count)]
-    for name, weight_map in _indexes(staging, staging.root / ".multinode" / "index"):
-        for tensor, shard in weight_map.items():
-            layer = _layer_of(tensor, len(stages))
-            file = str(PurePath(name).parent / shard)
-            if layer is not None and file not in staging.shards_per_stage[stages[layer]]:
-                return f"stage {stages[layer]} has no {file}, which holds layer {layer}"
+    stages = _stages(layers)
+    for layer, file in _tensors_of_the_index(staging, len(stages)):
+        if layer is not None and file not in staging.shards_per_stage[stages[layer]]:
+            return f"stage {stages[layer]} has no {file}, which holds layer {layer}"
     return None
 
 
 def shards_of_division(layers: Sequence[int], staging: Staging) -> tuple[frozenset[str], ...]:
     """Return the weight files of each stage with so many layers on each: those of its layers, and all that hold anything beside layers."""
-    stages = [stage for stage, count in enumerate(layers) for _layer in range(count)]
+    stages = _stages(layers)
     held: list[set[str]] = [set() for _count in layers]
-    for name, weight_map in _indexes(staging, staging.root / ".multinode" / "index"):
-        for tensor, shard in weight_map.items():
-            layer = _layer_of(tensor, len(stages))
-            for stage in range(len(layers)) if layer is None else (stages[layer],):
-                held[stage].add(str(PurePath(name).parent / shard))
+    for layer, file in _tensors_of_the_index(staging, len(stages)):
+        for stage in range(len(layers)) if layer is None else (stages[layer],):
+            held[stage].add(file)
     shards = frozenset().union(*staging.shards_per_stage)
     return tuple(shards & files for files in held)
+
+
+def _stages(layers: Sequence[int]) -> list[int]:
+    """Return the stage of each layer, with so many layers on each stage."""
+    return [stage for stage, count in enumerate(layers) for _layer in range(count)]
+
+
+def _tensors_of_the_index(staging: Staging, layers: int) -> Iterator[tuple[int | None, str]]:
+    """Yield the layer and the file of each tensor that the whole index names."""
+    for name, weight_map in _indexes(staging, staging.root / ".multinode" / "index"):
+        for tensor, shard in weight_map.items():
+            yield _layer_of(tensor, layers), str(PurePath(name).parent / shard)
 
 
 def _indexes(staging: Staging, folder: Path) -> Iterator[tuple[str, dict[str, str]]]:

@@ -48,8 +48,8 @@ def instance(name: str, state: str, tags: dict[str, str]) -> Any:
     )
 
 
-def look(services: Services, **given: Any) -> tuple[list[dict[str, Any]], list[Any]]:
-    return Remainder(services, CLUSTER, [COMPARTMENT], "a", **given).look()  # type: ignore[arg-type]
+def look(services: Any, **given: Any) -> tuple[list[dict[str, Any]], list[Any]]:
+    return Remainder(services, CLUSTER, [COMPARTMENT], "a", **given).look()
 
 
 def test_instances_of_the_deployment_that_run() -> None:
@@ -105,9 +105,9 @@ def test_a_right_that_is_missing_hides_only_what_it_hides() -> None:
 @pytest.mark.parametrize(("seconds", "looks"), [(0, 1), (60, 3)])
 def test_looks_until_nothing_is_left(seconds: float, looks: int) -> None:
     rest = [[instance("mine", "RUNNING", TAGS)], [instance("mine", "RUNNING", TAGS)], []]
-    services = Services(list_instances=lambda: rest.pop(0))
+    services: Any = Services(list_instances=lambda: rest.pop(0))
     clock = Clock()
-    remainder = Remainder(services, CLUSTER, [COMPARTMENT], "a")  # type: ignore[arg-type]
+    remainder = Remainder(services, CLUSTER, [COMPARTMENT], "a")
     left, _unseen = remainder.wait(Wait(seconds, first=2, clock=clock, sleep=clock.sleep))
     assert services.asked.count("list_instances") == looks
     assert bool(left) == (seconds == 0)
@@ -129,7 +129,7 @@ def test_every_compartment_is_looked_in_and_one_that_may_not_be_read_is_told() -
 
             return asked
 
-    services = Places(list_instances=[instance("mine", "RUNNING", TAGS)])
-    left, unseen = Remainder(services, CLUSTER, ["own", "forged"], "a").look()  # type: ignore[arg-type]
+    services: Any = Places(list_instances=[instance("mine", "RUNNING", TAGS)])
+    left, unseen = Remainder(services, CLUSTER, ["own", "forged"], "a").look()
     assert [item["name"] for item in left] == ["mine"] and len(unseen) == 2
     assert set(places) == {"own", "forged"}

@@ -381,7 +381,7 @@ def _templated(playbook: str, module: str, **variables: Any) -> Any:
 
 
 def test_status_and_undeploy_look_wherever_a_pool_is_recorded() -> None:
-    recipe = {"name": "", "settings": {"oke_cluster_id": "ocid1.cluster.a", "compartment_id": None}}
+    recipe: dict[str, Any] = {"name": "", "settings": {"oke_cluster_id": "ocid1.cluster.a", "compartment_id": None}}
     rows = [
         {"node_pool": {"id": "p", "compartment_id": "c"}},
         {"node_pool": {}},
@@ -389,12 +389,12 @@ def test_status_and_undeploy_look_wherever_a_pool_is_recorded() -> None:
     ]
     found = _templated("status.yml", "oci_node_pool_info", recipe_result=recipe, status_result={"deployments": rows})
     assert found["other_compartments"] == ["c"] and not found["compartment_id"]
-    recipe["settings"]["compartment_id"] = "given"  # type: ignore[index]
+    recipe["settings"]["compartment_id"] = "given"
     removed = {"node_pool": {"id": "p", "compartment_id": "c"}, "volumes": [], "load_balancers": []}
     results = {"undeploy_result": removed, "retry_result": {}, "node_pool_result": {"compartment_id": "c"}}
     found = _templated("undeploy.yml", "oci_leftover_info", recipe_result=recipe, **results)
     assert found["other_compartments"] == ["given", "c"] and found["compartment_id"] == "c"
     removed["node_pool"] = {}
-    recipe["settings"]["compartment_id"] = None  # type: ignore[index]
+    recipe["settings"]["compartment_id"] = None
     found = _templated("undeploy.yml", "oci_leftover_info", recipe_result=recipe, **{**results, "node_pool_result": {}})
     assert found["other_compartments"] == [] and not found["compartment_id"]

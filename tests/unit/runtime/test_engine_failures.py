@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Failures of engines by their telling lines (failures/*.txt): what is said of each, and whether a restart may help.
+"""Each failure in failures/*.txt, by the log lines that matter, gets its cause and whether a restart can help.
 
 A block is `where, class: words of the cause` and the message below it. server: an exception of the API server before a rank starts;
 core and rank: theirs; alone: the lines as they are, with the engine's exit code before the comma where it is not 1.

@@ -295,14 +295,16 @@ def test_a_change_of_the_keys_is_said_once_it_is_in_force(
 
 
 def test_what_a_request_says_is_neither_cause_nor_evidence_of_the_engines_end() -> None:
-    engine = Engine(SimpleNamespace(), Board())  # type: ignore[arg-type]
+    group: Any = SimpleNamespace()
+    engine = Engine(group, Board())
     engine._read(engine._mark + 'request {"key": "default", "path": "/torch.OutOfMemoryError: CUDA out of memory"}')
     assert engine.tail() == [] and engine._log.root(None) is None
 
 
 def test_a_client_writes_no_line_of_the_guard(capfd: pytest.CaptureFixture[str]) -> None:
     """What vLLM says of a request may hold the client's words, behind a carriage return at the beginning of a line."""
-    engine = Engine(SimpleNamespace(), Board())  # type: ignore[arg-type]
+    group: Any = SimpleNamespace()
+    engine = Engine(group, Board())
     genuine = 'request {"key": "team-a"}'
     for line in ('request {"key": "forged"}', 'keys {"revision": "forged"}', f"loading{engine._mark}{genuine}"):
         engine._read(line)

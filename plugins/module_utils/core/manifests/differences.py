@@ -21,7 +21,7 @@ _WRITTEN = ("labels", "annotations", "ownerReferences")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 # The volume with the programs is named by their hash; the ConfigMap has lines of its own.
 _PROGRAMS_VOLUME = "programs"
-# Changes that need no more than the name of the object.
+# Changes for which the name of the object says enough.
 _DONE = {"delete": "deleted", "create": "created", "revoked": "revoked", "would be made": "would be created"}
 
 
